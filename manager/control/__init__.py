@@ -1,0 +1,1 @@
+"""The control API: checks and writes specs, never acts on them."""

@@ -1,0 +1,1 @@
+"""The managers' side of agent sessions: assignments out, statuses in."""

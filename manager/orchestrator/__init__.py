@@ -1,0 +1,1 @@
+"""Loops that create, replace and retire tasks."""

@@ -1,0 +1,1 @@
+"""The replicated log: PySyncObj, hardened, behind the Proposer protocol."""

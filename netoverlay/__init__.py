@@ -1,0 +1,1 @@
+"""Networks of the swarm on this host (arrives with the network issue)."""

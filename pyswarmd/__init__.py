@@ -1,0 +1,1 @@
+"""The process: daemon, command line, Engine API, lab."""

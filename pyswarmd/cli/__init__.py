@@ -1,0 +1,1 @@
+"""The pyswarm command: a client of the Engine API."""

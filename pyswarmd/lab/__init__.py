@@ -1,0 +1,1 @@
+"""A lab of several hosts on one machine, in network namespaces."""

@@ -1,0 +1,1 @@
+"""Compose files to swarm specs (arrives with the stacks issue)."""

@@ -1,0 +1,1 @@
+"""What all sides share: vocabulary, errors, clock, messages between nodes."""

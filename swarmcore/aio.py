@@ -1,0 +1,96 @@
+"""The only place that starts asyncio tasks outside a TaskGroup: every task has an owner that ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any, TypeVar
+
+from swarmcore.clock import Clock
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Tasks:
+    """Background tasks of one owner. `close` cancels and awaits them all.
+
+    An unexpected exception is logged with its traceback and handed to `on_failure`
+    (the owner decides: stop the component, restart it); it is never lost.
+    """
+
+    def __init__(self, on_failure: Callable[[str, BaseException], None] | None = None) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._on_failure = on_failure
+        self._closed = False
+
+    def start(self, coro: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        if self._closed:
+            coro.close()
+            raise RuntimeError(f"cannot start {name}: its owner is closed")
+        task = asyncio.get_running_loop().create_task(coro, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        log.error("background task failed", exc_info=error, extra={"task_name": task.get_name()})
+        if self._on_failure is not None:
+            self._on_failure(task.get_name(), error)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    async def close(self) -> None:
+        self._closed = True
+        while pending := [t for t in self._tasks if t is not asyncio.current_task()]:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+
+@asynccontextmanager
+async def owned(coro: Coroutine[Any, Any, Any], name: str) -> AsyncIterator[asyncio.Task[Any]]:
+    """Run `coro` beside the block; it is cancelled and awaited when the block ends."""
+    tasks = Tasks()
+    try:
+        yield tasks.start(coro, name)
+    finally:
+        await tasks.close()
+
+
+class Backoff:
+    """Delays of a retry loop: uniform in [0, bound), bound = first, then 2·bound + first, up to `limit`."""
+
+    def __init__(self, random: Random, first: float = 0.1, limit: float = 8.0) -> None:
+        self._random, self._first, self._limit, self._bound = random, first, limit, first
+
+    def reset(self) -> None:
+        self._bound = self._first
+
+    def next(self) -> float:
+        delay = self._random.random() * self._bound
+        self._bound = min(self._limit, 2 * self._bound + self._first)
+        return delay
+
+
+async def supervise(
+    run: Callable[[], Awaitable[None]], name: str, clock: Clock, backoff: Backoff, *, healthy_after: float = 10.0
+) -> None:
+    """Run `run` for ever: if it fails it is logged loudly and started again with backoff."""
+    while True:
+        started = clock.monotonic()
+        try:
+            await run()
+            return
+        except Exception:  # noqa: BLE001 - the outermost edge of a component
+            log.exception("component failed, starting it again", extra={"component": name})
+        if clock.monotonic() - started > healthy_after:
+            backoff.reset()
+        await clock.sleep(backoff.next())

@@ -1,0 +1,1 @@
+"""Every spec and object of the swarm, under Docker's JSON names."""

@@ -1,0 +1,1 @@
+"""Calls and streams between nodes over mutual TLS."""

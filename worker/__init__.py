@@ -1,0 +1,1 @@
+"""Runs the tasks that a manager assigned to this node."""

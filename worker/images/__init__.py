@@ -1,0 +1,1 @@
+"""Images of this host: blobs, unpacked layers, overlay roots."""

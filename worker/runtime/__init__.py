@@ -1,0 +1,1 @@
+"""Containers of this host: OCI bundles, conmon, crun."""
