@@ -1,0 +1,47 @@
+# Targets with a `## help` are for people: `make help` lists them.
+SHELL := /bin/bash
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+SEEDS ?= 2000
+APT := crun runc conmon skopeo nftables iproute2 busybox-static procps golang-github-containers-common python3-venv
+
+.PHONY: help setup apt demo demo-down test check sim bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+apt: ## install the Debian packages that pyswarm drives (needs root)
+	@missing=(); for p in $(APT); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing+=($$p); done; \
+	if (( $${#missing[@]} )); then \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -q && apt-get install -y -q --no-install-recommends "$${missing[@]}"; \
+	fi
+
+$(VENV)/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[test,fast]'
+	@touch $@
+
+setup: apt $(VENV)/.done ## everything that the other targets need
+
+demo: setup ## a five-host lab on this machine with three replicas on three hosts
+	@$(BIN)/pyswarm lab demo
+
+demo-down: ## remove every process, namespace, mount and cgroup of the demo
+	@if [ -x $(BIN)/pyswarm ]; then $(BIN)/pyswarm lab down; else echo "nothing to do: no $(VENV) yet"; fi
+
+check: $(VENV)/.done ## ruff, mypy --strict and the import arrows
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+test: setup ## all tests
+	$(BIN)/python -m pytest
+
+sim: setup ## raft under simulated faults: make sim SEEDS=2000
+	$(BIN)/python -m tests.sim.run --seeds $(SEEDS)
+
+bench: setup ## the figures of docs/bench.md
+	$(BIN)/python -m bench.raft && $(BIN)/python -m bench.start
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
