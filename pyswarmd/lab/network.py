@@ -1,0 +1,99 @@
+"""The lab's wires: a switch namespace with a bridge, and one namespace with an address per host.
+
+All traffic stays inside these namespaces. Everything is found again by name, so that a lab can be
+taken down after any crash. `ip` does the work: one batch per namespace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+from swarmcore.errors import Internal
+
+NETNS_DIR = Path("/run/netns")
+SUBNET = "10.77.0"
+_MAIN, _CUT = "br0", "br1"  # a partitioned host's port moves to the second bridge
+
+
+async def ip(*words: str, stdin: str = "", check: bool = True) -> str:
+    """Run iproute2's `ip`; its own message becomes the error."""
+    process = await asyncio.create_subprocess_exec(
+        "ip",
+        *words,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate(stdin.encode())
+    if check and process.returncode:
+        raise Internal(f"ip {' '.join(words)} failed: {err.decode(errors='replace').strip()}")
+    return out.decode()
+
+
+async def _batch(namespace: str, lines: Iterable[str]) -> None:
+    await ip("-n", namespace, "-batch", "-", stdin="\n".join(lines) + "\n")
+
+
+class LabNetwork:
+    """Namespaces `<lab>-<host>` on the bridge of `<lab>-sw`."""
+
+    def __init__(self, lab: str) -> None:
+        self._lab = lab
+        self._switch = f"{lab}-sw"
+
+    def namespace(self, host: str) -> str:
+        return f"{self._lab}-{host}"
+
+    def path(self, host: str) -> Path:
+        return NETNS_DIR / self.namespace(host)
+
+    def namespaces(self) -> list[str]:
+        """Every namespace of this lab that exists, the switch last."""
+        if not NETNS_DIR.is_dir():
+            return []
+        found = sorted(p.name for p in NETNS_DIR.iterdir() if p.name.startswith(f"{self._lab}-"))
+        return sorted(found, key=lambda name: name == self._switch)
+
+    async def ensure_switch(self) -> None:
+        if (NETNS_DIR / self._switch).exists():
+            return
+        await ip("netns", "add", self._switch)
+        await _batch(
+            self._switch,
+            [
+                "link set lo up",
+                f"link add {_MAIN} type bridge",
+                f"link set {_MAIN} up",
+                f"link add {_CUT} type bridge",
+                f"link set {_CUT} up",
+            ],
+        )
+
+    async def ensure_host(self, host: str, address: str) -> None:
+        if self.path(host).exists():
+            return
+        namespace = self.namespace(host)
+        await ip("netns", "add", namespace)
+        await _batch(
+            namespace,
+            [
+                "link set lo up",
+                f"link add eth0 type veth peer name {host} netns {self._switch}",
+                f"address add {address}/24 dev eth0",
+                "link set eth0 up",
+            ],
+        )
+        await _batch(self._switch, [f"link set {host} master {_MAIN}", f"link set {host} up"])
+
+    async def partition(self, hosts: Iterable[str]) -> None:
+        """Cut `hosts` off from all others; among themselves they still talk."""
+        await _batch(self._switch, [f"link set {host} master {_CUT}" for host in hosts])
+
+    async def heal(self, hosts: Iterable[str]) -> None:
+        await _batch(self._switch, [f"link set {host} master {_MAIN}" for host in hosts])
+
+    async def remove(self) -> None:
+        for namespace in self.namespaces():
+            await ip("netns", "delete", namespace, check=False)
