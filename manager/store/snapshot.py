@@ -1,0 +1,92 @@
+"""The store as bytes: raft entries (what a transaction changes) and snapshots (everything), as msgpack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.msgpack import Decoder, Encoder
+from swarmcore.model.base import Object
+
+from manager.store.tables import SCHEMAS, Table, View
+
+FORMAT = 1
+_encoder = Encoder()
+_decoders: Mapping[str, Decoder[Object]] = {schema.name: Decoder(schema.type) for schema in SCHEMAS}
+
+
+class Write(Struct, frozen=True, array_like=True, gc=False):
+    """One change of an entry: `obj` is the object's msgpack, absent for a removal."""
+
+    table: str
+    id: str
+    obj: msgspec.Raw | None
+
+
+class Entry(Struct, frozen=True, array_like=True):
+    """A transaction in the log. It holds only on top of the state that it was made from (`base`)."""
+
+    base: int
+    writes: tuple[Write, ...]
+
+
+class Image(Struct, frozen=True, kw_only=True):
+    """A whole snapshot; tables in their own order, so that a restored store iterates as the original."""
+
+    format: int
+    index: int
+    tables: dict[str, list[msgspec.Raw]]
+
+
+_entry_decoder = Decoder(Entry)
+_image_decoder = Decoder(Image)
+
+
+def encode_entry(base: int, writes: list[tuple[str, str, Object | None]]) -> bytes:
+    return _encoder.encode(
+        Entry(
+            base,
+            tuple(
+                Write(table, id, None if obj is None else msgspec.Raw(_encoder.encode(obj)))
+                for table, id, obj in writes
+            ),
+        )
+    )
+
+
+def decode_entry(data: bytes) -> Entry:
+    return _entry_decoder.decode(data)
+
+
+def decode_object(table: str, raw: msgspec.Raw) -> Object:
+    return _decoders[table].decode(raw)
+
+
+def dump(view: View) -> bytes:
+    """Serialise a view; safe in a thread, as views never change."""
+    return _encoder.encode(
+        Image(
+            format=FORMAT,
+            index=view.index,
+            tables={
+                schema.name: [msgspec.Raw(_encoder.encode(obj)) for obj in view.table(schema.name)]
+                for schema in SCHEMAS
+            },
+        )
+    )
+
+
+def load(data: bytes) -> tuple[int, dict[str, Table[Any]]]:
+    """(index of the last commit, editable tables) of a dump."""
+    image = _image_decoder.decode(data)
+    if image.format != FORMAT:
+        raise ValueError(f"snapshot format {image.format} is not {FORMAT}: made by another pyswarm version")
+    tables: dict[str, Table[Any]] = {
+        schema.name: Table(
+            schema, (decode_object(schema.name, raw) for raw in image.tables.get(schema.name, ()))
+        )
+        for schema in SCHEMAS
+    }
+    return image.index, tables

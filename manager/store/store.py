@@ -1,0 +1,182 @@
+"""The cluster state in memory: transactions that commit through raft, views that never change, feeds of commits.
+
+Law: a transaction commits only on top of the very state it was made from. Its entry names the
+index of that state, and `apply` rejects it on every manager alike if another commit came between
+(an entry of a former leader that surfaced late, an outcome nobody knew). So no transaction needs
+to guard against what it did not see: not versions, not names, not slots filled by someone else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+from swarmcore.model.base import Version
+
+from manager.raft.proposer import Proposer
+from manager.store.batch import batch
+from manager.store.snapshot import decode_entry, decode_object, dump, encode_entry, load
+from manager.store.tables import SCHEMAS, Table, View
+from manager.store.tx import ATTEMPTS, MAX_CHANGES, Overtaken, TooManyChanges, Tx
+from manager.store.watch import Change, Commit, Feed
+from swarmcore.clock import Clock
+from swarmcore.errors import NoLeader, OutcomeUnknown
+
+log = logging.getLogger(__name__)
+R = TypeVar("R")
+T = TypeVar("T")
+FEED_LIMIT = 4096
+
+
+class Store:
+    """Raft's state machine (`apply`, `snapshot`, `restore`) and everyone's source of truth."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._index = 0
+        self._tables: dict[str, Table[Any]] = {schema.name: Table(schema) for schema in SCHEMAS}
+        self._view: View | None = None
+        self._feeds: set[Feed] = set()
+        self._writer = asyncio.Lock()
+        self._proposer: Proposer | None = None
+        self._caught_up_in = -1  # the term in which this leader has applied all that came before it
+        self._rejected: deque[int] = deque(maxlen=1024)
+
+    def attach(self, proposer: Proposer) -> None:
+        """Give the store its way to raft; before that it can be read and restored only."""
+        self._proposer = proposer
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def view(self) -> View:
+        """The state now, as this manager knows it; call `read_barrier` first where it must be the latest."""
+        if self._view is None:
+            self._view = View(index=self._index, **{n: t.freeze() for n, t in self._tables.items()})
+        return self._view
+
+    @contextmanager
+    def watch(self, limit: int = FEED_LIMIT) -> Iterator[Feed]:
+        """All commits from now on. Read a view after this, not before, or use `view_and_watch`."""
+        feed = Feed(limit)
+        self._feeds.add(feed)
+        try:
+            yield feed
+        finally:
+            self._feeds.discard(feed)
+
+    @contextmanager
+    def view_and_watch(self, limit: int = FEED_LIMIT) -> Iterator[tuple[View, Feed]]:
+        """The state now and all commits after it."""
+        with self.watch(limit) as feed:
+            yield self.view(), feed
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def update(self) -> AsyncIterator[Tx]:
+        """The block commits as one raft entry; if the block raises, nothing is proposed.
+
+        NoLeader, OutOfSequence: nothing happened. OutcomeUnknown: it may still commit later, read
+        again. Do not wait for anything but the store in the block: all other writers wait for it.
+        """
+        async with self._writer:
+            proposer = await self._catch_up()
+            tx = Tx(self.view(), self._clock.now)
+            yield tx
+            await self._commit(proposer, tx)
+
+    async def transact(self, change: Callable[[Tx], R]) -> R:
+        """As `update`, for a block given as a function: it runs again when another commit came between."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                async with self.update() as tx:
+                    result = change(tx)
+                return result
+            except Overtaken:
+                log.debug("transaction overtaken, doing it again")
+        async with self.update() as tx:
+            result = change(tx)
+        return result
+
+    async def batch(
+        self, items: Iterable[T], change: Callable[[Tx, T], None], *, limit: int = MAX_CHANGES
+    ) -> None:
+        """Run `change(tx, item)` for every item, in as many entries as it takes; see batch.py."""
+        await batch(self.update, items, change, limit=limit)
+
+    async def _catch_up(self) -> Proposer:
+        """A new leader may not have applied all entries of former terms: its writes would be overtaken."""
+        assert self._proposer is not None, "the store is not attached to raft"
+        if not self._proposer.is_leader:
+            raise NoLeader("this manager does not lead the swarm")
+        if (term := self._proposer.term) != self._caught_up_in:
+            await self._proposer.read_barrier()
+            self._caught_up_in = term
+        return self._proposer
+
+    async def _commit(self, proposer: Proposer, tx: Tx) -> None:
+        writes = list(tx.writes())
+        if not writes:
+            return
+        if len(writes) > MAX_CHANGES:
+            raise TooManyChanges(
+                f"a transaction of {len(writes)} changes; at most {MAX_CHANGES} fit one entry"
+            )
+        try:
+            # Nothing is visible before a quorum holds it: apply() is what raft calls on every
+            # manager, this one included, before propose returns.
+            index = await proposer.propose(encode_entry(tx.base, writes))
+        except OutcomeUnknown:
+            self._caught_up_in = -1  # it may surface: look for it before the next write
+            raise
+        if index in self._rejected:
+            raise Overtaken("another change was committed at the same moment")
+
+    # -- raft's side -----------------------------------------------------------------------------
+
+    def apply(self, data: bytes, index: int) -> None:
+        """Deterministic: the same log gives the same state and the same rejections everywhere."""
+        entry = decode_entry(data)
+        if entry.base != self._index:
+            self._rejected.append(index)
+            log.info(
+                "entry rejected, it was made from an older state", extra={"index": index, "base": entry.base}
+            )
+            return
+        changes = []
+        for write in entry.writes:
+            table = self._editable(write.table)
+            old = table.get(write.id)
+            if write.obj is None:
+                table.remove(write.id)
+                changes.append(Change(kind="remove", old=old, new=None))
+                continue
+            new = replace(decode_object(write.table, write.obj), version=Version(index=index))
+            table.set(new)
+            changes.append(Change(kind="update" if old is not None else "create", old=old, new=new))
+        self._index = index
+        self._view = None
+        commit = Commit(index=index, changes=tuple(changes))
+        for feed in self._feeds:
+            feed.offer(commit)
+
+    def _editable(self, name: str) -> Table[Any]:
+        table = self._tables[name] = self._tables[name].thawed()
+        return table
+
+    def snapshot(self) -> Callable[[], bytes]:
+        view = self.view()
+        return lambda: dump(view)
+
+    def restore(self, data: bytes, index: int) -> None:
+        """Replace everything by a snapshot that raft took at `index`; all feeds lag."""
+        self._index, self._tables = load(data)
+        self._view = None
+        log.info("state restored from a snapshot", extra={"index": index, "commit": self._index})
+        for feed in self._feeds:
+            feed.lag()

@@ -1,0 +1,171 @@
+"""A transaction: reads its own writes over one view, checks versions and names, and is sent as one entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from msgspec.structs import replace
+from swarmcore.model.base import Object
+
+from manager.store.tables import BY_TYPE, SCHEMAS, Schema, Table, View
+from swarmcore.errors import Conflict, Internal, NotFound, OutOfSequence
+
+MAX_CHANGES = 200  # per entry: keeps one commit short for everyone who waits behind it
+ATTEMPTS = 5  # of a transaction that others overtake
+O = TypeVar("O", bound=Object)  # noqa: E741
+
+
+class Overtaken(OutOfSequence):
+    """Another commit came between a transaction's reads and its entry: nothing happened, do it again."""
+
+    hint = "repeat the request"
+
+
+class TooManyChanges(Internal):
+    """A transaction outgrew one entry: a fault of ours, such work belongs in `Store.batch`."""
+
+
+class TxTable(Generic[O]):
+    """A table as the transaction sees it: the view's rows under the rows it wrote."""
+
+    def __init__(self, tx: Tx, base: Table[O]) -> None:
+        self._tx = tx
+        self._base = base
+        self._own: Table[O] = Table(base.schema)  # rows written here
+        self._touched: set[str] = set()  # ids whose row in the base no longer counts
+
+    @property
+    def schema(self) -> Schema[O]:
+        return self._base.schema
+
+    def get(self, id: str) -> O | None:
+        return self._own.get(id) if id in self._touched else self._base.get(id)
+
+    def find(self, index: str, key: Hashable) -> tuple[O, ...]:
+        found = self._base.find(index, key)
+        if not self._touched:
+            return found
+        kept = tuple(obj for obj in found if obj.id not in self._touched)
+        return kept + self._own.find(index, key)
+
+    def __iter__(self) -> Iterator[O]:
+        yield from [obj for obj in self._base if obj.id not in self._touched]
+        yield from list(self._own)
+
+    def __len__(self) -> int:
+        replaced = sum(id in self._base for id in self._touched)
+        return len(self._base) - replaced + len(self._own)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._own if id in self._touched else id in self._base
+
+    def in_base(self, id: str) -> bool:
+        return id in self._base
+
+    def put(self, obj: O) -> O:
+        """Create or replace. `obj.version` is the version it was read at; a new object has version 0."""
+        old = self.get(obj.id)
+        kind = self.schema.type.__name__.lower()
+        if old is None and obj.version.index:
+            raise OutOfSequence(f"{kind} {obj.id} was removed meanwhile")
+        if old is not None and old.version != obj.version:
+            raise OutOfSequence(
+                f"update out of sequence: {kind} {obj.id} is at version {old.version.index}, "
+                f"not {obj.version.index}"
+            )
+        for index, key in self.schema.keys(obj):
+            if index in self.schema.unique:
+                for other in self.find(index, key):
+                    if other.id != obj.id:
+                        raise Conflict(f"{kind} {key} already exists", hint="choose another name")
+        now = self._tx.now()
+        created = old.created_at if old is not None else obj.created_at or now
+        stamped = replace(obj, created_at=created, updated_at=now)
+        self._write(obj.id, stamped)
+        return stamped
+
+    def delete(self, id: str) -> None:
+        if id not in self:
+            raise NotFound(f"{self.schema.type.__name__.lower()} {id} not found")
+        self._write(id, None)
+
+    def _write(self, id: str, obj: O | None) -> None:
+        self._tx._record(self, id, self._own.get(id), id in self._touched)
+        self._set(id, obj)
+        self._touched.add(id)
+
+    def _set(self, id: str, obj: O | None) -> None:
+        if obj is not None:
+            self._own.set(obj)
+        elif id in self._own:
+            self._own.remove(id)
+
+    def _undo(self, id: str, own: O | None, touched: bool) -> None:
+        self._set(id, own)
+        if not touched:
+            self._touched.discard(id)
+
+
+class Tx:
+    """Reads and writes that commit as one raft entry of at most MAX_CHANGES changes."""
+
+    def __init__(self, view: View, now: Callable[[], datetime]) -> None:
+        self.base = view.index
+        self._now = now
+        self._stamp: datetime | None = None
+        self._journal: list[tuple[TxTable[Any], str, Any, bool]] = []
+        self.nodes = TxTable(self, view.nodes)
+        self.services = TxTable(self, view.services)
+        self.tasks = TxTable(self, view.tasks)
+        self.networks = TxTable(self, view.networks)
+        self.secrets = TxTable(self, view.secrets)
+        self.configs = TxTable(self, view.configs)
+        self.clusters = TxTable(self, view.clusters)
+
+    def table(self, name: str) -> TxTable[Any]:
+        table: TxTable[Any] = getattr(self, name)
+        return table
+
+    def put(self, obj: O) -> O:
+        """As `TxTable.put`, in the table of the object's type; returns the object with its times."""
+        stored: O = self.table(BY_TYPE[type(obj)].name).put(obj)
+        return stored
+
+    def delete(self, id: str) -> None:
+        """Remove the object with this id, whatever it is."""
+        for schema in SCHEMAS:
+            if id in (table := self.table(schema.name)):
+                table.delete(id)
+                return
+        raise NotFound(f"object {id} not found")
+
+    def now(self) -> datetime:
+        """One time for the whole transaction; made here, never where entries are applied."""
+        if self._stamp is None:
+            self._stamp = self._now()
+        return self._stamp
+
+    def __len__(self) -> int:
+        """How many objects it has written."""
+        return len({id for _, id, _, _ in self._journal})
+
+    def _record(self, table: TxTable[Any], id: str, own: Object | None, touched: bool) -> None:
+        self._journal.append((table, id, own, touched))
+
+    def mark(self) -> int:
+        """A point to return to with `undo_to`."""
+        return len(self._journal)
+
+    def undo_to(self, mark: int) -> None:
+        while len(self._journal) > mark:
+            table, id, own, touched = self._journal.pop()
+            table._undo(id, own, touched)
+
+    def writes(self) -> Iterator[tuple[str, str, Object | None]]:
+        """(table, id, new object or None for removal) in the order of first writing; no-ops left out."""
+        for table, id in dict.fromkeys((table, id) for table, id, _, _ in self._journal):
+            obj = table.get(id)
+            if obj is not None or table.in_base(id):
+                yield table.schema.name, id, obj
