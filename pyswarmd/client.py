@@ -27,7 +27,13 @@ _BY_STATUS: dict[int, type[errors.SwarmError]] = {
 
 def filters(**wanted: list[str]) -> str:
     """The `filters` query value, in the list encoding."""
-    return json.dumps({key.replace("_", "-"): values for key, values in wanted.items() if values})
+    return json.dumps(
+        {
+            ("_up-to-date" if key == "_up_to_date" else key.replace("_", "-")): values
+            for key, values in wanted.items()
+            if values
+        }
+    )
 
 
 class EngineClient:

@@ -1,0 +1,61 @@
+"""The `pyswarm` command: parses, calls one function per command, turns errors into one line.
+
+Exit codes: 0 done, 1 the swarm said no, 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+
+from pyswarmd.cli import daemon, image, lab, node, service, swarm
+from pyswarmd.client import EngineClient
+from pyswarmd.config import RUN_DIR, SOCKET_NAME, VERSION
+from swarmcore.errors import SwarmError
+
+
+def build() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pyswarm", description="Multi-host container orchestration that one person can understand."
+    )
+    parser.add_argument("--version", action="version", version=f"pyswarm {VERSION}")
+    parser.add_argument(
+        "-H",
+        "--host",
+        default=os.environ.get("PYSWARM_HOST") or f"unix://{RUN_DIR / SOCKET_NAME}",
+        help="the daemon to talk to (default: $PYSWARM_HOST or %(default)s)",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for module in (daemon, swarm, node, service, image, lab):
+        module.add(commands)
+    return parser
+
+
+async def _call(options: argparse.Namespace) -> int:
+    if getattr(options, "local", False):
+        return int(await options.run(options) or 0)
+    async with EngineClient(options.host) as client:
+        return int(await options.run(client, options) or 0)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = build().parse_args(argv)
+    try:
+        code = options.start(options) if hasattr(options, "start") else asyncio.run(_call(options))
+    except SwarmError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        print(f"pyswarm: {error}{hint}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # the reader (head, less) went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Waiting until a service has what its spec wants, telling how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from pyswarmd.cli.render import note
+from pyswarmd.client import EngineClient, filters
+
+_POLL = 0.1  # seconds; the API has no feed of tasks
+
+
+async def wait_converged(client: EngineClient, service: str, *, quiet: bool = False) -> None:
+    """Return when as many tasks of the current spec run as wanted; Ctrl-C leaves the service as it is."""
+    shown = ""
+    try:
+        while True:
+            found = await client.get("/services", status="true", filters=filters(id=[service]))
+            if not found:
+                return
+            status = found[0].get("ServiceStatus") or {}
+            running, desired = status.get("RunningTasks", 0), status.get("DesiredTasks", 0)
+            fresh = await _up_to_date(client, service)
+            text = f"{found[0]['Spec']['Name']}: {fresh}/{desired} running"
+            if errors := await _errors(client, service):
+                text += f" ({errors})"
+            if not quiet and text != shown:
+                note(text)
+                shown = text
+            update = (found[0].get("UpdateStatus") or {}).get("State", "completed")
+            if running == desired == fresh and update not in ("updating", "rollback_started"):
+                return
+            await asyncio.sleep(_POLL)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("the service goes on in the background", file=sys.stderr)
+        raise
+
+
+async def _tasks(client: EngineClient, service: str, **more: list[str]) -> list[dict[str, Any]]:
+    wanted = filters(service=[service], desired_state=["running"], **more)
+    return list(await client.get("/tasks", filters=wanted))
+
+
+async def _up_to_date(client: EngineClient, service: str) -> int:
+    tasks = await _tasks(client, service, _up_to_date=["true"])
+    return sum(1 for task in tasks if task["Status"]["State"] == "running")
+
+
+async def _errors(client: EngineClient, service: str) -> str:
+    """The first reason that keeps a task from running."""
+    for task in await _tasks(client, service):
+        if task["Status"]["State"] != "running" and task["Status"].get("Err"):
+            return str(task["Status"]["Err"])
+    return ""

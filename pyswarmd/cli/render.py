@@ -1,0 +1,88 @@
+"""What the CLI prints: tables with Docker's columns, `--format` templates, JSON, ages."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from swarmcore.errors import Invalid
+
+_FIELD = re.compile(r"\{\{\s*(?:(json)\s+)?\.([A-Za-z.]*)\s*\}\}")
+
+
+def out(text: str = "") -> None:
+    print(text, flush=True)
+
+
+def note(text: str) -> None:
+    """Something beside the result: to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], template: str | None = None) -> None:
+    """Print rows under the given headings, or through a `{{.Column}}` template."""
+    if template and template != "table":
+        if template == "json":
+            for row in rows:
+                out(json.dumps({_key(c): row.get(c, "") for c in columns}))
+            return
+        for row in rows:
+            named = {_key(column): row.get(column, "") for column in row}
+            out(fill(template.removeprefix("table "), named))
+        return
+    widths = [max([len(c), *(len(row.get(c, "")) for row in rows)]) for c in columns]
+    for line in [{c: c for c in columns}, *rows]:
+        out("   ".join(line.get(c, "").ljust(w) for c, w in zip(columns, widths, strict=True)).rstrip())
+
+
+def _key(column: str) -> str:
+    return "ID" if column == "ID" else "".join(word.capitalize() for word in column.split())
+
+
+def fill(template: str, values: Any) -> str:
+    """`{{.A.B}}` and `{{json .A}}` from nested maps, with the usual \\t and \\n."""
+
+    def field(match: re.Match[str]) -> str:
+        value = values
+        for name in filter(None, match[2].split(".")):
+            if not isinstance(value, Mapping) or name not in value:
+                raise Invalid(f"no field .{match[2]} for --format {template!r}")
+            value = value[name]
+        return json.dumps(value) if match[1] or not isinstance(value, str | int | float) else str(value)
+
+    filled = _FIELD.sub(field, template.replace("\\t", "\t").replace("\\n", "\n"))
+    if "{{" in filled:
+        raise Invalid(f"cannot use the template {template!r}", "use fields like {{.Name}} or {{json .}}")
+    return filled
+
+
+def inspect(objects: Sequence[Any], template: str | None) -> None:
+    if template:
+        for item in objects:
+            out(fill(template, item))
+    else:
+        out(json.dumps(list(objects), indent=4))
+
+
+def parse_time(text: str) -> datetime:
+    """An RFC 3339 time of the API; nanoseconds are cut to microseconds."""
+    text = re.sub(r"(\.\d{6})\d+", r"\1", text.replace("Z", "+00:00"))
+    return datetime.fromisoformat(text)
+
+
+def age(text: str) -> str:
+    """`5 seconds ago` of an API time."""
+    seconds = max(0, int((datetime.now(UTC) - parse_time(text)).total_seconds()))
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "less than a second ago"
+
+
+def short(text: str, *, whole: bool) -> str:
+    return text if whole else text[:12]

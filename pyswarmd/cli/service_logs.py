@@ -1,0 +1,114 @@
+"""`pyswarm service logs`: the framed log stream of the API, told apart by task."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import parse_qsl
+
+import aiohttp
+
+from pyswarmd.cli import units
+from pyswarmd.cli.render import parse_time
+from pyswarmd.cli.resolve import Names
+from pyswarmd.client import EngineClient
+from swarmcore.errors import Invalid, NotFound
+
+_HEADER = 8
+_STDERR = 2
+
+
+async def print_logs(client: EngineClient, options: argparse.Namespace) -> None:
+    query = {
+        "stdout": "true",
+        "stderr": "true",
+        "follow": str(options.follow).lower(),
+        "timestamps": str(options.timestamps).lower(),
+        "tail": options.tail,
+        "details": str(not options.raw).lower(),
+    }
+    if options.since:
+        query["since"] = _since(options.since)
+    path = await _path(client, options.service)
+    labels = _Labels(client)
+    async with client.request("GET", path, query=query) as response:
+        async for stream, line in _frames(response):
+            text = line.decode(errors="replace")
+            if not options.raw:
+                text = await labels.label(text, timestamps=options.timestamps)
+            print(text, end="", file=sys.stderr if stream == _STDERR else sys.stdout, flush=True)
+
+
+async def _path(client: EngineClient, name: str) -> str:
+    try:
+        return f"/services/{(await client.get(f'/services/{name}'))['ID']}/logs"
+    except NotFound as missing:
+        try:
+            return f"/tasks/{(await client.get(f'/tasks/{name}'))['ID']}/logs"
+        except NotFound:
+            raise missing from None
+
+
+def _since(text: str) -> str:
+    """Unix seconds of an RFC 3339 time, of seconds, or of a duration ago such as 10m."""
+    if text.replace(".", "", 1).isdigit():
+        return text
+    try:
+        return str(time.time() - units.duration(text) / 1e9)
+    except Invalid:
+        try:
+            return str(parse_time(text).timestamp())
+        except ValueError:
+            raise Invalid(f"invalid time {text!r}", "write it like 10m or 2026-01-31T12:00:00Z") from None
+
+
+async def _frames(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[int, bytes]]:
+    """(stream, payload) of Docker's 8-byte framed stream."""
+    buffer = bytearray()
+    async for chunk in response.content.iter_any():
+        buffer += chunk
+        while len(buffer) >= _HEADER:
+            size = int.from_bytes(buffer[4:8], "big")
+            if len(buffer) < _HEADER + size:
+                break
+            yield buffer[0], bytes(buffer[_HEADER : _HEADER + size])
+            del buffer[: _HEADER + size]
+
+
+class _Labels:
+    """`web.1.abc123@m2    | line` from the details that the daemon puts before each line."""
+
+    def __init__(self, client: EngineClient) -> None:
+        self._client = client
+        self._nodes = Names(client)
+        self._tasks: dict[str, str] = {}
+
+    async def label(self, text: str, *, timestamps: bool) -> str:
+        stamp = ""
+        if timestamps:
+            stamp, _, text = text.partition(" ")
+            stamp += " "
+        details, _, line = text.partition(" ")
+        facts = {
+            key.rpartition("com.docker.swarm.")[2]: value
+            for item in details.split(",")
+            for key, value in parse_qsl(item, keep_blank_values=True)
+        }
+        task = facts.get("task.id", "")
+        name = await self._task_name(task)
+        node = await self._nodes.node(facts.get("node.id", ""))
+        return f"{stamp}{name}@{node}    | {line}"
+
+    async def _task_name(self, task_id: str) -> str:
+        if task_id not in self._tasks:
+            try:
+                task: dict[str, Any] = await self._client.get(f"/tasks/{task_id}")
+                service = await self._client.get(f"/services/{task['ServiceID']}")
+                slot = task.get("Slot") or task.get("NodeID")
+                self._tasks[task_id] = f"{service['Spec']['Name']}.{slot}.{task_id[:12]}"
+            except NotFound:
+                self._tasks[task_id] = task_id[:12]
+        return self._tasks[task_id]

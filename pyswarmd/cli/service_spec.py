@@ -1,0 +1,275 @@
+"""`service create` flags to the ServiceSpec that the Engine API takes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pyswarmd.cli import units
+from swarmcore.errors import Invalid, NotFound
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Docker's flags of `service create` (docker/cli reference, service_create.md)."""
+    many: dict[str, Any] = {"action": "append", "default": []}
+    p = parser.add_argument
+    p("--name", default="")
+    p("--mode", choices=("replicated", "global", "replicated-job", "global-job"), default="replicated")
+    p("--replicas", type=int, default=None)
+    p("--replicas-max-per-node", type=int, default=0)
+    p("--constraint", **many)
+    p("--placement-pref", **many, metavar="spread=node.labels.KEY")
+    p("-e", "--env", **many, metavar="KEY=VALUE")
+    p("--env-file", **many, metavar="FILE")
+    p("-l", "--label", **many)
+    p("--container-label", **many)
+    p("--entrypoint", help="command line, split at spaces")
+    p("-w", "--workdir", default="")
+    p("-u", "--user", default="")
+    p("--group", **many)
+    p("--hostname", default="")
+    p("--host", **many, dest="hosts", metavar="NAME:ADDRESS")
+    p("-t", "--tty", action="store_true")
+    p("--init", action="store_true")
+    p("--read-only", action="store_true")
+    p("--mount", **many, metavar="type=tmpfs,dst=/x")
+    p("--network", **many)
+    p("-p", "--publish", **many)
+    p("--secret", **many)
+    p("--config", **many)
+    p("--cap-add", **many)
+    p("--cap-drop", **many)
+    p("--sysctl", **many)
+    p("--ulimit", **many, metavar="NAME=SOFT[:HARD]")
+    p("--oom-score-adj", type=int, default=0)
+    p("--limit-cpu", default="0")
+    p("--limit-memory", default="0")
+    p("--limit-pids", type=int, default=0)
+    p("--reserve-cpu", default="0")
+    p("--reserve-memory", default="0")
+    p("--stop-signal", default="")
+    p("--stop-grace-period", default=None)
+    p("--restart-condition", choices=("none", "on-failure", "any"), default=None)
+    p("--restart-delay", default=None)
+    p("--restart-max-attempts", type=int, default=None)
+    p("--restart-window", default=None)
+    p("--update-parallelism", type=int, default=None)
+    p("--update-delay", default=None)
+    p("--update-order", choices=("stop-first", "start-first"), default=None)
+    p("--health-cmd", default=None)
+    p("--no-healthcheck", action="store_true")
+    p("--dns", **many)
+    p("--endpoint-mode", choices=("vip", "dnsrr"), default=None)
+    p("--log-driver", default=None)
+    p("--log-opt", **many)
+
+
+def spec(options: argparse.Namespace) -> dict[str, Any]:
+    """The body of POST /services/create."""
+    container = _without_empty(
+        {
+            "Image": options.image,
+            "Labels": units.pairs(options.container_label, "label"),
+            "Command": options.entrypoint.split() if options.entrypoint else None,
+            "Args": options.args,
+            "Hostname": options.hostname,
+            "Env": [*(line for file in options.env_file for line in _lines(file)), *options.env],
+            "Dir": options.workdir,
+            "User": options.user,
+            "Groups": options.group,
+            "TTY": options.tty,
+            "Init": options.init,
+            "ReadOnly": options.read_only,
+            "Mounts": [mount(text) for text in options.mount],
+            "StopSignal": options.stop_signal,
+            "Hosts": [_host(text) for text in options.hosts],
+            "Sysctls": units.pairs(options.sysctl, "sysctl", value_needed=True),
+            "CapabilityAdd": options.cap_add,
+            "CapabilityDrop": options.cap_drop,
+            "Ulimits": [_ulimit(text) for text in options.ulimit],
+            "OomScoreAdj": options.oom_score_adj,
+            "Secrets": [{"SecretName": name, "File": {"Name": name}} for name in options.secret],
+            "Configs": [{"ConfigName": name, "File": {"Name": name}} for name in options.config],
+            "DNSConfig": {"Nameservers": options.dns} if options.dns else None,
+            "Healthcheck": _health(options),
+        }
+    )
+    if options.stop_grace_period is not None:
+        container["StopGracePeriod"] = units.duration(options.stop_grace_period)
+    task = _without_empty(
+        {
+            "Resources": _resources(options),
+            "RestartPolicy": _restart(options),
+            "Placement": _without_empty(
+                {
+                    "Constraints": options.constraint,
+                    "Preferences": [_preference(text) for text in options.placement_pref],
+                    "MaxReplicas": options.replicas_max_per_node,
+                }
+            ),
+            "Networks": [{"Target": name} for name in options.network],
+            "LogDriver": _log_driver(options),
+        }
+    )
+    task["ContainerSpec"] = container
+    found: dict[str, Any] = {
+        "Name": options.name,
+        "Labels": units.pairs(options.label, "label"),
+        "TaskTemplate": task,
+        "Mode": _mode(options),
+    }
+    if update := _update(options):
+        found["UpdateConfig"] = update
+    if options.publish or options.endpoint_mode:
+        found["EndpointSpec"] = _without_empty(
+            {"Mode": options.endpoint_mode, "Ports": [_port(text) for text in options.publish]}
+        )
+    return found
+
+
+def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value not in (None, "", [], {}, 0, False)}
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        text = Path(file).read_text()
+    except OSError as error:
+        raise NotFound(f"cannot read the env file {file}: {error.strerror}") from None
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _mode(options: argparse.Namespace) -> dict[str, Any]:
+    if options.mode == "replicated":
+        return {"Replicated": {"Replicas": 1 if options.replicas is None else options.replicas}}
+    if options.replicas is not None and options.mode != "replicated-job":
+        raise Invalid("replicas can only be used with replicated or replicated-job mode")
+    if options.mode == "replicated-job":
+        return {"ReplicatedJob": {"TotalCompletions": options.replicas or 1}}
+    return {"Global": {}} if options.mode == "global" else {"GlobalJob": {}}
+
+
+def _resources(options: argparse.Namespace) -> dict[str, Any]:
+    limits = {
+        "NanoCPUs": units.cpus(options.limit_cpu),
+        "MemoryBytes": units.size(options.limit_memory),
+        "Pids": options.limit_pids,
+    }
+    reservations = {
+        "NanoCPUs": units.cpus(options.reserve_cpu),
+        "MemoryBytes": units.size(options.reserve_memory),
+    }
+    return _without_empty({"Limits": _without_empty(limits), "Reservations": _without_empty(reservations)})
+
+
+def _restart(options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if options.restart_condition is not None:
+        found["Condition"] = options.restart_condition
+    if options.restart_delay is not None:
+        found["Delay"] = units.duration(options.restart_delay)
+    if options.restart_max_attempts is not None:
+        found["MaxAttempts"] = options.restart_max_attempts
+    if options.restart_window is not None:
+        found["Window"] = units.duration(options.restart_window)
+    return found
+
+
+def _update(options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if options.update_parallelism is not None:
+        found["Parallelism"] = options.update_parallelism
+    if options.update_delay is not None:
+        found["Delay"] = units.duration(options.update_delay)
+    if options.update_order is not None:
+        found["Order"] = options.update_order
+    return found
+
+
+def _health(options: argparse.Namespace) -> dict[str, Any] | None:
+    if options.no_healthcheck:
+        return {"Test": ["NONE"]}
+    return {"Test": ["CMD-SHELL", options.health_cmd]} if options.health_cmd else None
+
+
+def _log_driver(options: argparse.Namespace) -> dict[str, Any] | None:
+    if options.log_driver is None and not options.log_opt:
+        return None
+    return {"Name": options.log_driver or "", "Options": units.pairs(options.log_opt, "log option")}
+
+
+def _preference(text: str) -> dict[str, Any]:
+    kind, _, descriptor = text.partition("=")
+    if kind != "spread" or not descriptor:
+        raise Invalid(f"invalid placement preference {text!r}", "write it like spread=node.labels.zone")
+    return {"Spread": {"SpreadDescriptor": descriptor}}
+
+
+def _host(text: str) -> str:
+    name, colon, address = text.partition(":")
+    if not colon or not name or not address:
+        raise Invalid(f"invalid host {text!r}", "write it like NAME:ADDRESS")
+    return f"{address} {name}"
+
+
+def _ulimit(text: str) -> dict[str, Any]:
+    name, _, limits = text.partition("=")
+    soft, _, hard = limits.partition(":")
+    try:
+        return {"Name": name, "Soft": int(soft), "Hard": int(hard or soft)}
+    except ValueError:
+        raise Invalid(f"invalid ulimit {text!r}", "write it like nofile=1024:4096") from None
+
+
+def _port(text: str) -> dict[str, Any]:
+    if "=" in text:
+        long = units.options(text, "port")
+        published, target = long.get("published", "0"), long.get("target", "")
+        protocol, mode = long.get("protocol", "tcp"), long.get("mode", "ingress")
+    else:
+        ports, _, protocol = text.partition("/")
+        published, _, target = ports.rpartition(":")
+        protocol, mode = protocol or "tcp", "ingress"
+    try:
+        return {
+            "Protocol": protocol,
+            "TargetPort": int(target),
+            "PublishedPort": int(published or 0),
+            "PublishMode": mode,
+        }
+    except ValueError:
+        raise Invalid(
+            f"invalid port {text!r}", "write it like 8080:80/tcp or published=8080,target=80"
+        ) from None
+
+
+_MOUNT_KEYS = {
+    *("type", "source", "src", "target", "dst", "destination", "readonly", "ro"),
+    *("bind-propagation", "tmpfs-size", "tmpfs-mode"),
+}
+
+
+def mount(text: str) -> dict[str, Any]:
+    """`type=bind,src=/a,dst=/b,readonly` as an API mount."""
+    given = units.options(text, "mount")
+    if unknown := sorted(set(given) - _MOUNT_KEYS):
+        raise Invalid(
+            f"mount option {unknown[0]!r} is not known", f"known are {', '.join(sorted(_MOUNT_KEYS))}"
+        )
+    target = given.get("target") or given.get("dst") or given.get("destination")
+    if not target:
+        raise Invalid(f"mount {text!r} has no target", "add dst=/path")
+    found: dict[str, Any] = {"Type": given.get("type", "volume"), "Target": target}
+    if source := given.get("source") or given.get("src"):
+        found["Source"] = source
+    if (given.get("readonly") or given.get("ro") or "false").lower() in ("true", "1"):
+        found["ReadOnly"] = True
+    if propagation := given.get("bind-propagation"):
+        found["BindOptions"] = {"Propagation": propagation}
+    tmpfs: dict[str, Any] = {}
+    if "tmpfs-size" in given:
+        tmpfs["SizeBytes"] = units.size(given["tmpfs-size"])
+    if "tmpfs-mode" in given:
+        tmpfs["Mode"] = int(given["tmpfs-mode"], 8)
+    return found | ({"TmpfsOptions": tmpfs} if tmpfs else {})

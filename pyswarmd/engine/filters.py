@@ -1,0 +1,38 @@
+"""The `filters` query value in both encodings: `{"k":{"v":true}}` (docker) and `{"k":["v"]}` (docker-py)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+
+from swarmcore.errors import Invalid
+
+Filters = dict[str, list[str]]
+
+
+def parse(text: str | None, known: Collection[str]) -> Filters:
+    """Key to its wanted values; a key that this list does not know is refused."""
+    if not text:
+        return {}
+    try:
+        raw = json.loads(text)
+    except ValueError:
+        raise Invalid(f"invalid filters {text!r}", 'send JSON like {"name":["web"]}') from None
+    if not isinstance(raw, dict):
+        raise Invalid(f"invalid filters {text!r}", 'send JSON like {"name":["web"]}')
+    found: Filters = {}
+    for key, values in raw.items():
+        if key not in known:
+            raise Invalid(f"invalid filter {key!r}", f"known are {', '.join(sorted(known))}")
+        if isinstance(values, dict):
+            found[key] = [value for value, wanted in values.items() if wanted]
+        elif isinstance(values, list) and all(isinstance(v, str) for v in values):
+            found[key] = list(values)
+        else:
+            raise Invalid(f"invalid values of filter {key!r}")
+    return found
+
+
+def flag(text: str | None) -> bool:
+    """A boolean of a query string, as Go reads it: absent, empty, 0, no, false, none are false."""
+    return (text or "").strip().lower() not in ("", "0", "no", "false", "none")

@@ -1,0 +1,75 @@
+"""The demo: five hosts, the demo image on each, three replicas on three hosts, and what to try next."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from pyswarmd.demo_image import DEMO_REFERENCE, build_demo_image
+from pyswarmd.lab.host import LabHost
+from pyswarmd.lab.lab import Lab
+from swarmcore.errors import Conflict, Internal
+
+NEXT = """
+Try next:
+  pyswarm lab exec m1 -- pyswarm service scale web=10
+  pyswarm lab exec m1 -- pyswarm service logs web
+  pyswarm lab kill w1          # power w1 off: its replicas move
+  pyswarm lab restart w1       # and bring it back
+  pyswarm lab exec m2 -- pyswarm node ls
+  pyswarm lab ls
+  make demo-down               # remove everything
+(the command lies in .venv/bin: PATH="$PWD/.venv/bin:$PATH")"""
+
+
+async def load_image(host: LabHost, archive: bytes) -> None:
+    async with host.client() as client, client.request("POST", "/images/load", data=archive) as response:
+        answer = await response.text()
+    if '"error"' in answer:
+        raise Internal(f"cannot load the demo image on {host.name}: {answer.strip()}")
+
+
+async def run_demo(lab: Lab) -> None:
+    """Idempotent: what is there already is kept."""
+    _say("starting five hosts: m1 m2 m3 (managers), w1 w2 (workers)")
+    await lab.up(3, 2)
+    _say("building the demo image and loading it on every host")
+    archive = await asyncio.to_thread(build_demo_image)
+    await asyncio.gather(*(load_image(host, archive) for host in lab.hosts()))
+    _say("creating the service web with three replicas")
+    first = lab.host("m1")
+    async with first.client() as client:
+        try:
+            await client.post(
+                "/services/create",
+                {
+                    "Name": "web",
+                    "TaskTemplate": {"ContainerSpec": {"Image": DEMO_REFERENCE}},
+                    "Mode": {"Replicated": {"Replicas": 3}},
+                },
+            )
+        except Conflict:
+            _say("the service web exists already")
+
+        async def running() -> bool:
+            found = await client.get("/services", status="true", filters='{"name":["web"]}')
+            status = found[0]["ServiceStatus"]
+            return bool(status["RunningTasks"] == status["DesiredTasks"])
+
+        await lab.until(running, "all replicas of web running", 60)
+    for words in (["node", "ls"], ["service", "ps", "web", "-f", "desired-state=running"]):
+        _say(f"\n$ pyswarm {' '.join(words)}")
+        await _show(first, ["pyswarm", *words])
+    _say(NEXT)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+async def _show(host: LabHost, words: list[str]) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pyswarmd", "-H", host.endpoint, *words[1:], env=host.environment()
+    )
+    if await process.wait():
+        raise Internal(f"{' '.join(words)} failed")
