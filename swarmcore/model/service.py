@@ -1,0 +1,105 @@
+"""Services: what the user wants run, how many of it, and how updates of it go."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import field
+
+from swarmcore.model.base import Object, Part, Spec, Uint, Version, shown
+from swarmcore.model.endpoint import Endpoint, EndpointSpec
+from swarmcore.model.network import NetworkAttachmentConfig
+from swarmcore.model.policy import UpdateConfig
+from swarmcore.model.task import TaskSpec
+
+
+class ReplicatedService(Part, frozen=True, kw_only=True):
+    replicas: Uint | None = None
+
+
+class GlobalService(Part, frozen=True, kw_only=True):
+    """One task on every node that fits."""
+
+
+class ReplicatedJob(Part, frozen=True, kw_only=True):
+    max_concurrent: Uint | None = None
+    total_completions: Uint | None = None
+
+
+class GlobalJob(Part, frozen=True, kw_only=True):
+    """One run on every node that fits."""
+
+
+class ServiceMode(Part, frozen=True, kw_only=True):
+    """At most one of these; none means one replica."""
+
+    replicated: ReplicatedService | None = None
+    global_: GlobalService | None = field(default=None, name="Global")
+    replicated_job: ReplicatedJob | None = None
+    global_job: GlobalJob | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Docker's names of the modes that are set; a valid spec has at most one."""
+        modes = {
+            "replicated": self.replicated,
+            "global": self.global_,
+            "replicated-job": self.replicated_job,
+            "global-job": self.global_job,
+        }
+        return tuple(name for name, mode in modes.items() if mode is not None)
+
+    @property
+    def name(self) -> str:
+        return self.names[0] if self.names else "replicated"
+
+
+class ServiceSpec(Spec, frozen=True, kw_only=True):
+    """`networks` is the old place (API < 1.44) of `task_template.networks`."""
+
+    task_template: TaskSpec = shown(TaskSpec())
+    mode: ServiceMode = shown(ServiceMode())
+    update_config: UpdateConfig | None = None
+    rollback_config: UpdateConfig | None = None
+    networks: tuple[NetworkAttachmentConfig, ...] = ()
+    endpoint_spec: EndpointSpec | None = None
+
+    @property
+    def replicas(self) -> int:
+        """Of a replicated service; Docker's default is 1."""
+        replicated = self.mode.replicated
+        return 1 if replicated is None or replicated.replicas is None else replicated.replicas
+
+
+class UpdateState(StrEnum):
+    UPDATING = "updating"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    ROLLBACK_STARTED = "rollback_started"
+    ROLLBACK_PAUSED = "rollback_paused"
+    ROLLBACK_COMPLETED = "rollback_completed"
+
+
+class UpdateStatus(Part, frozen=True, kw_only=True):
+    state: UpdateState = shown(UpdateState.UPDATING)
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    message: str = ""
+
+
+class JobStatus(Part, frozen=True, kw_only=True):
+    job_iteration: Version = shown(Version())
+    last_execution: datetime | None = None
+
+
+class Service(Object, frozen=True, kw_only=True):
+    """`spec_version` is the version at which `spec` last changed: a task of an older one may be dirty."""
+
+    spec: ServiceSpec = shown(ServiceSpec())
+    previous_spec: ServiceSpec | None = None
+    spec_version: Version = shown(Version())
+    previous_spec_version: Version | None = None
+    endpoint: Endpoint | None = None
+    update_status: UpdateStatus | None = None
+    job_status: JobStatus | None = None

@@ -1,0 +1,152 @@
+"""Which fields of a ServiceSpec have behaviour: the others are refused, never silently ignored.
+
+An issue that gives a field its behaviour deletes the field's line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from swarmcore.errors import Unsupported
+from swarmcore.model.base import Driver
+from swarmcore.model.container import (
+    ContainerSpec,
+    DNSConfig,
+    HealthConfig,
+    Isolation,
+    Mount,
+    MountType,
+    Privileges,
+)
+from swarmcore.model.endpoint import EndpointMode
+from swarmcore.model.network import NetworkAttachmentConfig
+from swarmcore.model.policy import DEFAULT_MONITOR, FailureAction, UpdateConfig, UpdateOrder
+from swarmcore.model.resources import ResourceRequirements
+from swarmcore.model.service import ServiceSpec
+from swarmcore.model.task import RuntimeType, TaskSpec
+
+MOUNT_TYPES = (MountType.BIND, MountType.TMPFS)
+LOG_DRIVERS = ("", "json-file", "none")
+HOST_NETWORK = "host"
+
+
+def check_supported(spec: ServiceSpec) -> None:
+    """Raise Unsupported with all of `unsupported` in one line."""
+    if messages := tuple(unsupported(spec)):
+        raise Unsupported("; ".join(messages))
+
+
+def unsupported(spec: ServiceSpec) -> Iterator[str]:
+    """One clear line for each thing that this version would have to ignore."""
+    if spec.mode.name != "replicated":
+        yield f"mode {spec.mode.name} is not supported yet: only replicated services are"
+    yield from _update("UpdateConfig", spec.update_config)
+    yield from _update("RollbackConfig", spec.rollback_config)
+    if (endpoint := spec.endpoint_spec) is not None:
+        if endpoint.mode is not EndpointMode.VIP:
+            yield f"endpoint mode {endpoint.mode} is not supported yet"
+        if endpoint.ports:
+            yield "published ports are not supported yet"
+    yield from _networks(spec.networks)
+    yield from _task(spec.task_template)
+
+
+def _task(task: TaskSpec) -> Iterator[str]:
+    if task.runtime not in (None, RuntimeType.CONTAINER) or task.plugin_spec or task.network_attachment_spec:
+        yield "only containers are supported: no plugins, no network attachments"
+    yield from _networks(task.networks)
+    if task.resources is not None:
+        yield from _resources(task.resources)
+    if task.log_driver is not None:
+        yield from _log_driver(task.log_driver)
+    if task.container_spec is not None:
+        yield from _container(task.container_spec)
+
+
+def _container(spec: ContainerSpec) -> Iterator[str]:
+    for name, is_used in _REFUSED.items():
+        if is_used(spec):
+            yield f"{name} is not supported yet"
+    if spec.isolation not in (None, Isolation.DEFAULT):
+        yield f"isolation {spec.isolation} exists only on Windows"
+    for mount in spec.mounts:
+        yield from _mount(mount)
+    if spec.privileges is not None:
+        yield from _privileges(spec.privileges)
+
+
+_REFUSED: dict[str, Callable[[ContainerSpec], bool]] = {
+    "an init process (Init)": lambda c: bool(c.init),
+    "an open standard input (OpenStdin)": lambda c: c.open_stdin,
+    # ["NONE"] asks for no health check, which is what there is.
+    "a health check": lambda c: (
+        c.healthcheck is not None and c.healthcheck != HealthConfig() and c.healthcheck.test[:1] != ("NONE",)
+    ),
+    "DNS settings (DNSConfig)": lambda c: c.dns_config not in (None, DNSConfig()),
+    "use of secrets": lambda c: bool(c.secrets),
+    "use of configs": lambda c: bool(c.configs),
+}
+
+
+def _mount(mount: Mount) -> Iterator[str]:
+    where = f"mount {mount.target}"
+    if mount.type not in MOUNT_TYPES:
+        yield f"{where}: mounts of type {mount.type} are not supported yet"
+    if mount.tmpfs_options is not None and mount.tmpfs_options.options:
+        yield f"{where}: tmpfs options other than size and mode are not supported yet"
+
+
+def _privileges(privileges: Privileges) -> Iterator[str]:
+    given = {
+        "CredentialSpec": privileges.credential_spec,
+        "SELinuxContext": privileges.selinux_context,
+        "Seccomp": privileges.seccomp,
+        "AppArmor": privileges.app_armor,
+    }
+    for name, value in given.items():
+        # A part that repeats its defaults asks for nothing.
+        if value is not None and value != type(value)():
+            yield f"Privileges.{name} is not supported yet"
+
+
+def _resources(resources: ResourceRequirements) -> Iterator[str]:
+    if resources.swap_bytes is not None:
+        yield "a swap limit (SwapBytes) is not supported yet"
+    if resources.memory_swappiness is not None:
+        yield "MemorySwappiness is not supported yet"
+    if resources.reservations is not None and resources.reservations.generic_resources:
+        yield "generic resources are not supported yet"
+
+
+def _log_driver(driver: Driver) -> Iterator[str]:
+    if driver.name not in LOG_DRIVERS:
+        yield f"log driver {driver.name} is not supported yet: use json-file or none"
+    if driver.options:
+        yield f"log options are not supported yet: {', '.join(sorted(driver.options))}"
+
+
+def _networks(networks: tuple[NetworkAttachmentConfig, ...]) -> Iterator[str]:
+    for network in networks:
+        if network.target != HOST_NETWORK:
+            yield f"network {network.target} is not supported yet: only the network host is"
+        elif network.aliases or network.driver_opts:
+            yield "the network host takes no aliases and no driver options"
+    if len(networks) > 1 and any(network.target == HOST_NETWORK for network in networks):
+        yield "the network host cannot be combined with other networks"
+
+
+def _update(name: str, config: UpdateConfig | None) -> Iterator[str]:
+    """docker's CLI always sends its defaults, so those are taken; anything else would be ignored."""
+    if config is None:
+        return
+    wrong = {
+        "Parallelism": config.parallelism not in (0, 1),
+        "Delay": config.delay != 0,
+        "FailureAction": config.failure_action is not FailureAction.PAUSE,
+        "Monitor": config.monitor not in (0, DEFAULT_MONITOR),
+        "MaxFailureRatio": config.max_failure_ratio != 0,
+        "Order": config.order is not UpdateOrder.STOP_FIRST,
+    }
+    for field, is_wrong in wrong.items():
+        if is_wrong:
+            yield f"{name}.{field} other than the default is not supported yet"
