@@ -8,21 +8,26 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
-from swarmcore.model.base import Object
 
 from manager.store.tables import SCHEMAS, Table, View
+from swarmcore.model.base import Object
 
 FORMAT = 1
+NIL = b"\xc0"
 _encoder = Encoder()
 _decoders: Mapping[str, Decoder[Object]] = {schema.name: Decoder(schema.type) for schema in SCHEMAS}
 
 
 class Write(Struct, frozen=True, array_like=True, gc=False):
-    """One change of an entry: `obj` is the object's msgpack, absent for a removal."""
+    """One change of an entry: `obj` is the object's msgpack, nil for a removal."""
 
     table: str
     id: str
-    obj: msgspec.Raw | None
+    obj: msgspec.Raw
+
+    def new(self) -> Object | None:
+        """The object to store; None: remove it."""
+        return None if bytes(self.obj) == NIL else decode_object(self.table, self.obj)
 
 
 class Entry(Struct, frozen=True, array_like=True):
@@ -48,10 +53,7 @@ def encode_entry(base: int, writes: list[tuple[str, str, Object | None]]) -> byt
     return _encoder.encode(
         Entry(
             base,
-            tuple(
-                Write(table, id, None if obj is None else msgspec.Raw(_encoder.encode(obj)))
-                for table, id, obj in writes
-            ),
+            tuple(Write(table, id, msgspec.Raw(_encoder.encode(obj))) for table, id, obj in writes),
         )
     )
 

@@ -16,16 +16,16 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
-from swarmcore.model.base import Version
 
 from manager.raft.proposer import Proposer
 from manager.store.batch import batch
-from manager.store.snapshot import decode_entry, decode_object, dump, encode_entry, load
+from manager.store.snapshot import decode_entry, dump, encode_entry, load
 from manager.store.tables import SCHEMAS, Table, View
 from manager.store.tx import ATTEMPTS, MAX_CHANGES, Overtaken, TooManyChanges, Tx
 from manager.store.watch import Change, Commit, Feed
 from swarmcore.clock import Clock
 from swarmcore.errors import NoLeader, OutcomeUnknown
+from swarmcore.model.base import Version
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -92,16 +92,17 @@ class Store:
 
     async def transact(self, change: Callable[[Tx], R]) -> R:
         """As `update`, for a block given as a function: it runs again when another commit came between."""
-        for _ in range(ATTEMPTS - 1):
+        attempt = 1
+        while True:
             try:
                 async with self.update() as tx:
                     result = change(tx)
-                return result
             except Overtaken:
-                log.debug("transaction overtaken, doing it again")
-        async with self.update() as tx:
-            result = change(tx)
-        return result
+                if attempt == ATTEMPTS:
+                    raise
+                attempt += 1
+            else:
+                return result
 
     async def batch(
         self, items: Iterable[T], change: Callable[[Tx, T], None], *, limit: int = MAX_CHANGES
@@ -152,11 +153,11 @@ class Store:
         for write in entry.writes:
             table = self._editable(write.table)
             old = table.get(write.id)
-            if write.obj is None:
+            if (given := write.new()) is None:
                 table.remove(write.id)
                 changes.append(Change(kind="remove", old=old, new=None))
                 continue
-            new = replace(decode_object(write.table, write.obj), version=Version(index=index))
+            new = replace(given, version=Version(index=index))
             table.set(new)
             changes.append(Change(kind="update" if old is not None else "create", old=old, new=new))
         self._index = index

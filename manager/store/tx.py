@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace
-from swarmcore.model.base import Object
 
 from manager.store.tables import BY_TYPE, SCHEMAS, Schema, Table, View
 from swarmcore.errors import Conflict, Internal, NotFound, OutOfSequence
+from swarmcore.model.base import Object
 
 MAX_CHANGES = 200  # per entry: keeps one commit short for everyone who waits behind it
 ATTEMPTS = 5  # of a transaction that others overtake

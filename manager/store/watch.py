@@ -7,9 +7,9 @@ from collections import deque
 from typing import Literal, TypeVar
 
 from msgspec import Struct
-from swarmcore.model.base import Object
 
 from swarmcore.errors import Internal
+from swarmcore.model.base import Object
 
 O = TypeVar("O", bound=Object)  # noqa: E741
 Kind = Literal["create", "update", "remove"]
