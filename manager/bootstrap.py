@@ -1,0 +1,132 @@
+"""How a swarm begins: the first root, the cluster object with its tokens, and the first manager with a certificate.
+
+Pure but for the clock, the ids and the random keys: the daemon saves the identity, starts a raft of one under
+`node.id`, and then `seed`s its store.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec import Struct
+
+from manager.store.store import Store
+from manager.store.tx import Tx
+from pki.csr import make_csr
+from pki.keys import PrivateKey, new_key
+from pki.keystore import KeyStore
+from pki.root import NODE_LIFE, RootAuthority, load_certificate
+from pki.tokens import new_join_token, root_digest
+from swarmcore.clock import Clock
+from swarmcore.errors import FailedPrecondition
+from swarmcore.ids import NewId
+from swarmcore.model.cluster import DEFAULT_SWARM_SPEC, Cluster, JoinTokens, RootCA, SwarmSpec, merged
+from swarmcore.model.node import (
+    Availability,
+    Certificate,
+    IssuanceState,
+    Membership,
+    Node,
+    NodeRole,
+    NodeSpec,
+    TLSInfo,
+)
+
+DEFAULT_POOL = ("10.0.0.0/8",)
+DEFAULT_SUBNET_SIZE = 24
+DEFAULT_DATA_PATH_PORT = 4789
+
+
+class NewSwarm(Struct, frozen=True, kw_only=True):
+    cluster: Cluster
+    node: Node
+    key: PrivateKey
+    cert_pem: bytes
+
+    def save(self, keystore: KeyStore) -> None:
+        keystore.save(self.key, self.cert_pem, self.cluster.root_ca.ca_cert)
+
+
+def new_swarm(
+    *,
+    clock: Clock,
+    new_id: NewId,
+    spec: SwarmSpec | None = None,
+    availability: Availability = Availability.ACTIVE,
+    default_addr_pool: tuple[str, ...] = (),
+    subnet_size: int = 0,
+    data_path_port: int = 0,
+) -> NewSwarm:
+    """Everything that `pyswarm init` makes before the first raft entry; what `spec` leaves out gets its default."""
+    authority = RootAuthority.create(clock)
+    cluster = Cluster(
+        id=new_id(),
+        spec=merged(DEFAULT_SWARM_SPEC, spec or SwarmSpec()),
+        root_ca=root_ca(authority),
+        tls_info=tls_info(authority),
+        default_addr_pool=default_addr_pool or DEFAULT_POOL,
+        subnet_size=subnet_size or DEFAULT_SUBNET_SIZE,
+        data_path_port=data_path_port or DEFAULT_DATA_PATH_PORT,
+    )
+    key = new_key()
+    csr = make_csr(key)
+    node_id = new_id()
+    cert_pem = authority.sign(csr, node_id, NodeRole.MANAGER, cluster.id, certificate_life(cluster.spec))
+    spec_of_node = NodeSpec(role=NodeRole.MANAGER, availability=availability)
+    certificate = issued_certificate(NodeRole.MANAGER, csr, cert_pem)
+    return NewSwarm(
+        cluster=cluster, node=accepted_node(node_id, spec_of_node, certificate), key=key, cert_pem=cert_pem
+    )
+
+
+async def seed(store: Store, swarm: NewSwarm) -> None:
+    """The first entry of the log. Repeating it is harmless; a store of another swarm is refused."""
+
+    def change(tx: Tx) -> None:
+        for cluster in tx.clusters:
+            if cluster.id != swarm.cluster.id:
+                raise FailedPrecondition("the store already holds a swarm")
+            return
+        tx.clusters.put(swarm.cluster)
+        tx.nodes.put(swarm.node)
+
+    await store.transact(change)
+
+
+def certificate_life(spec: SwarmSpec) -> timedelta:
+    nanoseconds = spec.ca_config.node_cert_expiry
+    return timedelta(microseconds=nanoseconds // 1000) if nanoseconds else NODE_LIFE
+
+
+def root_ca(authority: RootAuthority) -> RootCA:
+    pem = authority.cert_pem
+    tokens = JoinTokens(worker=new_join_token(pem), manager=new_join_token(pem))
+    return RootCA(
+        ca_cert=pem,
+        ca_key=authority.key_pem,
+        cert_hash=f"sha256:{root_digest(pem).hex()}",
+        join_tokens=tokens,
+    )
+
+
+def tls_info(authority: RootAuthority) -> TLSInfo:
+    certificate = load_certificate(authority.cert_pem)
+    return TLSInfo(
+        trust_root=authority.cert_pem.decode("ascii"),
+        cert_issuer_subject=certificate.subject.public_bytes(),
+        cert_issuer_public_key=certificate.public_key().public_bytes(
+            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        ),
+    )
+
+
+def accepted_node(node_id: str, spec: NodeSpec, certificate: Certificate | None = None) -> Node:
+    """A node that the CA has just let in; its agent tells the rest."""
+    return Node(
+        id=node_id, spec=spec, role=spec.role, certificate=certificate, membership=Membership.ACCEPTED
+    )
+
+
+def issued_certificate(role: NodeRole, csr: bytes, pem: bytes) -> Certificate:
+    return Certificate(role=role, csr=csr, pem=pem, status=IssuanceState.ISSUED)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from manager.bootstrap import new_swarm, seed
+from pki.keystore import KeyStore
+from pki.root import RootAuthority, load_certificate
+from pki.tokens import parse_join_token, pins
+from swarmcore.errors import FailedPrecondition
+from swarmcore.ids import is_id, new_id
+from swarmcore.model.cluster import CAConfig, SwarmSpec
+from swarmcore.model.node import Availability, NodeRole
+from tests.fakes.raft import StepClock, solo_store
+
+
+def test_a_new_swarm_has_a_root_two_tokens_and_one_manager(tmp_path: Path) -> None:
+    swarm = new_swarm(clock=StepClock(), new_id=new_id, availability=Availability.DRAIN)
+    cluster, node = swarm.cluster, swarm.node
+    assert is_id(cluster.id)
+    assert is_id(node.id)
+    tokens = cluster.root_ca.join_tokens
+    assert tokens.worker != tokens.manager
+    for token in (tokens.worker, tokens.manager):
+        assert pins(parse_join_token(token), cluster.root_ca.ca_cert)
+    RootAuthority(cluster.root_ca.ca_cert, cluster.root_ca.ca_key)
+    assert (node.role, node.spec.role, node.spec.availability) == (
+        NodeRole.MANAGER,
+        NodeRole.MANAGER,
+        Availability.DRAIN,
+    )
+    keystore = KeyStore(tmp_path)
+    swarm.save(keystore)
+    assert (keystore.node_id, keystore.role, keystore.cluster_id) == (node.id, NodeRole.MANAGER, cluster.id)
+
+
+def test_no_secret_is_shown_by_repr() -> None:
+    swarm = new_swarm(clock=StepClock(), new_id=new_id)
+    shown = repr(swarm)
+    assert swarm.cluster.root_ca.join_tokens.worker not in shown
+    assert "PRIVATE KEY" not in shown
+
+
+def test_the_certificates_life_is_the_specs() -> None:
+    spec = SwarmSpec(ca_config=CAConfig(node_cert_expiry=7200 * 1_000_000_000))
+    clock = StepClock()
+    swarm = new_swarm(clock=clock, new_id=new_id, spec=spec)
+    certificate = load_certificate(swarm.cert_pem)
+    life = certificate.not_valid_after_utc - clock.now()
+    assert 7190 < life.total_seconds() <= 7200
+
+
+async def test_seeding_writes_the_swarm_once_and_no_other_over_it() -> None:
+    store, raft = solo_store()
+    swarm = new_swarm(clock=StepClock(), new_id=new_id)
+    await seed(store, swarm)
+    await seed(store, swarm)
+    assert len(raft.log) == 1
+    view = store.view()
+    assert [cluster.id for cluster in view.clusters] == [swarm.cluster.id]
+    assert [node.id for node in view.nodes] == [swarm.node.id]
+    other = replace(swarm, cluster=replace(swarm.cluster, id=new_id()))
+    with pytest.raises(FailedPrecondition, match="already holds a swarm"):
+        await seed(store, other)
