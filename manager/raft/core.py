@@ -1,0 +1,257 @@
+"""One raft member as a pure machine: messages and time in, messages out, nothing asynchronous, no threads.
+
+What it promises: an entry whose `Done` gets an index is on a majority's disks and applied here, and no crash of a
+minority, no lost, late or repeated message and no pause can take it away. Any exception out of it is final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+from msgspec import Struct
+
+from manager.raft.append import Follower
+from manager.raft.compaction import Compactor
+from manager.raft.gate import Gate
+from manager.raft.interfaces import Background, CorruptState, Journal, PeerTransport, RaftFatal, Snapshots
+from manager.raft.library import Library, Role
+from manager.raft.membership import Membership
+from manager.raft.messages import (
+    KIND_MEMBERSHIP,
+    KIND_NOOP,
+    KIND_REGULAR,
+    AppendEntries,
+    AppendReply,
+    Heartbeat,
+    HigherTerm,
+    Message,
+    PreVote,
+    PreVoteReply,
+    RequestVote,
+    SnapshotChunk,
+    SnapshotMeta,
+    SnapshotReply,
+    TimeoutNow,
+    VoteReply,
+    encode_members,
+)
+from manager.raft.proposer import StateMachine
+from manager.raft.reads import Reads
+from manager.raft.replication import Replicator
+from manager.raft.votes import Handover, Votes
+from swarmcore.errors import NoLeader
+
+#: Called once, after the tick: the entry's (or read's) index, or None when nobody can tell.
+Done = Callable[[int | None], None]
+
+
+class RaftConfig(Struct, frozen=True, kw_only=True):
+    """Times in seconds. The defaults suit managers on one LAN; on a WAN multiply all three."""
+
+    heartbeat: float = 0.1
+    election_min: float = 0.4
+    election_max: float = 0.8
+    snapshot_entries: int = 5000
+    snapshot_chunk: int = 1 << 20
+    batch_bytes: int = 1 << 20
+    batch_entries: int = 4096
+    #: How long a read barrier or a membership change waits for a leader or its turn.
+    patience: float = 5.0
+
+
+class RaftCore:
+    """The parts, wired. See each part's module."""
+
+    def __init__(
+        self,
+        node_id: str,
+        machine: StateMachine,
+        journal: Journal,
+        snapshots: Snapshots,
+        transport: PeerTransport,
+        *,
+        config: RaftConfig,
+        random: Random,
+        background: Background,
+        bootstrap: Mapping[str, str] | None = None,
+    ) -> None:
+        self.node_id = node_id
+        self.machine = machine
+        self.journal = journal
+        self.snapshots = snapshots
+        self.config = config
+        self.gate = Gate(journal, transport)
+        self.votes = Votes(self)
+        self.handover = Handover(self)
+        self.reads = Reads(self)
+        self.replicator = Replicator(self)
+        self.follower = Follower(self)
+        self.membership = Membership(self, transport)
+        self.library = Library(node_id, config, random, journal, Compactor(self, background), self)
+        self.role_listener: Callable[[], None] = lambda: None
+        self._pending: dict[int, tuple[int, Done]] = {}
+        self._later: list[Callable[[], None]] = []
+        self._handlers: dict[type[Any], Callable[[str, Any], None]] = {
+            AppendEntries: self.follower.append,
+            Heartbeat: self.follower.heartbeat,
+            SnapshotChunk: self.follower.chunk,
+            AppendReply: self.replicator.append_reply,
+            SnapshotReply: self.replicator.snapshot_reply,
+            RequestVote: self.votes.vote,
+            VoteReply: self.votes.vote_reply,
+            PreVote: self.votes.pre_vote,
+            PreVoteReply: self.votes.pre_vote_reply,
+            HigherTerm: self.votes.higher_term,
+            TimeoutNow: self.votes.timeout_now,
+        }
+        self._start(bootstrap)
+
+    def _start(self, bootstrap: Mapping[str, str] | None) -> None:
+        """Take up what is on disk; a new member begins with an empty log, a new swarm with its first members."""
+        journal, snapshot = self.journal, self.snapshots.load()
+        if len(journal) == 0:
+            journal.add(bytes([KIND_NOOP]), 1, 0)
+            if bootstrap is not None and snapshot is None:
+                journal.add(encode_members(dict(bootstrap)), 2, 0)
+        if snapshot is not None:
+            self.machine.restore(snapshot.data, snapshot.meta.index)
+            self.align_journal(snapshot.meta)
+        elif journal[0][1] != 1:
+            raise CorruptState(f"the journal begins at entry {journal[0][1]} and there is no snapshot")
+        self.library.restore(1 if snapshot is None else snapshot.meta.index)
+        if snapshot is None:
+            self.membership.load(0, {})
+        else:
+            self.membership.load(snapshot.meta.index, snapshot.meta.members)
+        journal.sync()
+
+    def align_journal(self, meta: SnapshotMeta) -> None:
+        """Keep the log if it holds the snapshot's last entry (its tail is newer), else begin anew after it."""
+        journal = self.journal
+        position = meta.index - journal[0][1]
+        if 0 <= position < len(journal) and journal[position][2] == meta.term:
+            return
+        if position < 0:
+            raise CorruptState(f"the journal begins at {journal[0][1]}, after the snapshot of {meta.index}")
+        # The entry itself is in the snapshot; its place is kept, for what comes next is compared with its term.
+        journal.reset([(bytes([KIND_NOOP]), meta.index, meta.term)])
+
+    # ------------------------------------------------------------------------ what happens
+    def receive(self, peer: str, message: Message) -> None:
+        self._handlers[type(message)](peer, message)
+
+    def tick(self) -> None:
+        library = self.library
+        self.replicator.flush()  # the followers' disks work while ours does
+        self.sync()
+        commit = library.commit_index
+        self.votes.before_tick()
+        library.tick()
+        self.reads.serve()
+        self.handover.step()
+        if library.leading and library.commit_index > commit:
+            self.replicator.wanted = True  # followers apply now and not a heartbeat later
+        self.replicator.flush()
+        self.gate.release()
+        waiting, self._later = self._later, []
+        for call in waiting:
+            call()
+
+    def sync(self) -> None:
+        """A leader counts itself in the majority only for what it has synced: the commit rule runs after this."""
+        if self.journal.dirty:
+            self.journal.sync()
+
+    def next_deadline(self) -> float:
+        """Seconds until `tick` must be called even if nothing happens."""
+        library = self.library
+        due = library.heartbeat_due() if library.leading else library.election_deadline
+        return due - library.now()
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Callbacks run after the tick: one that fails or proposes again cannot disturb it."""
+        self._later.append(call)
+
+    # ------------------------------------------------------------------------ what is asked for
+    @property
+    def last_entry(self) -> tuple[int, int]:
+        """(index, term)"""
+        last = self.journal[-1]
+        return last[1], last[2]
+
+    @property
+    def ready(self) -> bool:
+        """Leads and has applied everything that earlier leaders committed."""
+        noop = self.library.noop_index
+        return self.library.leading and noop is not None and self.library.applied_index >= noop
+
+    def require_lead(self) -> None:
+        if self.handover.under_way:
+            raise NoLeader("this manager is handing over its lead", "try again in a moment")
+        if not self.ready:
+            leader = self.library.leader_id
+            known = (
+                "no manager leads right now" if leader in (None, self.node_id) else f"manager {leader} leads"
+            )
+            raise NoLeader(f"this manager does not lead: {known}")
+
+    def propose(self, data: bytes, done: Done) -> None:
+        self.require_lead()
+        self.append(bytes([KIND_REGULAR]) + data, done)
+
+    def append(self, command: bytes, done: Done) -> None:
+        index, term = self.last_entry[0] + 1, self.library.term
+        self.journal.add(command, index, term)
+        self._pending[index] = (term, done)
+        if command[0] == KIND_MEMBERSHIP:
+            self.membership.appended(index, command)
+        self.replicator.wanted = True
+
+    def abandon(self) -> None:
+        """Nobody can tell any more what became of what waits: say so, now."""
+        pending, self._pending = self._pending, {}
+        for _, done in pending.values():
+            self._finish(done, None)
+        self.reads.lost_lead()
+        self.handover.lost_lead()
+
+    def run_callbacks(self) -> None:
+        """After a fatal error there is no tick left to do it."""
+        waiting, self._later = self._later, []
+        for call in waiting:
+            call()
+
+    def _finish(self, done: Done, index: int | None) -> None:
+        self.later(lambda: done(index))
+
+    # ------------------------------------------------------------------------ the library's hooks
+    def apply(self, command: bytes, index: int) -> None:
+        if command[0] == KIND_REGULAR:
+            try:
+                self.machine.apply(command[1:], index)
+            except Exception as error:
+                raise RaftFatal(f"the state machine failed at entry {index}") from error
+        term, done = self._pending.pop(index, (0, None))
+        if done is not None:
+            same = self.journal[index - self.journal[0][1]][2] == term
+            self._finish(done, index if same else None)
+
+    def send_entries(self) -> None:
+        self.replicator.send_all()
+
+    def request_vote(self, peer: str) -> None:
+        self.votes.request_vote(peer)
+
+    def before_leading(self) -> None:
+        self.replicator.reset()
+
+    def after_leading(self) -> None:
+        self.journal.sync()  # alone in the swarm it counts itself in this very tick
+
+    def role_changed(self, old: Role, new: Role) -> None:
+        if old is Role.LEADER:
+            self.abandon()
+            self.replicator.reset()
+        self.role_listener()

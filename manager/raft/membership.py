@@ -1,0 +1,104 @@
+"""Who belongs: one change at a time, in force as soon as it is appended, undone when it is truncated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from manager.raft.interfaces import PeerTransport
+from manager.raft.messages import KIND_MEMBERSHIP, decode_members, encode_members
+from swarmcore.errors import FailedPrecondition
+
+if TYPE_CHECKING:
+    from manager.raft.core import Done, RaftCore
+
+
+class Membership:
+    """Configurations by the index of the entry that made them; the last one is in force, committed or not."""
+
+    def __init__(self, core: RaftCore, transport: PeerTransport) -> None:
+        self._core = core
+        self._transport = transport
+        self._history: list[tuple[int, dict[str, str]]] = [(0, {})]
+        self._dialled: dict[str, str] = {}
+        self.changed: Callable[[], None] = lambda: None
+
+    @property
+    def members(self) -> Mapping[str, str]:
+        """Node id to address."""
+        return self._history[-1][1]
+
+    @property
+    def is_member(self) -> bool:
+        return self._core.node_id in self.members
+
+    @property
+    def pending(self) -> bool:
+        """The last change is not committed yet."""
+        return self._history[-1][0] > self._core.library.commit_index
+
+    def at(self, index: int) -> dict[str, str]:
+        """The members as of the entry `index`: what a snapshot of that state must carry."""
+        return next((members for start, members in reversed(self._history) if start <= index), {})
+
+    # ------------------------------------------------------------------------ following the log
+    def load(self, index: int, members: Mapping[str, str]) -> None:
+        """Start from a snapshot's members (or nobody's) and what the journal holds above it."""
+        self._history = [(index, dict(members))]
+        self._history += [
+            (place, decode_members(command))
+            for command, place, _ in self._core.journal[:]
+            if place > index and command[:1] == bytes([KIND_MEMBERSHIP])
+        ]
+        self._enforce()
+
+    def appended(self, index: int, command: bytes) -> None:
+        self._history.append((index, decode_members(command)))
+        self._enforce()
+
+    def truncated(self, index: int) -> None:
+        """Entries from `index` on are gone."""
+        if self._history[-1][0] >= index:
+            self._history = [step for step in self._history if step[0] < index]
+            self._enforce()
+
+    def forget_before(self, index: int) -> None:
+        """A snapshot covers `index`; older configurations are never asked for again."""
+        if index <= self._history[0][0]:
+            return
+        self._history = [(index, self.at(index))] + [step for step in self._history if step[0] > index]
+
+    def _enforce(self) -> None:
+        wanted = {peer: address for peer, address in self.members.items() if peer != self._core.node_id}
+        self._core.library.set_others(set(wanted))
+        for peer in sorted(set(self._dialled) - set(wanted)):
+            self._transport.drop_peer(peer)
+        for peer, address in sorted(wanted.items()):
+            if self._dialled.get(peer) != address:
+                self._transport.add_peer(peer, address)
+        self._dialled = wanted
+        self.changed()
+
+    # ------------------------------------------------------------------------ changing it (leader)
+    def can_change(self) -> bool:
+        """One at a time, and none before an entry of the own term is committed.
+
+        Two changes at once can make two majorities that share nobody; a change on top of another leader's
+        uncommitted one too.
+        """
+        noop = self._core.library.noop_index
+        return not self.pending and noop is not None and self._core.library.commit_index >= noop
+
+    def add(self, node_id: str, address: str, done: Done) -> None:
+        self._change({**self.members, node_id: address}, done)
+
+    def remove(self, node_id: str, done: Done) -> None:
+        if node_id == self._core.node_id:
+            raise FailedPrecondition("a leader does not remove itself", "hand over the lead first")
+        self._change({peer: address for peer, address in self.members.items() if peer != node_id}, done)
+
+    def _change(self, members: dict[str, str], done: Done) -> None:
+        self._core.require_lead()
+        if not self.can_change():
+            raise FailedPrecondition("another change of the managers is under way", "try again in a moment")
+        self._core.append(encode_members(members), done)

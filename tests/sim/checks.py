@@ -1,0 +1,111 @@
+"""What must hold whatever happens: raft's safety properties, watched from outside while the simulation runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from manager.raft.core import RaftCore
+from manager.raft.messages import KIND_NOOP
+from tests.sim.world import Clock
+
+
+class Violated(Exception):
+    """An invariant is broken."""
+
+
+class Watched(Protocol):
+    name: str
+
+    @property
+    def core(self) -> RaftCore | None: ...
+
+
+class Invariants:
+    """Knows the one true history and compares every member with it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.violations: list[str] = []
+        self.history: list[str] = []  # every applied command, in order
+        self.known: set[str] = set()
+        self.acknowledged: dict[str, float] = {}
+        self.longest_read = 0
+        self.reads = 0
+        self.leaders: dict[int, str] = {}
+        self.committed: dict[int, tuple[int, bytes]] = {}
+
+    def violated(self, kind: str, detail: str) -> None:
+        self.violations.append(f"{kind} at {self.clock.elapsed:.3f}: {detail}")
+
+    # ------------------------------------------------------------------------ state machine safety
+    def applied(self, name: str, position: int, command: str) -> None:
+        if position == len(self.history):
+            self.history.append(command)
+            self.known.add(command)
+        elif position > len(self.history) or self.history[position] != command:
+            self.violated("STATE-MACHINE", f"{name} applies {command[:20]} as {position}, history differs")
+
+    def restored(self, name: str, state: Sequence[str]) -> None:
+        if list(state) != self.history[: len(state)]:
+            self.violated("STATE-MACHINE", f"{name} restored {len(state)} commands that are not history")
+
+    # ------------------------------------------------------------------------ what clients were told
+    def acknowledge(self, command: str) -> None:
+        self.acknowledged[command] = self.clock.time
+        if command not in self.known:
+            self.violated("FALSE-ACK", f"{command[:20]} was acknowledged and is applied nowhere")
+
+    def read(self, name: str, state: Sequence[str], before: set[str], longest_before: int) -> None:
+        """`before` was acknowledged, and `longest_before` was read, before this read began."""
+        self.reads += 1
+        if len(state) < longest_before:
+            self.violated("LINEARIZABILITY", f"{name} read {len(state)} after a read of {longest_before}")
+        if missing := before.difference(state):
+            self.violated("LINEARIZABILITY", f"{name} read without {len(missing)} acknowledged writes")
+        self.longest_read = max(self.longest_read, len(state))
+
+    def nothing_lost(self, state: Iterable[str]) -> None:
+        if lost := set(self.acknowledged).difference(state):
+            self.violated("DURABILITY", f"{len(lost)} acknowledged writes are lost")
+
+    # ------------------------------------------------------------------------ raft's own
+    def after_tick(self, member: Watched) -> None:
+        if (core := member.core) is None:
+            return
+        library, journal = core.library, core.journal
+        first = journal[0][1]
+        for index in range(max(len(self.committed) + 2, first + 1), library.commit_index + 1):
+            self.committed[index] = (journal[index - first][2], journal[index - first][0])
+        if library.leading:
+            leader = self.leaders.get(library.term)
+            if leader is None:
+                self.leaders[library.term] = member.name
+                self._complete(member.name, core)
+            elif leader != member.name:
+                self.violated("ELECTION-SAFETY", f"term {library.term} led by {leader} and {member.name}")
+
+    def _complete(self, name: str, core: RaftCore) -> None:
+        """Leader completeness: it holds every committed entry."""
+        first = core.journal[0][1]
+        for index, (term, _) in self.committed.items():
+            if index > first and (index > core.last_entry[0] or core.journal[index - first][2] != term):
+                self.violated("LEADER-COMPLETENESS", f"{name} leads without the committed entry {index}")
+                return
+
+    def logs_match(self, members: Iterable[Watched]) -> None:
+        """Same index and term: same command. And committed entries are what was committed."""
+        seen: dict[tuple[int, int], bytes] = {}
+        for member in members:
+            if (core := member.core) is None:
+                continue
+            commit = core.library.commit_index
+            for command, index, term in core.journal[1:]:
+                if seen.setdefault((index, term), command) != command:
+                    self.violated("LOG-MATCHING", f"entry {index} of term {term} differs on {member.name}")
+                if index <= commit and index in self.committed and self.committed[index] != (term, command):
+                    self.violated("COMMITTED", f"{member.name} has another committed entry {index}")
+
+
+def is_noop(command: bytes) -> bool:
+    return command[:1] == bytes([KIND_NOOP])

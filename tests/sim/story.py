@@ -1,0 +1,282 @@
+"""One simulated run: members, clients that write and read, faults, then calm, in which everything must recover."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from unittest import mock
+
+import pysyncobj.syncobj
+from msgspec import Struct
+
+from manager.raft.core import RaftConfig, RaftCore
+from tests.sim.checks import Invariants
+from tests.sim.member import Member, Storage
+from tests.sim.storage import MemoryStorage
+from tests.sim.world import Clock, Network
+
+FAULTS = ("partition", "stall", "crash", "pause", "reset", "disk", "handover")
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What kind of run. The same plan and seed always give the same run."""
+
+    members: int = 3
+    #: So many of them form the swarm at first; the others join and leave while it runs. 0: all, and no churn.
+    founders: int = 0
+    seconds: float = 8.0
+    faults: tuple[str, ...] = FAULTS
+    #: Faults follow each other after so many seconds (at least, at most).
+    pace: tuple[float, float] = (0.1, 1.2)
+    restart: tuple[float, float] = (0.05, 1.5)
+    #: Probability that one disk operation is the process' last.
+    crash_probability: float = 0.0003
+    snapshot_entries: int = 40
+    batch_bytes: int = 600
+    storage: Callable[[int], Storage] = MemoryStorage
+
+
+STORM = Plan(pace=(0.02, 0.4), restart=(0.005, 0.12))
+CHURN = Plan(members=5, founders=3)
+FIVE = Plan(members=5)
+CHURN_STORM = Plan(members=5, founders=3, pace=(0.02, 0.4), restart=(0.005, 0.12))
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What came of a run."""
+
+    seed: int
+    violations: tuple[str, ...]
+    numbers: dict[str, int]
+    recovery: float
+
+
+class Story:
+    """Builds the world of one seed and plays it."""
+
+    def __init__(self, seed: int, plan: Plan) -> None:
+        self.seed = seed
+        self.plan = plan
+        self.random = Random(seed)
+        self.clock = Clock()
+        self.network = Network(self.clock, self.random)
+        self.invariants = Invariants(self.clock)
+        self.calm = False
+        self.proposed = 0
+        self.changes = 0
+        config = RaftConfig(
+            snapshot_entries=plan.snapshot_entries,
+            snapshot_chunk=500,
+            batch_bytes=plan.batch_bytes,
+        )
+        self.names = [f"n{number}" for number in range(plan.members)]
+        founders = self.names[: plan.founders or plan.members]
+        bootstrap = {name: f"{name}:2377" for name in founders}
+        self.members = {
+            name: Member(
+                name,
+                self.clock,
+                self.network,
+                self.random,
+                self.invariants,
+                plan.storage(seed * 100 + number),
+                config,
+                bootstrap if name in founders else None,
+            )
+            for number, name in enumerate(self.names)
+        }
+        for member in self.members.values():
+            member.crash_probability = plan.crash_probability
+            member.restart_after = plan.restart
+
+    # ------------------------------------------------------------------------ the run
+    def play(self) -> Report:
+        with mock.patch.object(pysyncobj.syncobj, "monotonicTime", self.clock.monotonic):
+            for member in self.members.values():
+                member.start()
+            self.network.keep_connecting()
+            self.clock.at(0.5, self._client)
+            self.clock.at(1.0, self._fault)
+            if self.plan.founders:
+                self.clock.at(1.0, self._churn)
+            end = Clock.START + self.plan.seconds
+            while self.clock.time < end and not self.invariants.violations:
+                self._advance(0.25)
+            recovery = 0.0 if self.invariants.violations else self._recover()
+        return Report(
+            seed=self.seed,
+            violations=tuple(self.invariants.violations),
+            recovery=recovery,
+            numbers={
+                "proposed": self.proposed,
+                "acknowledged": len(self.invariants.acknowledged),
+                "reads": self.invariants.reads,
+                "crashes": sum(member.crashes for member in self.members.values()),
+                "terms": len(self.invariants.leaders),
+                "changes": self.changes,
+                "messages": self.network.sent,
+            },
+        )
+
+    def _advance(self, seconds: float) -> None:
+        self.clock.run_until(self.clock.time + seconds)
+        self.invariants.logs_match(self.members.values())
+
+    def _recover(self) -> float:
+        """No more faults: within a time everybody must run, agree, and take writes again."""
+        start = self.clock.time
+        self.calm = True
+        self.network.blocked.clear()
+        for member in self.members.values():
+            member.crash_probability = 0.0
+            member.storage.failing = False
+        self._advance(4.0)
+        final = "the last write"
+        while self.clock.time < start + 60 and not self.invariants.violations:
+            if final not in self.invariants.acknowledged:
+                leader = self._leader()
+                if leader is not None:
+                    self._write(leader, final)
+            elif self._converged():
+                break
+            self._advance(0.25)
+        if not self.invariants.violations:
+            if not self._converged():
+                lengths = {name: len(member.machine.state) for name, member in self.members.items()}
+                self.invariants.violated("LIVENESS", f"no agreement after 60 calm seconds: {lengths}")
+            self.invariants.nothing_lost(self.invariants.history)
+        return self.clock.time - start
+
+    def _converged(self) -> bool:
+        leader = self._leader()
+        if leader is None or leader.core is None:
+            return False
+        belonging = [self.members[name] for name in leader.core.membership.members]
+        everybody_runs = all(member.alive for member in self.members.values())
+        return everybody_runs and all(m.machine.state == self.invariants.history for m in belonging)
+
+    def _leader(self) -> Member | None:
+        leading = [member for member in self.members.values() if member.leads]
+        return max(leading, key=lambda m: m.core.library.term if m.core else 0, default=None)
+
+    # ------------------------------------------------------------------------ clients
+    def _client(self) -> None:
+        if self.calm:
+            return
+        running = [member for member in self.members.values() if member.alive and not member.paused]
+        leader = self._leader()
+        for _ in range(self.random.choice((1, 1, 1, 2, 5)) if running else 0):
+            member = (
+                leader if leader is not None and self.random.random() < 0.8 else self.random.choice(running)
+            )
+            if self.random.random() < 0.25:
+                self._read(member)
+            else:
+                self.proposed += 1
+                self._write(member, f"c{self.proposed}" + "x" * self.random.choice((0, 10, 100)))
+        self.clock.at(self.random.uniform(0.005, 0.06), self._client)
+
+    def _write(self, member: Member, command: str) -> None:
+        def done(index: int | None) -> None:
+            if index is not None:
+                self.invariants.acknowledge(command)
+
+        member.ask(lambda core: core.propose(command.encode(), done))
+
+    def _read(self, member: Member) -> None:
+        """A read barrier; a follower asks whom it takes for the leader, as RaftNode does."""
+        before = set(self.invariants.acknowledged)
+        longest = self.invariants.longest_read
+        reader, life = member.core, member.machine
+
+        def confirmed(index: int | None) -> None:
+            def look() -> None:
+                if index is None or reader is None or member.core is not reader:
+                    member.after_tick.remove(look)
+                elif reader.library.applied_index >= index:
+                    member.after_tick.remove(look)
+                    self.invariants.read(member.name, life.state, before, longest)
+
+            member.after_tick.append(look)
+
+        def answered(index: int | None) -> None:
+            if member.core is reader:
+                self.clock.at(
+                    self.random.uniform(0.0005, 0.05), lambda: member.ask(lambda core: confirmed(index))
+                )
+
+        def ask(core: RaftCore) -> None:
+            leader = core.library.leader_id
+            if leader == member.name:
+                core.reads.start(confirmed)
+            elif leader is not None:
+                self.clock.at(
+                    self.random.uniform(0.0005, 0.05),
+                    lambda: self.members[leader].ask(lambda there: there.reads.start(answered)),
+                )
+
+        member.ask(ask)
+
+    # ------------------------------------------------------------------------ faults
+    def _fault(self) -> None:
+        if self.calm or self.clock.elapsed > self.plan.seconds - 0.5:
+            return
+        getattr(self, "_" + self.random.choice(self.plan.faults))()
+        self.clock.at(self.random.uniform(*self.plan.pace), self._fault)
+
+    def _any(self) -> Member:
+        return self.members[self.random.choice(self.names)]
+
+    def _partition(self) -> None:
+        shuffled = self.random.sample(self.names, len(self.names))
+        cut = self.random.randint(1, len(self.names) - 1)
+        pairs = {frozenset((one, other)) for one in shuffled[:cut] for other in shuffled[cut:]}
+        for pair in sorted(map(sorted, pairs)):
+            self.network.disconnect(*pair)
+        self.network.blocked |= pairs
+        self.clock.at(
+            self.random.choice((0.3, 1.0, 2.5)), lambda: self.network.blocked.difference_update(pairs)
+        )
+
+    def _reset(self) -> None:
+        self.network.disconnect(*self.random.sample(self.names, 2))
+
+    def _stall(self) -> None:
+        one, other = self.random.sample(self.names, 2)
+        seconds = self.random.choice((0.2, 0.8, 2.0, 5.0))
+        self.network.stall(one, other, seconds)
+        if self.random.random() < 0.5:
+            self.network.stall(other, one, seconds)
+
+    def _crash(self) -> None:
+        self._any().crash()
+
+    def _pause(self) -> None:
+        self._any().pause(self.random.choice((0.2, 0.7, 1.5)))
+
+    def _disk(self) -> None:
+        """The disk is full, or broken: from the next write on."""
+        self._any().storage.failing = True
+
+    def _handover(self) -> None:
+        if (leader := self._leader()) is not None:
+            leader.ask(lambda core: core.handover.start(None, lambda success: None))
+
+    def _churn(self) -> None:
+        if self.calm:
+            return
+        leader = self._leader()
+        if leader is not None and leader.core is not None:
+            name, members = self.random.choice(self.names), leader.core.membership.members
+            if name not in members:
+                leader.ask(lambda core: core.membership.add(name, f"{name}:2377", self._changed))
+            elif len(members) > 2 and name != leader.name:
+                leader.ask(lambda core: core.membership.remove(name, self._changed))
+        self.clock.at(self.random.uniform(0.05, 0.8), self._churn)
+
+    def _changed(self, index: int | None) -> None:
+        self.changes += index is not None
+
+
+def play(seed: int, plan: Plan) -> Report:
+    return Story(seed, plan).play()
