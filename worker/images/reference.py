@@ -1,0 +1,83 @@
+"""Image references as Docker writes them: `[domain/]path[:tag][@digest]`, short and full forms."""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from swarmcore.errors import Invalid
+
+_DEFAULT_DOMAIN = "docker.io"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)"
+_DOMAIN = re.compile(rf"(?:{_HOST}(?:\.{_HOST})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_MAX_PATH = 255
+
+
+class Reference(Struct, frozen=True, kw_only=True, order=True):
+    """Always full inside: `busybox` is docker.io/library/busybox; tag and digest may be missing."""
+
+    domain: str
+    path: str
+    tag: str = ""
+    digest: str = ""
+
+    @property
+    def familiar_name(self) -> str:
+        """The repository without what Docker leaves out."""
+        if self.domain == _DEFAULT_DOMAIN:
+            return self.path.removeprefix("library/")
+        return f"{self.domain}/{self.path}"
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.familiar_name}{tag}{digest}"
+
+    def with_default_tag(self) -> Reference:
+        return self if self.tag or self.digest else replace(self, tag="latest")
+
+
+def parse(text: str) -> Reference:
+    """Read a reference; Invalid says what is wrong with it."""
+
+    def wrong(why: str) -> Invalid:
+        return Invalid(f"invalid image reference {text!r}: {why}")
+
+    rest, at, digest = text.partition("@")
+    if at and not DIGEST.fullmatch(digest):
+        raise wrong("the digest must be sha256: and 64 hexadecimal digits")
+    if re.fullmatch(r"[0-9a-f]{64}", rest):
+        raise wrong("64 hexadecimal digits are an image id, not a name")
+    first, slash, remainder = rest.partition("/")
+    if slash and (any(c in first for c in ".:[") or first == "localhost" or first != first.lower()):
+        domain, rest = first, remainder
+    else:
+        domain = _DEFAULT_DOMAIN
+    path, colon, tag = rest.partition(":")
+    if domain == "index.docker.io":
+        domain = _DEFAULT_DOMAIN
+    if colon and not _TAG.fullmatch(tag):
+        raise wrong("the tag may have letters, digits, '_', '.' and '-', at most 128 characters")
+    if not _DOMAIN.fullmatch(domain):
+        raise wrong("the registry host is malformed")
+    if path != path.lower():
+        raise wrong("the repository name must be lower case")
+    if not _PATH.fullmatch(path) or len(path) > _MAX_PATH:
+        raise wrong("the repository name is malformed")
+    if domain == _DEFAULT_DOMAIN and "/" not in path:
+        path = f"library/{path}"
+    return Reference(domain=domain, path=path, tag=tag, digest=digest)
+
+
+def parse_tagged(text: str) -> Reference:
+    """A reference that a tag can be given to: name and tag, no digest."""
+    reference = parse(text).with_default_tag()
+    if reference.digest:
+        raise Invalid(f"invalid image name {text!r}: a name for an image must not carry a digest")
+    return reference

@@ -1,0 +1,228 @@
+"""One container from create to removal: phases on disk, its supervisor watched, its end known to all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from swarmcore.aio import Tasks
+from swarmcore.clock import Clock
+from worker.images.store import ImageStore
+from worker.runtime import conmon, record
+from worker.runtime.cgroups import Cgroups
+from worker.runtime.conmon import Exit, Supervision
+from worker.runtime.controller import ContainerFailed
+from worker.runtime.crun import OciRuntime, RuntimeFailed, exit_code_of, refuses_host
+from worker.runtime.processes import is_alive, send
+from worker.runtime.record import ContainerRecord, Phase, Places
+from worker.runtime.spawner_client import MountRequest, Spawner, SpawnerGone
+from worker.volumes import Volumes
+
+log = logging.getLogger(__name__)
+_KILL = 9
+
+
+class Engine(Struct, frozen=True, kw_only=True):
+    """What the containers of one node share."""
+
+    conmon: str
+    runtimes: Mapping[str, OciRuntime]
+    spawner: Spawner
+    images: ImageStore
+    volumes: Volumes
+    cgroups: Cgroups
+    places: Places
+    clock: Clock
+    tasks: Tasks
+    starts: asyncio.Semaphore
+    log_limit: int
+
+
+class Container:
+    def __init__(self, engine: Engine, known: ContainerRecord) -> None:
+        self._engine = engine
+        self.record = known
+        self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._secret_mounts: tuple[MountRequest, ...] = ()
+        self._changing = asyncio.Lock()
+        engine.images.hold(known.image_id, known.id)
+
+    # -- paths ---------------------------------------------------------------------------------------
+    @property
+    def directory(self) -> Path:
+        return self._engine.places.of(self.record.id)
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / "log"
+
+    @property
+    def _supervision(self) -> Supervision:
+        places, container_id = self._engine.places, self.record.id
+        return Supervision(
+            container_id=container_id,
+            bundle=self.directory / "bundle",
+            log=self.log_file,
+            exits=places.exits,
+            directory=places.supervisors / container_id,
+            terminal=self.record.terminal,
+            log_limit=self._engine.log_limit,
+        )
+
+    def _save(self, **changes: object) -> None:
+        self.record = replace(self.record, **changes)
+        record.save(self.directory, self.record)
+
+    @property
+    def running(self) -> bool:
+        return self.record.phase is Phase.RUNNING and not self.ended.done()
+
+    # -- life ----------------------------------------------------------------------------------------
+    def give_secrets(self, mounts: tuple[MountRequest, ...]) -> None:
+        """Kept in memory only: the record on disk must not hold them."""
+        self._secret_mounts = mounts
+
+    async def adopt(self) -> None:
+        """After the daemon's restart: watch what runs, take note of what has ended, undo what is half made."""
+        match self.record.phase:
+            case Phase.RUNNING:
+                self._watch()
+            case Phase.CREATING:
+                log.warning("container creation was broken off, starting it over", extra=self._fields)
+                await self._undo_create()
+                self._save(phase=Phase.PREPARED)
+            case Phase.EXITED:
+                assert self.record.exit is not None
+                self.ended.set_result(self.record.exit)
+
+    @property
+    def _fields(self) -> dict[str, str]:
+        return {"container": self.record.id[:12], "task": self.record.task_id}
+
+    async def start(self) -> None:
+        """Create and start it; ContainerFailed if that is not possible. Nothing if it was started before."""
+        async with self._changing:
+            if self.record.phase is not Phase.PREPARED:
+                return
+            async with self._engine.starts:
+                try:
+                    await self._start_with_any()
+                except RuntimeFailed as failure:
+                    await self._undo_create()
+                    code = exit_code_of(str(failure))
+                    message = f"cannot start the container: {failure}"
+                    self._end(Exit(code=code, at=self._engine.clock.now(), reason=message))
+                    raise ContainerFailed(code, message=message) from None
+
+    async def _start_with_any(self) -> None:
+        runtimes = list(self._engine.runtimes.values())
+        for position, runtime in enumerate(runtimes):
+            self._save(phase=Phase.CREATING, runtime=runtime.name)
+            try:
+                try:
+                    await self._start_with(runtime)
+                except SpawnerGone:
+                    log.warning("spawner died during a start, trying again", extra=self._fields)
+                    await self._undo_create()
+                    await self._start_with(runtime)
+            except RuntimeFailed as failure:
+                last = position == len(runtimes) - 1
+                if last or not refuses_host(str(failure)):
+                    raise
+                log.warning(
+                    "runtime refuses, trying the next",
+                    extra={**self._fields, "runtime": runtime.name, "err": str(failure)},
+                )
+                await self._undo_create()
+            else:
+                return
+
+    async def _start_with(self, runtime: OciRuntime) -> None:
+        engine = self._engine
+        # Again, because the mounts live in the spawner's namespace and it may be a new one.
+        await engine.spawner.mount((*self.record.mounts, *self._secret_mounts))
+        self._supervision.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        container, supervisor = await conmon.create(self._supervision, engine.conmon, runtime, engine.spawner)
+        await runtime.start(self.record.id)
+        self._save(
+            phase=Phase.RUNNING, container=container, supervisor=supervisor, started=engine.clock.now()
+        )
+        self._watch()
+
+    def _watch(self) -> None:
+        self._engine.tasks.start(self._await_end(), f"container {self.record.id[:12]}")
+
+    async def _await_end(self) -> None:
+        known = self.record
+        assert known.supervisor is not None
+        assert known.container is not None
+        found = await conmon.exit_of(
+            self._supervision, known.supervisor, known.container, self._engine.cgroups
+        )
+        if self.directory.exists():
+            self._end(found)
+
+    def _end(self, found: Exit) -> None:
+        self._save(phase=Phase.EXITED, exit=found)
+        if not self.ended.done():
+            self.ended.set_result(found)
+        log.debug("container ended", extra={**self._fields, "code": found.code, "oom": found.oom})
+
+    def signal(self, number: int) -> bool:
+        """Send a signal to the container's first process; False if it does not run."""
+        return self.running and self.record.container is not None and send(self.record.container, number)
+
+    async def stop(self, grace_seconds: float | None = None) -> None:
+        """Ask it to stop, kill it after the grace period (None: the spec's); returns when it has ended."""
+        async with self._changing:  # a start under way comes to its end first
+            if not self.running:
+                return
+        grace = self.record.grace_ns / 1e9 if grace_seconds is None else grace_seconds
+        if grace > 0 and self.signal(self.record.stop_signal):
+            await asyncio.wait({self.ended}, timeout=grace)
+        if not self.ended.done():
+            self.signal(_KILL)
+            await asyncio.wait({self.ended})
+
+    async def remove(self) -> None:
+        """Leave nothing of it, whatever phase it is in. May be repeated after a failure."""
+        await self.stop(0)
+        async with self._changing:
+            await self._undo_create()
+            engine = self._engine
+            targets = [mount.target for mount in (*self.record.mounts, *self._secret_mounts)]
+            await engine.spawner.unmount(targets)
+            await asyncio.to_thread(self._remove_files)
+            engine.images.release(self.record.image_id, self.record.id)
+            if not self.ended.done():
+                self.ended.set_result(Exit(code=conmon.LOST, at=engine.clock.now(), reason="removed"))
+
+    async def _undo_create(self) -> None:
+        """The runtime forgets it, and nothing of it runs."""
+        engine = self._engine
+        if self.record.phase is Phase.CREATING:
+            conmon.kill_unfinished(self._supervision)
+        if (runtime := engine.runtimes.get(self.record.runtime)) is not None:
+            try:
+                await runtime.delete(self.record.id)
+            except RuntimeFailed as failure:
+                log.warning("runtime delete failed", extra={**self._fields, "err": str(failure)})
+        await asyncio.to_thread(engine.cgroups.destroy, self.record.id)
+
+    def _remove_files(self) -> None:
+        engine = self._engine
+        engine.volumes.release(self.record.id)
+        for name in self.record.anonymous_volumes:
+            engine.volumes.remove(name)
+        engine.places.forget(self.record.id)
+
+    @property
+    def pid(self) -> int:
+        """Of the container's first process, 0 if it does not run."""
+        known = self.record.container
+        return known.pid if known is not None and self.running and is_alive(known) else 0

@@ -1,0 +1,242 @@
+"""Make a container ready to start for a task: image, volumes, root file system, /etc, secrets, bundle."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets as random_source
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from swarmcore.errors import Invalid, NotFound, Unsupported
+from swarmcore.model.container import ConfigReference, ContainerSpec, MountType, SecretReference
+from swarmcore.model.secret import Config, Secret
+from swarmcore.model.task import Task
+from worker.files import remove_tree
+from worker.images.oci import host_architecture
+from worker.runtime import etc_files, mounts, record
+from worker.runtime.bundle import BundleInput, clean_target, oci_config, stop_signal
+from worker.runtime.container import Container, Engine
+from worker.runtime.record import ContainerRecord, Phase
+from worker.runtime.spawner_client import MountRequest, SecretFile
+from worker.runtime.users import look_up
+
+HOST_NETWORK = "host"
+
+
+class Payloads(Struct, frozen=True, kw_only=True):
+    secrets: Mapping[str, Secret]
+    configs: Mapping[str, Config]
+
+
+def check(spec: ContainerSpec) -> None:
+    """Refuse what this runtime would have to ignore (the managers refuse it before)."""
+    if not spec.image:
+        raise Invalid("the task names no image")
+    if spec.init:
+        raise Unsupported("an init process (Init) is not supported yet")
+    if spec.healthcheck is not None and spec.healthcheck.test[:1] not in ((), ("NONE",)):
+        raise Unsupported("a health check is not supported yet")
+    for mount in spec.mounts:
+        clean_target(mount.target)
+
+
+async def prepare(
+    engine: Engine, task: Task, payloads: Payloads, *, node_hostname: str, container_id: str | None = None
+) -> Container:
+    """A container in phase `prepared`; if anything fails, nothing is left of it."""
+    container_id = container_id or random_source.token_hex(32)
+    try:
+        return await _prepare(engine, task, payloads, node_hostname, container_id)
+    except BaseException:
+        await engine.spawner.unmount([_rootfs(engine, container_id), engine.places.secrets / container_id])
+        engine.volumes.release(container_id)
+        await asyncio.to_thread(engine.places.forget, container_id)
+        raise
+
+
+def _rootfs(engine: Engine, container_id: str) -> Path:
+    return engine.places.of(container_id) / "rootfs"
+
+
+async def _prepare(
+    engine: Engine, task: Task, payloads: Payloads, node_hostname: str, container_id: str
+) -> Container:
+    spec = task.spec.container
+    check(spec)
+    image = engine.images.get(spec.image)
+    run = engine.images.config(image).run
+    host_network = any(network.target == HOST_NETWORK for network in task.spec.networks)
+    hostname = spec.hostname or (node_hostname if host_network else container_id[:12])
+    directory, rootfs = engine.places.of(container_id), _rootfs(engine, container_id)
+    secret_files, secret_mounts = _secret_files(engine, spec, payloads, container_id)
+    etc = await asyncio.to_thread(_lay_out, directory, spec, hostname, host_network)
+    overlay = MountRequest(
+        source="overlay",
+        target=str(rootfs),
+        kind="overlay",
+        options=mounts.overlay_options(
+            engine.images.layer_names(image), str(directory / "upper"), str(directory / "work")
+        ),
+        cwd=str(engine.images.layers_directory),
+    )
+    for mount in secret_mounts:
+        Path(mount.target).mkdir(parents=True, exist_ok=True, mode=0o700)
+    passwd, group = await engine.spawner.mount(
+        (overlay, *secret_mounts), read=[(str(rootfs), "etc/passwd"), (str(rootfs), "etc/group")]
+    )
+    sources, anonymous = await asyncio.to_thread(
+        _volumes, engine, spec, run.volumes or {}, rootfs, container_id
+    )
+    config = oci_config(
+        BundleInput(
+            container_id=container_id,
+            hostname=hostname,
+            spec=spec,
+            image=run,
+            user=look_up(spec.user or run.user, spec.groups, passwd, group),
+            rootfs=str(rootfs),
+            cgroup_path=engine.cgroups.path(container_id),
+            architecture=host_architecture(),
+            resources=task.spec.resources,
+            host_network=host_network,
+            etc_files=etc,
+            secret_files=secret_files,
+            sources=sources,
+        )
+    )
+    made = ContainerRecord(
+        id=container_id,
+        task_id=task.id,
+        image_id=image.id,
+        phase=Phase.PREPARED,
+        created=engine.clock.now(),
+        stop_signal=int(stop_signal(spec, run)),
+        grace_ns=spec.stop_grace_ns,
+        terminal=spec.tty,
+        mounts=(overlay,),
+        anonymous_volumes=anonymous,
+    )
+    await asyncio.to_thread(_write, directory, msgspec.json.encode(config), made)
+    container = Container(engine, made)
+    container.give_secrets(secret_mounts)
+    return container
+
+
+def _write(directory: Path, config: bytes, made: ContainerRecord) -> None:
+    bundle = directory / "bundle" / "config.json"
+    bundle.touch(mode=0o600)  # environment variables are nobody else's business
+    bundle.write_bytes(config)
+    record.save(directory, made)
+
+
+def _lay_out(directory: Path, spec: ContainerSpec, hostname: str, host_network: bool) -> dict[str, str]:
+    """The container's directory with its /etc files; path in the container -> file."""
+    remove_tree(directory)
+    directory.mkdir(mode=0o711)
+    for name in ("bundle", "upper", "work", "rootfs"):
+        (directory / name).mkdir(mode=0o755)
+    (directory / "log").touch(mode=0o600)
+    host_hosts = _host_text("/etc/hosts") if host_network and not spec.hosts else ""
+    texts = {
+        "hosts": host_hosts or etc_files.hosts(spec.hosts, hostname),
+        "hostname": f"{hostname}\n",
+        "resolv.conf": etc_files.resolv_conf(spec.dns_config, _host_text("/etc/resolv.conf")),
+    }
+    for name, text in texts.items():
+        path = directory / name
+        path.write_text(text)
+        path.chmod(0o644)
+    for mount in spec.mounts:
+        if mount.type is MountType.BIND:
+            source = Path(mount.source)
+            if mount.bind_options is not None and mount.bind_options.create_mountpoint:
+                source.mkdir(parents=True, exist_ok=True)
+            if not source.exists():
+                raise Invalid(f"bind source path does not exist: {mount.source}")
+    return {f"/etc/{name}": str(directory / name) for name in texts}
+
+
+def _host_text(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _volumes(
+    engine: Engine, spec: ContainerSpec, image_volumes: Mapping[str, object], rootfs: Path, container_id: str
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Directories of the volumes by mount target, and the names of those that end with the container."""
+    sources: dict[str, str] = {}
+    anonymous: list[str] = []
+    seen_rootfs = engine.spawner.root / rootfs.relative_to("/")
+    for mount in spec.mounts:
+        if mount.type is not MountType.VOLUME:
+            continue
+        options = mount.volume_options
+        volume = engine.volumes.ensure(mount.source, options.labels if options else None)
+        engine.volumes.hold(volume.name, container_id)
+        if volume.anonymous:
+            anonymous.append(volume.name)
+        target = clean_target(mount.target)
+        if not (options and options.no_copy):
+            engine.volumes.fill(volume.name, seen_rootfs, target)
+        sources[target] = str(engine.volumes.path(volume.name))
+    return sources, tuple(anonymous)
+
+
+def _secret_files(
+    engine: Engine, spec: ContainerSpec, payloads: Payloads, container_id: str
+) -> tuple[dict[str, str], tuple[MountRequest, ...]]:
+    """Secrets and configs as files of one tmpfs that only the container's namespace sees."""
+    folder = engine.places.secrets / container_id
+    targets: dict[str, str] = {}
+    files: list[SecretFile] = []
+
+    def add(
+        reference: SecretReference | ConfigReference, data: bytes, default_folder: str, what: str
+    ) -> None:
+        file = reference.file
+        assert file is not None
+        target = clean_target(f"{default_folder}/{file.name}" if not file.name.startswith("/") else file.name)
+        for value, kind in ((file.uid, "UID"), (file.gid, "GID")):
+            if value and not value.isdigit():
+                raise Invalid(f"{what} has the invalid {kind} {value!r}: a number is needed")
+        name = str(len(files))
+        files.append(
+            SecretFile(
+                name=name,
+                content=base64.b64encode(data).decode(),
+                uid=int(file.uid or 0),
+                gid=int(file.gid or 0),
+                mode=file.mode & 0o7777,
+            )
+        )
+        targets[target] = str(folder / name)
+
+    for secret_reference in spec.secrets:
+        secret = payloads.secrets.get(secret_reference.secret_id)
+        if secret is None:
+            raise NotFound(f"secret {secret_reference.secret_name} did not come with the task")
+        add(secret_reference, secret.spec.data, "/run/secrets", f"secret {secret_reference.secret_name}")
+    for config_reference in spec.configs:
+        config = payloads.configs.get(config_reference.config_id)
+        if config is None:
+            raise NotFound(f"config {config_reference.config_name} did not come with the task")
+        if config_reference.file is not None:
+            add(config_reference, config.spec.data, "", f"config {config_reference.config_name}")
+    if not files:
+        return {}, ()
+    request = MountRequest(
+        source="tmpfs",
+        target=str(folder),
+        kind="tmpfs",
+        flags=mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC,
+        options="mode=0711",
+        files=tuple(files),
+    )
+    return targets, (request,)

@@ -1,0 +1,81 @@
+"""What the daemon remembers of a container across its own death: one small file in the container's directory."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from worker.files import write_atomically
+from worker.runtime.conmon import Exit
+from worker.runtime.processes import ProcessId
+from worker.runtime.spawner_client import MountRequest
+
+_FILE = "container.json"
+
+
+class Phase(StrEnum):
+    PREPARED = "prepared"  # bundle written, nothing runs
+    CREATING = "creating"  # conmon was started; how far it came is not known
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+class ContainerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: str
+    task_id: str
+    image_id: str
+    phase: Phase
+    created: datetime
+    stop_signal: int
+    grace_ns: int
+    terminal: bool = False
+    runtime: str = ""
+    container: ProcessId | None = None
+    supervisor: ProcessId | None = None
+    started: datetime | None = None
+    exit: Exit | None = None
+    mounts: tuple[MountRequest, ...] = ()  # without secret content
+    anonymous_volumes: tuple[str, ...] = ()
+
+
+def save(directory: Path, record: ContainerRecord) -> None:
+    # Not fsynced: a power loss ends the container as well, and a torn file is cleaned up like it.
+    write_atomically(directory / _FILE, msgspec.json.encode(record))
+
+
+def load(directory: Path) -> ContainerRecord | None:
+    """The record; None if the directory holds none that can be read."""
+    try:
+        return msgspec.json.decode((directory / _FILE).read_bytes(), type=ContainerRecord)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+class Places:
+    """All paths of one node's containers, below its state and run directories."""
+
+    def __init__(self, state_dir: Path, run_dir: Path) -> None:
+        self.containers = state_dir / "containers"
+        self.exits = run_dir / "exits"
+        self.runtimes = run_dir / "oci"
+        self.supervisors = run_dir / "conmon"
+        self.secrets = run_dir / "secrets"
+
+    def make(self) -> None:
+        for folder in (self.containers, self.exits, self.runtimes, self.supervisors, self.secrets):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+
+    def of(self, container_id: str) -> Path:
+        return self.containers / container_id
+
+    def forget(self, container_id: str) -> None:
+        """Remove every file of a container."""
+        for folder in (self.of(container_id), self.supervisors / container_id, self.secrets / container_id):
+            if folder.exists():
+                shutil.rmtree(folder)
+        (self.exits / container_id).unlink(missing_ok=True)
