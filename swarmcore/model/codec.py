@@ -1,4 +1,4 @@
-"""Docker's JSON to structs as Go reads it: null is the zero value, case of names is free; unknown fields are refused."""
+"""Docker's JSON to structs as Go reads it: null is the zero value, case is free; unknown fields are refused."""
 
 from __future__ import annotations
 

@@ -1,0 +1,115 @@
+"""Accepts TCP connections and makes them TLS: a peer that fails the handshake costs one log line and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+
+from swarmcore.aio import Tasks
+from swarmcore.errors import Conflict, Invalid
+from swarmcore.rpc.refusals import Refusals
+
+log = logging.getLogger(__name__)
+HANDSHAKE_DEADLINE = 10.0
+# Handshakes at a time: a flood of connections waits in the kernel's queue instead of here.
+HANDSHAKES = 128
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class TlsListener:
+    """Own accept loop because asyncio's `create_server` never tells who failed a handshake."""
+
+    def __init__(self, protocol: Callable[[], asyncio.Protocol], refusals: Refusals) -> None:
+        self._protocol = protocol
+        self._refusals = refusals
+        self._tasks = Tasks()
+        self._handshakes = asyncio.Semaphore(HANDSHAKES)
+        self._socket: socket.socket | None = None
+
+    @property
+    def port(self) -> int:
+        assert self._socket is not None, "not started"
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def start(self, host: str, port: int, context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except OSError as error:
+            raise Invalid(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        family, _, _, _, address = found[0]
+        try:
+            self._socket = socket.create_server(address[:2], family=family, backlog=1024)
+        except OSError as error:
+            raise Conflict(
+                f"cannot listen on {host}:{port}: {error.strerror or error}",
+                "end the program that uses the address, or choose another --listen-addr",
+            ) from error
+        self._socket.setblocking(False)
+        self._tasks.start(self._accept(self._socket, context), "rpc accept")
+
+    async def close(self) -> None:
+        await self._tasks.close()
+        if self._socket is not None:
+            self._socket.close()
+
+    async def _accept(self, listening: socket.socket, context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._handshakes.acquire()
+            try:
+                connection, address = await loop.sock_accept(listening)
+            except OSError as error:
+                self._handshakes.release()
+                # The connection may have died in the queue; without descriptors it stays there.
+                if error.errno in _OUT_OF_RESOURCES:
+                    log.error("cannot accept connections", extra={"error": error.strerror})
+                    await asyncio.sleep(1.0)
+                continue
+            except asyncio.CancelledError:
+                self._handshakes.release()
+                raise
+            self._tasks.start(self._shake_hands(connection, address[0], context), "rpc handshake")
+
+    async def _shake_hands(self, connection: socket.socket, address: str, context: ssl.SSLContext) -> None:
+        try:
+            tune(connection)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol,
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_DEADLINE,
+                ssl_shutdown_timeout=2.0,
+            )
+        except ssl.SSLError as error:
+            connection.close()
+            self._refusals.note(address, f"TLS handshake failed: {tls_reason(error)}")
+        except ConnectionAbortedError:
+            connection.close()
+            self._refusals.note(address, "TLS handshake took too long")
+        except OSError:
+            connection.close()  # it went away before it said anything: a port scan, a health probe
+        finally:
+            self._handshakes.release()
+
+
+def tls_reason(error: ssl.SSLError) -> str:
+    """The words of OpenSSL's reason, without numbers that differ from time to time."""
+    verify = getattr(error, "verify_message", "")
+    reason = (error.reason or type(error).__name__).replace("_", " ").lower()
+    return f"{reason}: {verify}" if verify else reason
+
+
+def tune(connection: socket.socket) -> None:
+    """Small messages leave at once, and a peer that vanished is noticed within 15 s also while nothing is sent."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000)
