@@ -1,0 +1,129 @@
+"""What one node has been told, and what it must be told next: a diff of the store against the last message.
+
+Pure: values in, messages out. A task is sent when it is assigned and again when anything but its status
+changed; the secrets and configs come along while the task may still need them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from manager.store.tables import Tables
+from swarmcore.model.secret import Config, Secret
+from swarmcore.model.task import Task, TaskState
+from swarmcore.rpc.messages.session import Assignments, dependencies_of
+
+MAX_ITEMS = 100
+MAX_BYTES = 4 << 20  # a quarter of what a frame may carry
+# The agent made the status, and object bookkeeping means nothing to it.
+_IGNORED = frozenset({"version", "created_at", "updated_at", "status"})
+_COMPARED = tuple(name for name in Task.__struct_fields__ if name not in _IGNORED)
+
+
+def is_assigned(task: Task, node_id: str) -> bool:
+    return task.node_id == node_id and task.status.state >= TaskState.ASSIGNED
+
+
+def same_assignment(one: Task, other: Task) -> bool:
+    """Whether the agent would not notice the difference."""
+    return one is other or all(getattr(one, name) == getattr(other, name) for name in _COMPARED)
+
+
+def _needs(task: Task) -> tuple[frozenset[str], frozenset[str]]:
+    """A task that has ended, or shall end, needs no secret any more."""
+    if task.desired_state >= TaskState.SHUTDOWN or task.status.state >= TaskState.COMPLETE:
+        return frozenset(), frozenset()
+    return dependencies_of(task)
+
+
+class NodeAssignments:
+    """What the agent of one session holds. `full` once, then `changes` for the tasks that may have changed."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self._sent: dict[str, Task] = {}
+        self._needs: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
+        self._secrets: set[str] = set()
+        self._configs: set[str] = set()
+        self._number = 0
+
+    def full(self, view: Tables) -> Iterator[Assignments]:
+        """Everything; the agent drops what is not in it."""
+        self._sent, self._needs = {}, {}
+        self._secrets, self._configs = set(), set()
+        tasks = [t for t in view.tasks.find("node_id", self._node_id) if is_assigned(t, self._node_id)]
+        yield from self._messages(view, tasks, (), full=True)
+
+    def changes(self, view: Tables, task_ids: Iterable[str] | None) -> Iterator[Assignments]:
+        """What these tasks (None: any) have become since they were sent; nothing if the agent knows it all."""
+        if task_ids is None:
+            found = view.tasks.find("node_id", self._node_id)
+            task_ids = dict.fromkeys([*self._sent, *(task.id for task in found)])
+        changed: list[Task] = []
+        removed: list[str] = []
+        for task_id in task_ids:
+            before, now = self._sent.get(task_id), view.tasks.get(task_id)
+            if now is None or not is_assigned(now, self._node_id):
+                if before is not None:
+                    removed.append(task_id)
+            elif before is None or not same_assignment(before, now):
+                changed.append(now)
+            elif _needs(now) != self._needs[task_id]:
+                self._needs[task_id] = _needs(now)  # it ended: its secrets may leave the node
+        yield from self._messages(view, changed, removed, full=False)
+
+    def _messages(
+        self, view: Tables, tasks: Sequence[Task], removed: Sequence[str], *, full: bool
+    ) -> Iterator[Assignments]:
+        for task in tasks:
+            self._sent[task.id] = task
+            self._needs[task.id] = _needs(task)
+        for task_id in removed:
+            del self._sent[task_id], self._needs[task_id]
+        wanted_secrets = {i for secrets, _ in self._needs.values() for i in secrets}
+        wanted_configs = {i for _, configs in self._needs.values() for i in configs}
+        secrets = [
+            s for i in sorted(wanted_secrets - self._secrets) if (s := view.secrets.get(i)) is not None
+        ]
+        configs = [
+            c for i in sorted(wanted_configs - self._configs) if (c := view.configs.get(i)) is not None
+        ]
+        gone_secrets = tuple(sorted(self._secrets - wanted_secrets))
+        gone_configs = tuple(sorted(self._configs - wanted_configs))
+        self._secrets = (self._secrets & wanted_secrets) | {s.id for s in secrets}
+        self._configs = (self._configs & wanted_configs) | {c.id for c in configs}
+        if not (full or tasks or removed or secrets or configs or gone_secrets or gone_configs):
+            return
+        # What tasks need goes before them, what they no longer need goes last.
+        parts = list(_chunks([*secrets, *configs, *tasks])) or [[]]
+        for position, items in enumerate(parts):
+            last = position == len(parts) - 1
+            yield Assignments(
+                applies_to=self._number,
+                results_in=self._number + 1,
+                full=full and position == 0,
+                more=not last,
+                tasks=tuple(item for item in items if isinstance(item, Task)),
+                secrets=tuple(item for item in items if isinstance(item, Secret)),
+                configs=tuple(item for item in items if isinstance(item, Config)),
+                removed_tasks=tuple(removed) if last else (),
+                removed_secrets=gone_secrets if last else (),
+                removed_configs=gone_configs if last else (),
+            )
+            self._number += 1
+
+
+def _chunks(items: Sequence[Task | Secret | Config]) -> Iterator[list[Task | Secret | Config]]:
+    chunk: list[Task | Secret | Config] = []
+    size = 0
+    for item in items:
+        length = len(msgspec.msgpack.encode(item))
+        if chunk and (len(chunk) >= MAX_ITEMS or size + length > MAX_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(item)
+        size += length
+    if chunk:
+        yield chunk

@@ -1,0 +1,307 @@
+"""Who is there, what each node is told, and what it reports: the leader's side of all agent sessions.
+
+`serve` is registered on every manager; one that does not lead names the leader. `run` is a leader loop:
+sessions exist only while it runs. A node is DISCONNECTED when its stream breaks, DOWN when it does not come
+back within the reconnect grace or falls silent for three heartbeats, and ORPHANED are its tasks a day later.
+A new leader knows no leases, so every node that was not down is UNKNOWN at first, with twice the grace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from manager.dispatcher import nodes
+from manager.dispatcher.heartbeat import Leases
+from manager.dispatcher.session import AgentStream, Session
+from manager.dispatcher.statuses import Writer, status_change
+from manager.raft.proposer import Proposer
+from manager.store.store import Store
+from manager.store.tables import View
+from manager.store.watch import Change, Commit, Lagged
+from swarmcore.clock import Clock
+from swarmcore.errors import Forbidden
+from swarmcore.ids import NewId
+from swarmcore.model.cluster import Cluster
+from swarmcore.model.node import Node, NodeRole, NodeState
+from swarmcore.model.task import Task
+from swarmcore.rpc.messages.session import (
+    DescriptionUpdate,
+    ManagerAddress,
+    OpenSession,
+    Redirect,
+    SessionEnd,
+    SessionInfo,
+    StatusReports,
+    ToAgent,
+    ToDispatcher,
+)
+from swarmcore.rpc.server import Peer, RpcServer
+from swarmcore.rpc.stream import Stream
+
+log = logging.getLogger(__name__)
+
+# Docker's period is 5 s; a dead node's tasks shall run elsewhere within 5 s of its death, so ours is 1 s.
+HEARTBEAT_PERIOD = 1.0
+GRACE = 3.0
+NEW_LEADER_GRACE = 2 * GRACE
+# Long enough for a daemon to be restarted without its tasks being moved.
+RECONNECT_GRACE = 2.5
+ORPHAN_AFTER = 24 * 3600.0
+Listener = Callable[[str, bool], None]
+
+
+class Dispatcher:
+    def __init__(self, store: Store, proposer: Proposer, clock: Clock, new_id: NewId) -> None:
+        self._store = store
+        self._proposer = proposer
+        self._clock = clock
+        self._new_id = new_id
+        self._leading = False
+        self._sessions: dict[str, Session] = {}
+        self._leases = Leases(clock)
+        self._given_up = Leases(clock, tick=1.0)
+        self._writer = Writer(store, clock)
+        self._listeners: list[Listener] = []
+
+    # -- for the rest of the manager ----------------------------------------------------------------
+
+    def register(self, server: RpcServer) -> None:
+        server.stream(OpenSession, self.serve, roles=frozenset(NodeRole), incoming=ToDispatcher)
+
+    def unregister(self, server: RpcServer) -> None:
+        server.unregister(OpenSession)
+
+    def listen(self, listener: Listener) -> None:
+        """`listener(node_id, connected)` is called for every session that opens or ends."""
+        self._listeners.append(listener)
+
+    def tell(self, node_id: str, message: ToAgent) -> bool:
+        """Send to a node's agent; False if it has no session here."""
+        if (session := self._sessions.get(node_id)) is None:
+            return False
+        session.tell(message)
+        return True
+
+    def connected(self, node_id: str) -> bool:
+        return node_id in self._sessions
+
+    # -- sessions -----------------------------------------------------------------------------------
+
+    async def serve(self, peer: Peer, opening: OpenSession, stream: Stream[ToDispatcher]) -> None:
+        """One agent's stream, for as long as its session lives."""
+        if not self._leading:
+            await stream.send(self._redirect())
+            return
+        node_id = peer.node_id
+        if node_id not in self._store.view().nodes:
+            log.warning("session refused, no such node", extra={"node": node_id})
+            await stream.send(SessionEnd(reason="this node was removed from the swarm", forbidden=True))
+            raise Forbidden(f"node {node_id} was removed from the swarm")
+        await self._serve(peer, opening, stream)
+
+    def _redirect(self) -> Redirect:
+        leader = self._proposer.leader
+        if leader is None or leader.node_id == self._proposer.node_id:
+            return Redirect()  # no leader, or this one is about to lead: ask again in a moment
+        return Redirect(leader=ManagerAddress(node_id=leader.node_id, address=leader.address))
+
+    async def _serve(self, peer: Peer, opening: OpenSession, stream: AgentStream) -> None:
+        node_id = peer.node_id
+        session = Session(node_id, self._new_id(), stream, self, self._clock)
+        if (older := self._sessions.pop(node_id, None)) is not None:
+            older.end("replaced by a newer session of the same node")
+        self._sessions[node_id] = session
+        self.heard(session)
+        self._given_up.end(node_id)
+        self._writer.submit([nodes.ready(node_id, opening.description, peer.address)])
+        log.info("session opened", extra={"node": node_id, "session": session.session_id})
+        session.info_changed()
+        self._notify(node_id, True)
+        reason = "the connection broke"
+        try:
+            reason = await session.run()
+        finally:
+            # Only the newest session of a node says anything about the node.
+            if self._sessions.get(node_id) is session:
+                del self._sessions[node_id]
+                self._notify(node_id, False)
+                if self._leading:
+                    self._disconnected(node_id)
+            log.info(
+                "session ended", extra={"node": node_id, "session": session.session_id, "reason": reason}
+            )
+
+    def _notify(self, node_id: str, connected: bool) -> None:
+        for listener in self._listeners:
+            listener(node_id, connected)
+
+    def _disconnected(self, node_id: str) -> None:
+        if node_id not in self._leases:
+            return  # its lease ran out before: it is down already
+        self._leases.renew(node_id, RECONNECT_GRACE)
+        self._mark(node_id, NodeState.DISCONNECTED, "the agent's connection broke")
+
+    def _mark(self, node_id: str, state: NodeState, message: str) -> None:
+        self._writer.submit(
+            [nodes.absent(node_id, state, message, holds=lambda: node_id not in self._sessions)]
+        )
+
+    # -- what sessions ask (session.Callbacks) ------------------------------------------------------
+
+    def view(self) -> View:
+        return self._store.view()
+
+    def session_info(self, session: Session) -> SessionInfo | None:
+        view = self._store.view()
+        if (node := view.nodes.get(session.node_id)) is None:
+            return None
+        cluster = next(iter(view.clusters), None)
+        return SessionInfo(
+            session_id=session.session_id,
+            node=nodes.told_to_agent(node),
+            managers=tuple(
+                ManagerAddress(node_id=member.node_id, address=member.address)
+                for member in sorted(self._proposer.members.values(), key=lambda member: member.node_id)
+            ),
+            heartbeat_period=int(self._period() * 1e9),
+            root_ca=cluster.root_ca.ca_cert if cluster is not None else b"",
+        )
+
+    def _period(self) -> float:
+        cluster = next(iter(self._store.view().clusters), None)
+        period = cluster.spec.dispatcher.heartbeat_period if cluster is not None else 0
+        return period / 1e9 if period > 0 else HEARTBEAT_PERIOD
+
+    def heard(self, session: Session) -> None:
+        self._leases.renew(session.node_id, GRACE * self._period())
+
+    def reported(self, session: Session, message: StatusReports) -> asyncio.Future[None]:
+        return self._writer.submit([status_change(session.node_id, report) for report in message.reports])
+
+    def described(self, session: Session, message: DescriptionUpdate) -> None:
+        self._writer.submit([nodes.described(session.node_id, message.description)])
+
+    # -- the leader's loop --------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """While this manager leads."""
+        # An agent believes what we say about its tasks: say nothing before all that was committed is here.
+        await self._proposer.read_barrier()
+        self._leases.clear()
+        self._given_up.clear()
+        self._writer.clear()
+        try:
+            with self._store.view_and_watch() as (view, feed):
+                self._start_over(view)
+                self._leading = True
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._writer.run(), name="dispatcher writer")
+                    group.create_task(self._leases.watch(self._expired), name="dispatcher leases")
+                    group.create_task(self._given_up.watch(self._abandoned), name="dispatcher orphans")
+                    while True:
+                        try:
+                            commit = await feed.get()
+                        except Lagged:
+                            self._catch_up()
+                        else:
+                            self._route(commit)
+        finally:
+            self._leading = False
+            for session in tuple(self._sessions.values()):
+                session.end("this manager does not lead any more")
+
+    def _start_over(self, view: View) -> None:
+        grace = NEW_LEADER_GRACE * self._period()
+        for node in view.nodes:
+            if node.status.state is NodeState.DOWN:
+                self._given_up.renew(node.id, ORPHAN_AFTER)
+            else:
+                self._leases.renew(node.id, grace)
+                self._mark(node.id, NodeState.UNKNOWN, "the leader changed, waiting for the node")
+        self._orphan_the_nodeless(view)
+
+    def _orphan_the_nodeless(self, view: View) -> None:
+        known = {node.id for node in view.nodes}
+        for node_id in sorted({task.node_id for task in view.tasks if task.node_id} - known):
+            self._orphan(view, node_id, "the node was removed from the swarm")
+
+    def _catch_up(self) -> None:
+        """The watch lagged: what it did not tell is compared."""
+        view = self._store.view()
+        self._orphan_the_nodeless(view)
+        for node_id, session in tuple(self._sessions.items()):
+            if node_id not in view.nodes:
+                self._removed(node_id)
+            session.anything_changed()
+            session.info_changed()
+
+    def _route(self, commit: Commit) -> None:
+        infos: set[str] = set()
+        for change in commit.changes:
+            match change.object:
+                case Task() as task:
+                    self._route_task(change, task)
+                case Node() as node:
+                    if change.kind == "remove":
+                        self._removed(node.id)
+                    elif change.kind == "create" and node.id not in self._sessions:
+                        self._expect(node)
+                    infos.add(node.id)
+                    if _managers_differ(change):
+                        infos.update(self._sessions)
+                case Cluster():
+                    infos.update(self._sessions)
+        for node_id in infos:
+            if (session := self._sessions.get(node_id)) is not None:
+                session.info_changed()
+
+    def _route_task(self, change: Change, task: Task) -> None:
+        concerned = {task.node_id}
+        if isinstance(change.old, Task):
+            concerned.add(change.old.node_id)
+        for node_id in concerned:
+            if node_id and (session := self._sessions.get(node_id)) is not None:
+                session.task_changed(task.id)
+
+    def _expect(self, node: Node) -> None:
+        """A node that has just joined counts as down if it never opens a session."""
+        self._leases.renew(node.id, NEW_LEADER_GRACE * self._period())
+
+    def _removed(self, node_id: str) -> None:
+        self._leases.end(node_id)
+        self._given_up.end(node_id)
+        if (session := self._sessions.get(node_id)) is not None:
+            session.end("this node was removed from the swarm", forbidden=True)
+        self._orphan(self._store.view(), node_id, "the node was removed from the swarm")
+
+    async def _expired(self, node_ids: list[str]) -> None:
+        for node_id in node_ids:
+            log.warning("node is down", extra={"node": node_id})
+            if (session := self._sessions.pop(node_id, None)) is not None:
+                session.end(nodes.HEARTBEAT_FAILURE)
+                self._notify(node_id, False)
+            self._mark(node_id, NodeState.DOWN, nodes.HEARTBEAT_FAILURE)
+            self._given_up.renew(node_id, ORPHAN_AFTER)
+
+    async def _abandoned(self, node_ids: list[str]) -> None:
+        for node_id in node_ids:
+            self._orphan(self._store.view(), node_id, "the node is down for a day")
+
+    def _orphan(self, view: View, node_id: str, message: str) -> None:
+        lost = nodes.lost_tasks(view, node_id)
+        if lost:
+            log.warning("tasks orphaned", extra={"node": node_id, "tasks": len(lost)})
+            now = self._clock.now()
+            self._writer.submit([nodes.orphaned(task.id, node_id, now, message) for task in lost])
+
+
+def _managers_differ(change: Change) -> bool:
+    """Whether the commit may have changed the list of managers that agents are told."""
+    old, new = change.old, change.new
+    roles = (old.role if isinstance(old, Node) else None, new.role if isinstance(new, Node) else None)
+    addresses = tuple(
+        n.manager_status.addr if isinstance(n, Node) and n.manager_status else "" for n in (old, new)
+    )
+    return NodeRole.MANAGER in roles and (roles[0] != roles[1] or addresses[0] != addresses[1])

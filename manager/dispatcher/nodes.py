@@ -1,0 +1,84 @@
+"""The changes that the dispatcher makes to Node objects and, for nodes given up, to their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from manager.dispatcher.statuses import TxChange
+from manager.store.tables import Tables
+from manager.store.tx import Tx
+from swarmcore.model.node import Node, NodeDescription, NodeState, NodeStatus
+from swarmcore.model.task import Task, TaskState
+
+HEARTBEAT_FAILURE = "heartbeat failure"
+
+
+def ready(node_id: str, description: NodeDescription, address: str) -> TxChange:
+    """The node's agent has opened a session."""
+
+    def change(tx: Tx) -> None:
+        if (node := tx.nodes.get(node_id)) is None:
+            return
+        status = NodeStatus(state=NodeState.READY, addr=address)
+        if node.status != status or node.description != description:
+            tx.nodes.put(replace(node, status=status, description=description))
+
+    return change
+
+
+def described(node_id: str, description: NodeDescription) -> TxChange:
+    def change(tx: Tx) -> None:
+        node = tx.nodes.get(node_id)
+        if node is not None and node.description != description:
+            tx.nodes.put(replace(node, description=description))
+
+    return change
+
+
+def absent(node_id: str, state: NodeState, message: str, holds: Callable[[], bool]) -> TxChange:
+    """The node is not (surely) there: UNKNOWN, DISCONNECTED or DOWN, unless `holds` says it came back."""
+
+    def change(tx: Tx) -> None:
+        node = tx.nodes.get(node_id)
+        if node is None or node.status.state is state or not holds():
+            return
+        tx.nodes.put(replace(node, status=replace(node.status, state=state, message=message)))
+
+    return change
+
+
+def is_lost(task: Task) -> bool:
+    """Not ended, and with a node that will not tell any more."""
+    return TaskState.ASSIGNED <= task.status.state <= TaskState.RUNNING
+
+
+def orphaned(task_id: str, node_id: str, now: datetime, message: str) -> TxChange:
+    """The node was given up: its task counts as ended, whatever happens on that machine."""
+
+    def change(tx: Tx) -> None:
+        task = tx.tasks.get(task_id)
+        if task is None or task.node_id != node_id or not is_lost(task):
+            return
+        status = replace(task.status, state=TaskState.ORPHANED, timestamp=now, message=message)
+        tx.tasks.put(replace(task, status=status))
+
+    return change
+
+
+def lost_tasks(view: Tables, node_id: str) -> list[Task]:
+    return [task for task in view.tasks.find("node_id", node_id) if is_lost(task)]
+
+
+def told_to_agent(node: Node) -> Node:
+    """The node without what the agent itself made, so that its own reports are not echoed to it."""
+    return replace(
+        node,
+        version=type(node.version)(),
+        updated_at=None,
+        description=None,
+        status=NodeStatus(),
+        manager_status=None,
+    )

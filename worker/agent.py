@@ -1,0 +1,199 @@
+"""The worker's side of the swarm: keeps one session with the leader and this node's tasks as assigned.
+
+Without a manager nothing stops: tasks run on, statuses wait. A restarted agent knows its tasks and the
+managers from its database, adopts what runs, and reports once a leader is found.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from random import Random
+
+from swarmcore.aio import Backoff
+from swarmcore.clock import Clock
+from swarmcore.errors import SwarmError, Unavailable
+from swarmcore.model.node import Node, NodeDescription
+from swarmcore.rpc.client import RpcClient
+from swarmcore.rpc.messages.logs import LogsEnd, PublishLogs, SubscribeLogs, UnsubscribeLogs
+from swarmcore.rpc.messages.session import Assignments, ManagerAddress, OpenSession, SessionInfo, ToAgent
+from swarmcore.rpc.peers import Remotes
+from worker.assignments import AssignedTasks
+from worker.log_publisher import LogPublisher, PublishStream
+from worker.reporter import Reporter
+from worker.runtime.controller import Executor
+from worker.session import ANSWER_TIMEOUT, DispatcherStream, Redirected, Removed, Session
+from worker.state_db import StateDb
+
+log = logging.getLogger(__name__)
+
+DESCRIBE_PERIOD = 20.0
+
+
+class Agent:
+    """`run` for as long as this node belongs to a swarm; `close` afterwards, containers go on.
+
+    `on_node` hears the Node object whenever a session opens or it changes (the daemon renews its
+    certificate when the role differs), `on_root` the trusted root bundle, `on_managers` the managers,
+    `on_removed` that the swarm has removed this node. None of them may block: they start something.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: RpcClient,
+        remotes: Remotes,
+        executor: Executor,
+        db: StateDb,
+        describe: Callable[[], Awaitable[NodeDescription]],
+        clock: Clock,
+        random: Random,
+        on_node: Callable[[Node], None],
+        on_root: Callable[[bytes], None],
+        on_managers: Callable[[tuple[ManagerAddress, ...]], None],
+        on_removed: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._remotes = remotes
+        self._executor = executor
+        self._db = db
+        self._describe = describe
+        self._clock = clock
+        self._random = random
+        self._on_node = on_node
+        self._on_root = on_root
+        self._on_managers = on_managers
+        self._on_removed = on_removed
+        self._description: NodeDescription | None = None
+        self._backoff = Backoff(random)
+        self._leader: str | None = None  # where the session is
+        self._goto: str | None = None  # whom a manager named as the leader
+        self._node_id = ""
+        self._info: SessionInfo | None = None
+        self._reporter = Reporter(clock)
+        self._tasks = AssignedTasks(
+            executor=executor,
+            db=db,
+            reporter=self._reporter,
+            description=lambda: self._description,
+            clock=clock,
+            random=random,
+        )
+        self._publisher = LogPublisher(
+            connect=self._connect_logs, executor=executor, find_task=self._tasks.get
+        )
+
+    @property
+    def tasks(self) -> AssignedTasks:
+        return self._tasks
+
+    @property
+    def connected(self) -> bool:
+        """Whether a session with a leader is open."""
+        return self._leader is not None
+
+    async def run(self) -> None:
+        self._description = await self._describe()
+        for manager in self._db.managers:
+            self._remotes.observe(manager.address, up=True)
+        await self._tasks.restore()
+        while not self._remotes.addresses:
+            log.warning("no manager's address is known")
+            await self._clock.sleep(self._backoff.next())
+        while True:
+            address = self._goto or self._remotes.choose()
+            await self._one_session(address)
+            if self._goto is None or self._goto == address:
+                self._goto = None
+                await self._clock.sleep(self._backoff.next())
+
+    async def _one_session(self, address: str) -> None:
+        """Ends with the session; leaves in `_goto` whom to ask next, if that is known."""
+        goto, self._goto = self._goto, None
+        try:
+            self._description = await self._describe()
+            opening = OpenSession(description=self._description)
+            async with self._client.stream(
+                address, opening, incoming=ToAgent, timeout=ANSWER_TIMEOUT
+            ) as stream:
+                await self._session(address, stream)
+        except Redirected as redirected:
+            self._remotes.observe(address, up=True)
+            # Two managers that name each other must not make us spin: after a hop we wait.
+            if goto is None:
+                self._goto = redirected.address
+        except Removed as error:
+            log.warning("node was removed from the swarm", extra={"reason": str(error)})
+            self._on_removed(str(error))
+        except (SwarmError, TimeoutError, ConnectionError) as error:
+            self._remotes.observe(address, up=False)
+            log.info(
+                "session ended", extra={"manager": address, "reason": str(error) or type(error).__name__}
+            )
+        finally:
+            self._leader = None
+            self._publisher.stop_all()
+
+    async def _session(self, address: str, stream: DispatcherStream) -> None:
+        assert self._description is not None
+        self._leader = address
+        session = Session(
+            stream,
+            reporter=self._reporter,
+            listener=self,
+            describe=self._describe,
+            described=self._description,
+            describe_period=DESCRIBE_PERIOD,
+            clock=self._clock,
+            random=self._random,
+        )
+        await session.run()
+
+    # -- what a session brings (session.Listener) ---------------------------------------------------
+
+    async def opened(self, info: SessionInfo) -> None:
+        assert self._leader is not None
+        log.info("session opened", extra={"manager": self._leader, "session": info.session_id})
+        self._remotes.observe(self._leader, up=True)
+        self._backoff.reset()
+        self._reporter.start_over(self._tasks.statuses)
+        self._info = None
+        await self.info_changed(info)
+
+    async def info_changed(self, info: SessionInfo) -> None:
+        before, self._info = self._info, info
+        self._node_id = info.node.id
+        if before is None or before.managers != info.managers:
+            self._learn(info.managers)
+        if info.root_ca and (before is None or before.root_ca != info.root_ca):
+            self._on_root(info.root_ca)
+        if before is None or before.node != info.node:
+            self._on_node(info.node)
+
+    def _learn(self, managers: tuple[ManagerAddress, ...]) -> None:
+        if not managers:
+            return
+        self._remotes.update(manager.address for manager in managers)
+        self._db.put_managers(managers)
+        self._on_managers(managers)
+
+    async def assigned(self, message: Assignments) -> None:
+        await self._tasks.apply(message)
+
+    def subscribed(self, message: SubscribeLogs) -> None:
+        self._publisher.subscribe(message, self._node_id)
+
+    def unsubscribed(self, message: UnsubscribeLogs) -> None:
+        self._publisher.unsubscribe(message.subscription_id)
+
+    def _connect_logs(self, opening: PublishLogs) -> AbstractAsyncContextManager[PublishStream]:
+        if self._leader is None:
+            raise Unavailable("no session with a leader")
+        return self._client.stream(self._leader, opening, incoming=LogsEnd, timeout=ANSWER_TIMEOUT)
+
+    async def close(self) -> None:
+        await self._publisher.close()
+        await self._tasks.close()
+        await self._db.flushed()
+        await self._db.close()

@@ -1,0 +1,52 @@
+"""What this node tells the managers about itself: host name, platform, resources, engine, certificate issuer."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Awaitable, Callable, Mapping
+
+from swarmcore.model.base import Platform
+from swarmcore.model.node import EngineDescription, NodeDescription, Plugin, TLSInfo
+from swarmcore.model.resources import Resources
+
+PLUGINS = (
+    Plugin(type="Log", name="json-file"),
+    Plugin(type="Network", name="bridge"),
+    Plugin(type="Network", name="host"),
+    Plugin(type="Network", name="null"),
+    Plugin(type="Network", name="overlay"),
+    Plugin(type="Volume", name="local"),
+)
+
+
+class Describer:
+    """Reads the machine anew each time: memory and CPUs of a virtual machine can change while it runs."""
+
+    def __init__(
+        self,
+        *,
+        resources: Callable[[], Awaitable[Resources]],
+        engine_version: str,
+        labels: Mapping[str, str],
+        tls_info: Callable[[], TLSInfo],
+        hostname: Callable[[], str] = platform.node,
+        plugins: tuple[Plugin, ...] = PLUGINS,
+    ) -> None:
+        self._resources = resources
+        self._engine_version = engine_version
+        self._labels = dict(labels)
+        self._tls_info = tls_info
+        self._hostname = hostname
+        self._plugins = plugins
+
+    async def __call__(self) -> NodeDescription:
+        return NodeDescription(
+            hostname=self._hostname(),
+            platform=Platform(architecture=os.uname().machine, os="linux"),
+            resources=await self._resources(),
+            engine=EngineDescription(
+                engine_version=self._engine_version, labels=self._labels, plugins=self._plugins
+            ),
+            tls_info=self._tls_info(),
+        )
