@@ -7,6 +7,7 @@ drops nothing.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 
 from pki.keys import passphrase
 from pki.keystore import KeyStore
@@ -49,13 +50,21 @@ def unverified_context() -> ssl.SSLContext:
 
 
 class Contexts:
-    """The contexts of one node. Hand out `client_now` and `server`; call `reload` after the keystore was saved."""
+    """The contexts of one node. Hand out `client_now` and `server`; call `reload` after the keystore was saved.
+
+    Whoever keeps connections open for later calls (RpcClient.refresh) subscribes with `on_reload`: a kept
+    connection goes on showing the old certificate, and with it the old role.
+    """
 
     def __init__(self, keystore: KeyStore) -> None:
         self._keystore = keystore
         self._root_pem = keystore.root_pem
         self.server = server_context(keystore)
         self.client = client_context(keystore)
+        self._listeners: list[Callable[[], None]] = []
+
+    def on_reload(self, listener: Callable[[], None]) -> None:
+        self._listeners.append(listener)
 
     def client_now(self) -> ssl.SSLContext:
         return self.client
@@ -67,6 +76,8 @@ class Contexts:
             self._root_pem = self._keystore.root_pem
         for context in (self.server, self.client):
             _present(context, self._keystore)
+        for listener in self._listeners:
+            listener()
 
 
 def _harden(context: ssl.SSLContext) -> None:

@@ -157,9 +157,9 @@ def verification_failure(error: BaseException | None) -> ssl.SSLCertVerification
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        inner = getattr(error, "certificate_error", None)
-        for candidate in (error, inner):
-            if isinstance(candidate, ssl.SSLCertVerificationError):
+        # aiohttp's error is one by class, but only the one inside it says what was wrong.
+        for candidate in (getattr(error, "certificate_error", None), error):
+            if isinstance(candidate, ssl.SSLCertVerificationError) and hasattr(candidate, "verify_message"):
                 return candidate
         error = error.__cause__ or error.__context__
     return None

@@ -13,6 +13,7 @@ from random import Random
 from pki.contexts import Contexts
 from pki.csr import make_csr
 from pki.identity import Identity, identity_of
+from pki.join import Caller
 from pki.keys import new_key
 from pki.keystore import KeyStore
 from pki.root import BACKDATE, load_certificate
@@ -20,7 +21,7 @@ from swarmcore.aio import Backoff, owned
 from swarmcore.clock import Clock
 from swarmcore.errors import Internal, SwarmError, Unavailable
 from swarmcore.model.node import NodeRole
-from swarmcore.rpc.messages.ca import IssuedCertificate
+from swarmcore.rpc.messages.ca import IssueCertificate, IssuedCertificate
 
 log = logging.getLogger(__name__)
 EARLIEST, LATEST = 0.5, 0.8
@@ -29,6 +30,15 @@ FIRST_RETRY, LONGEST_RETRY = 5.0, 3600.0
 LONGEST_NAP = 600.0
 
 Issue = Callable[[bytes], Awaitable[IssuedCertificate]]
+
+
+def issue_through(client: Caller, choose: Callable[[], str]) -> Issue:
+    """Asks the manager that `choose` names at that moment; the client presents the present certificate."""
+
+    async def issue(csr: bytes) -> IssuedCertificate:
+        return await client.call(choose(), IssueCertificate(csr=csr), IssuedCertificate, timeout=10.0)
+
+    return issue
 
 
 def renewal_time(not_before: datetime, not_after: datetime, random: Random) -> datetime:
