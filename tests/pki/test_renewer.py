@@ -21,6 +21,7 @@ from swarmcore.rpc.messages.ca import IssuedCertificate
 from tests.pki.clock import ManualClock, settle
 from tests.pki.nodes import CLUSTER, node
 
+LIFE = timedelta(days=4)
 W, M = NodeRole.WORKER, NodeRole.MANAGER
 
 
@@ -43,7 +44,7 @@ class Manager:
             node_id=self.node_id,
             role=self.role,
             cluster_id=CLUSTER,
-            cert_pem=self.root.sign(csr, self.node_id, self.role, CLUSTER),
+            cert_pem=self.root.sign(csr, self.node_id, self.role, CLUSTER, LIFE),
             root_pem=self.root.cert_pem,
         )
 
@@ -52,7 +53,7 @@ class Scene:
     def __init__(self, tmp_path: Path, seed: int = 1) -> None:
         self.clock = ManualClock()
         self.manager = Manager(RootAuthority.create(self.clock))
-        self.keystore = node(self.manager.root, tmp_path)
+        self.keystore = node(self.manager.root, tmp_path, life=LIFE)
         self.contexts = Contexts(self.keystore)
         self.told: list[Identity] = []
         self.renewer = Renewer(
@@ -94,9 +95,9 @@ async def test_a_node_renews_in_time_again_and_again(tmp_path: Path, seed: int) 
         for turn in (1, 2):
             born = scene.clock.now()
             await scene.until(lambda turn=turn: len(scene.manager.calls) == turn)
-            assert 0.5 <= (scene.clock.now() - born) / NODE_LIFE <= 0.81
+            assert 0.5 <= (scene.clock.now() - born) / LIFE <= 0.81
             await settle()
-            assert scene.keystore.not_after == (scene.clock.now() + NODE_LIFE).replace(microsecond=0)
+            assert scene.keystore.not_after == (scene.clock.now() + LIFE).replace(microsecond=0)
     assert scene.told == []  # same role: nobody needs to know
     assert len(set(scene.manager.calls)) == 2  # a new key each time
 
@@ -119,7 +120,7 @@ async def test_a_failed_renewal_is_tried_again_within_5_seconds_and_then_ever_mo
         assert max(gaps) <= timedelta(hours=1)
         assert max(gaps) > timedelta(minutes=10)
         await settle()
-        assert scene.keystore.not_after == (scene.clock.now() + NODE_LIFE).replace(microsecond=0)
+        assert scene.keystore.not_after == (scene.clock.now() + LIFE).replace(microsecond=0)
 
 
 async def test_a_changed_role_renews_at_once_and_is_told(tmp_path: Path) -> None:
