@@ -249,6 +249,13 @@ class ContainerExecutor:
         if self._inotify is not None:
             self._inotify.close()
         await self._spawner.close()
+        if self._engine is not None and not self._containers:
+            self._engine.cgroups.remove_parent()
+
+    @property
+    def running(self) -> int:
+        """How many containers have not ended."""
+        return sum(1 for container in self._containers.values() if container.running)
 
     # -- for the controllers -------------------------------------------------------------------------
     def container_of(self, task_id: str) -> Container | None:

@@ -1,0 +1,95 @@
+"""Who asks to join or leave raft, and followers' read barriers: any manager answers, the leader decides."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from manager.raft.proposer import Member, Proposer
+from manager.store.store import Store
+from pki.join import Caller
+from swarmcore.errors import Forbidden, NoLeader, Unauthenticated
+from swarmcore.model.node import NodeRole
+from swarmcore.rpc.messages.members import (
+    ForwardedMembership,
+    JoinRaft,
+    LeaveRaft,
+    MembersReply,
+    ReadIndex,
+    ReadIndexReply,
+)
+from swarmcore.rpc.server import Peer, RpcServer
+
+log = logging.getLogger(__name__)
+MANAGERS = frozenset({NodeRole.MANAGER})
+
+
+class ReadIndexer(Proposer, Protocol):
+    """A Proposer that also answers followers' barriers."""
+
+    async def read_index(self) -> int: ...
+
+
+class Members:
+    """Handlers of the membership conversation."""
+
+    def __init__(self, store: Store, raft: ReadIndexer, client: Caller) -> None:
+        self._store, self._raft, self._client = store, raft, client
+
+    def register(self, server: RpcServer) -> None:
+        server.call(JoinRaft, self.join, roles=MANAGERS)
+        server.call(LeaveRaft, self.leave, roles=MANAGERS)
+        server.call(ForwardedMembership, self.forwarded, roles=MANAGERS)
+        server.call(ReadIndex, self.read_index, roles=MANAGERS)
+
+    def unregister(self, server: RpcServer) -> None:
+        for request in (JoinRaft, LeaveRaft, ForwardedMembership, ReadIndex):
+            server.unregister(request)
+
+    async def join(self, peer: Peer | None, request: JoinRaft) -> MembersReply:
+        return await self._on_leader(ForwardedMembership(node_id=_known(peer), address=request.address))
+
+    async def leave(self, peer: Peer | None, request: LeaveRaft) -> MembersReply:
+        return await self._on_leader(ForwardedMembership(node_id=_known(peer), address=""))
+
+    async def _on_leader(self, change: ForwardedMembership) -> MembersReply:
+        if self._raft.is_leader:
+            return await self._change(change)
+        if (leader := self._raft.leader) is None:
+            raise NoLeader("no manager leads the swarm right now")
+        return await self._client.call(leader.address, change, MembersReply, timeout=15.0)
+
+    async def forwarded(self, peer: Peer | None, request: ForwardedMembership) -> MembersReply:
+        if not self._raft.is_leader:
+            raise NoLeader("this manager no longer leads the swarm")
+        return await self._change(request)
+
+    async def _change(self, change: ForwardedMembership) -> MembersReply:
+        node = self._store.view().nodes.get(change.node_id)
+        if node is None:
+            raise Forbidden(f"node {change.node_id} does not belong to this swarm")
+        if change.address:
+            if node.role is not NodeRole.MANAGER:
+                raise Forbidden(f"node {change.node_id} is not a manager")
+            await self._raft.add_member(Member(node_id=change.node_id, address=change.address))
+            log.info("manager joined", extra={"node": change.node_id, "address": change.address})
+        else:
+            if change.node_id in self._raft.members:
+                await self._raft.remove_member(change.node_id)
+            async with self._store.update() as tx:
+                if (stored := tx.nodes.get(change.node_id)) is not None:
+                    spec = replace(stored.spec, role=NodeRole.WORKER)
+                    tx.nodes.put(replace(stored, spec=spec, role=NodeRole.WORKER))
+            log.info("manager left", extra={"node": change.node_id})
+        return MembersReply(members={m.node_id: m.address for m in self._raft.members.values()})
+
+    async def read_index(self, peer: Peer | None, request: ReadIndex) -> ReadIndexReply:
+        return ReadIndexReply(index=await self._raft.read_index())
+
+
+def _known(peer: Peer | None) -> str:
+    if peer is None:
+        raise Unauthenticated("a manager's certificate is needed")
+    return peer.node_id

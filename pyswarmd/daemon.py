@@ -1,0 +1,110 @@
+"""The daemon's composition root: one process per host, everything made here and ended here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import platform
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from aiohttp import web
+
+from pyswarmd.config import VERSION, Settings
+from pyswarmd.engine.app import build_app
+from pyswarmd.node import Node
+from swarmcore.clock import RealClock
+from swarmcore.errors import FailedPrecondition
+from worker.images.store import ImageStore
+from worker.runtime.executor import ContainerExecutor
+from worker.runtime.tools import Tools, preflight
+
+log = logging.getLogger(__name__)
+_SHUTDOWN = 1.0  # seconds that open API requests get to end
+
+
+async def run_daemon(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Containers go on when it ends, however it ends."""
+    if os.geteuid() != 0:
+        raise FailedPrecondition("the daemon needs root: it makes containers", "run it as root")
+    tools = preflight()
+    for folder in (settings.state_dir, settings.run_dir):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _only_one(settings.run_dir):
+        await _serve(settings, tools)
+
+
+@contextlib.contextmanager
+def _only_one(run_dir: Path) -> Iterator[None]:
+    """Hold `daemon.pid` locked: the lock ends with the process, whatever kills it."""
+    path = run_dir / "daemon.pid"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise FailedPrecondition(
+                f"a daemon (pid {file.read().strip()}) already uses {run_dir}",
+                "stop it, or give this one a --run-dir and a --state-dir of its own",
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+async def _serve(settings: Settings, tools: Tools) -> None:
+    clock = RealClock()
+    images = ImageStore(settings.state_dir / "images")
+    await images.open()
+    executor = ContainerExecutor(
+        state_dir=settings.state_dir,
+        run_dir=settings.run_dir,
+        images=images,
+        tools=tools,
+        cgroup_parent=settings.cgroup_parent,
+        hostname=settings.hostname or platform.node(),
+        clock=clock,
+    )
+    await executor.open()
+    node = Node(settings, images, executor, clock)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await node.start()
+        async with _api(node, settings.socket):
+            log.info("daemon ready", extra={"version": VERSION, "socket": str(settings.socket)})
+            await stop.wait()
+            log.info("daemon stops; containers go on")
+    finally:
+        await node.close()
+        await executor.close()
+
+
+@contextlib.asynccontextmanager
+async def _api(node: Node, socket: Path) -> AsyncIterator[None]:
+    """The Engine API on its unix socket, readable by root only."""
+    runner = web.AppRunner(
+        build_app(node), access_log=None, shutdown_timeout=_SHUTDOWN, handler_cancellation=True
+    )
+    await runner.setup()
+    socket.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        await web.UnixSite(runner, str(socket)).start()
+    finally:
+        os.umask(before)
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+        socket.unlink(missing_ok=True)

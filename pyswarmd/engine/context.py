@@ -1,0 +1,54 @@
+"""What every handler needs: the node behind the API, bodies, queries, answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, TypeVar
+
+from aiohttp import web
+from msgspec import Struct
+
+from pyswarmd.engine.filters import Filters, flag, parse
+from pyswarmd.node import Node
+from swarmcore.errors import Invalid
+from swarmcore.model.codec import decode_spec
+
+NODE: web.AppKey[Node] = web.AppKey("node", Node)
+T = TypeVar("T", bound=Struct)
+Route = tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]]
+
+
+def node_of(request: web.Request) -> Node:
+    return request.app[NODE]
+
+
+async def body(request: web.Request, kind: type[T]) -> T:
+    """The JSON body as a struct of the vocabulary; Invalid names the field that is wrong."""
+    return decode_spec(await request.read() or b"{}", kind)
+
+
+def filters(request: web.Request, known: Collection[str]) -> Filters:
+    return parse(request.query.get("filters"), known)
+
+
+def asked(request: web.Request, name: str) -> bool:
+    return flag(request.query.get(name))
+
+
+def version(request: web.Request) -> int:
+    """`?version=` of an update."""
+    text = request.query.get("version", "")
+    if not text.isdigit():
+        raise Invalid(f"invalid version {text!r}", "send the Version.Index of the object that you read")
+    return int(text)
+
+
+def answer(value: Any, status: int = 200) -> web.Response:
+    return web.Response(
+        status=status, body=json.dumps(value, separators=(",", ":")).encode(), content_type="application/json"
+    )
+
+
+def empty(status: int = 200) -> web.Response:
+    return web.Response(status=status)

@@ -1,0 +1,68 @@
+"""/services: what the swarm shall run."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from manager.control.status import service_status
+
+from manager.control import filters as select
+from manager.control.lookup import lookup
+from pyswarmd.engine import views
+from pyswarmd.engine.context import Route, answer, asked, body, empty, filters, node_of, version
+from swarmcore.errors import Invalid
+from swarmcore.model.service import ServiceSpec
+from swarmcore.rpc.messages.control import CreateService, RemoveService, UpdateService
+
+FILTERS = ("id", "label", "mode", "name", "runtime")
+
+
+async def ls(request: web.Request) -> web.Response:
+    wanted = filters(request, FILTERS)
+    view = await node_of(request).read()
+    found = []
+    for item in select.services(view, wanted):
+        shown = views.service(item)
+        if asked(request, "status"):
+            shown["ServiceStatus"] = views.builtins(service_status(view, item))
+        found.append(shown)
+    return answer(found)
+
+
+async def create(request: web.Request) -> web.Response:
+    spec = await body(request, ServiceSpec)
+    reply = await node_of(request).control(CreateService(spec=spec))
+    return answer({"ID": reply.id, "Warnings": list(reply.warnings) or None}, 201)
+
+
+async def inspect(request: web.Request) -> web.Response:
+    view = await node_of(request).read()
+    return answer(views.service(lookup(view.services, request.match_info["id"], "service")))
+
+
+async def update(request: web.Request) -> web.Response:
+    rollback = request.query.get("rollback", "")
+    if rollback not in ("", "previous"):
+        raise Invalid(f"invalid rollback {rollback!r}", 'the only value is "previous"')
+    reply = await node_of(request).control(
+        UpdateService(
+            id=request.match_info["id"],
+            version=version(request),
+            spec=None if rollback else await body(request, ServiceSpec),
+            rollback=bool(rollback),
+        )
+    )
+    return answer({"Warnings": list(reply.warnings) or None})
+
+
+async def remove(request: web.Request) -> web.Response:
+    await node_of(request).control(RemoveService(id=request.match_info["id"]))
+    return empty()
+
+
+ROUTES: tuple[Route, ...] = (
+    ("GET", "/services", ls),
+    ("POST", "/services/create", create),
+    ("GET", "/services/{id}", inspect),
+    ("POST", "/services/{id}/update", update),
+    ("DELETE", "/services/{id}", remove),
+)

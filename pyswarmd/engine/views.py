@@ -1,0 +1,111 @@
+"""Objects of the store as the Engine API shows them: state names, no secrets, none of our own fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from manager.raft.proposer import RaftStatus
+from swarmcore.model.cluster import Cluster
+from swarmcore.model.node import Node, NodeState
+from swarmcore.model.secret import Config, Secret
+from swarmcore.model.service import Service
+from swarmcore.model.task import Task
+
+ZERO_TIME = "0001-01-01T00:00:00Z"  # Go's zero time: never
+
+
+def builtins(value: Any) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(value)
+    return found
+
+
+def _object(value: Any, *ours: str) -> dict[str, Any]:
+    found = builtins(value)
+    for name in ours:
+        found.pop(name, None)
+    found.setdefault("CreatedAt", ZERO_TIME)
+    found.setdefault("UpdatedAt", ZERO_TIME)
+    return found
+
+
+def service(item: Service) -> dict[str, Any]:
+    found = _object(item, "SpecVersion", "PreviousSpecVersion")
+    for name in ("Spec", "PreviousSpec"):
+        if name in found:
+            _fill(found[name])
+    found.setdefault("Endpoint", {})
+    found["Endpoint"].setdefault("Spec", {})
+    return found
+
+
+def _fill(spec: dict[str, Any]) -> None:
+    """What dockerd fills in where a spec says nothing (nothing more)."""
+    mode = spec.setdefault("Mode", {})
+    if not mode:
+        mode["Replicated"] = {}
+    if "Replicated" in mode:
+        mode["Replicated"].setdefault("Replicas", 1)
+    template = spec.setdefault("TaskTemplate", {})
+    template.setdefault("ContainerSpec", {}).setdefault("Isolation", "default")
+    template.setdefault("Runtime", "container")
+    spec.setdefault("EndpointSpec", {}).setdefault("Mode", "vip")
+
+
+def task(item: Task) -> dict[str, Any]:
+    found = _object(item, "SpecVersion", "ServiceAnnotations", "Endpoint", "LogDriver")
+    found["DesiredState"] = item.desired_state.text
+    status = found.setdefault("Status", {})
+    status["State"] = item.status.state.text
+    status.setdefault("Timestamp", found["CreatedAt"])
+    found.setdefault("NodeID", "")
+    found.setdefault("Slot", 0)
+    found["Spec"].setdefault("ContainerSpec", {}).setdefault("Isolation", "default")
+    return found
+
+
+def node(item: Node, raft: RaftStatus) -> dict[str, Any]:
+    found = _object(item, "Role", "Certificate", "Membership", "ManagerStatus")
+    description = found.setdefault("Description", {})
+    description.setdefault("Hostname", "")
+    description.setdefault("Engine", {}).setdefault("EngineVersion", "")
+    description.setdefault("Platform", {})
+    description.setdefault("Resources", {})
+    member = raft.members.get(item.id)
+    if member is not None:
+        leads = raft.leader == item.id
+        # Only the leader hears from every member; elsewhere the node's own session tells as much.
+        reachable = raft.reachable.get(item.id, item.status.state is NodeState.READY) or leads
+        status = {"Reachability": "reachable" if reachable else "unreachable", "Addr": member.address}
+        found["ManagerStatus"] = ({"Leader": True} if leads else {}) | status
+    return found
+
+
+def cluster(item: Cluster, *, tokens: bool = True) -> dict[str, Any]:
+    """GET /swarm; without tokens it is the Cluster of GET /info."""
+    found = _object(item, "RootCA", "BlacklistedCertificates", "UnlockKeys", "NetworkKeys")
+    found["Spec"].get("CAConfig", {}).pop("SigningCAKey", None)
+    found["TLSInfo"] = tls_info(item)
+    if tokens:
+        joining = item.root_ca.join_tokens
+        found["JoinTokens"] = {"Worker": joining.worker, "Manager": joining.manager}
+    found.setdefault("RootRotationInProgress", False)
+    found.setdefault("DefaultAddrPool", ["10.0.0.0/8"])
+    found.setdefault("SubnetSize", 24)
+    found.setdefault("DataPathPort", 4789)
+    return found
+
+
+def tls_info(item: Cluster) -> dict[str, Any]:
+    return builtins(item.tls_info) | {"TrustRoot": item.root_ca.ca_cert.decode()}
+
+
+def secret(item: Secret) -> dict[str, Any]:
+    found = _object(item)
+    found["Spec"].pop("Data", None)
+    return found
+
+
+def config(item: Config) -> dict[str, Any]:
+    return _object(item)

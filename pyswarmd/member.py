@@ -1,0 +1,263 @@
+"""A node inside a swarm: its certificate, its agent and, while it is a manager, its manager side.
+
+The role follows the certificate: the session tells the node's role, the renewer fetches a certificate
+of that role, and only then the manager side starts or stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+from collections.abc import Callable
+from random import Random
+
+from msgspec.structs import replace
+
+from manager.bootstrap import NewSwarm
+from pki.contexts import Contexts
+from pki.identity import Identity, identify
+from pki.keystore import KeyStore
+from pki.renewer import Renewer
+from pyswarmd.config import VERSION, Settings
+from pyswarmd.manager_side import ManagerSide
+from pyswarmd.membership import LocalState, Status
+from swarmcore.aio import Tasks
+from swarmcore.clock import Clock
+from swarmcore.errors import NotManager, SwarmError, Unavailable
+from swarmcore.model.node import Node as NodeObject
+from swarmcore.model.node import NodeRole, TLSInfo
+from swarmcore.rpc.client import RpcClient
+from swarmcore.rpc.messages.ca import IssueCertificate, IssuedCertificate
+from swarmcore.rpc.messages.session import ManagerAddress
+from swarmcore.rpc.peers import Remotes
+from worker.agent import Agent
+from worker.describe import Describer
+from worker.runtime.controller import Executor
+from worker.state_db import StateDb
+
+log = logging.getLogger(__name__)
+
+
+class Member:
+    """Started by `start`, ended by `close` (containers go on) or by `leave` (they do not)."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        local: LocalState,
+        keystore: KeyStore,
+        executor: Executor,
+        clock: Clock,
+        on_stopped: Callable[[str], None],
+    ) -> None:
+        self._settings, self._local, self._keystore = settings, local, keystore
+        self._executor, self._clock = executor, clock
+        self._on_stopped = on_stopped
+        self._random = Random()
+        self._contexts = Contexts(keystore)
+        self._client = RpcClient(self._contexts.client_now)
+        self._remotes = Remotes(self._random, (m.address for m in local.managers))
+        self._tasks = Tasks(on_failure=self._failed)
+        self._turn = asyncio.Lock()
+        self._renewed = asyncio.Event()
+        self._agent: Agent | None = None
+        self._error = ""
+        self.manager: ManagerSide | None = None
+        self._renewer = Renewer(
+            keystore,
+            self._contexts,
+            self._issue,
+            clock=clock,
+            random=self._random,
+            on_renewed=lambda _: self._renewed.set(),
+        )
+
+    # -- life --------------------------------------------------------------------------------------
+    async def start(self, swarm: NewSwarm | None = None, *, force_new_cluster: bool = False) -> None:
+        """`swarm` when this node has just made it; raises when a manager cannot take its place in raft."""
+        if self._keystore.role is NodeRole.MANAGER:
+            await self._become_manager(swarm, force_new_cluster=force_new_cluster)
+        await self._start_agent()
+        self._tasks.start(self._renewer.run(), "renewer")
+        self._tasks.start(self._follow_role(), "role")
+
+    async def _start_agent(self) -> None:
+        db = StateDb(self._settings.worker_db)
+        await db.open()
+        describer = Describer(
+            resources=self._executor.resources,
+            engine_version=VERSION,
+            labels=self._settings.labels,
+            tls_info=self._tls_info,
+            hostname=lambda: self._settings.hostname or platform.node(),
+        )
+        self._agent = Agent(
+            client=self._client,
+            remotes=self._remotes,
+            executor=self._executor,
+            db=db,
+            describe=describer,
+            clock=self._clock,
+            random=self._random,
+            on_node=self._on_node,
+            on_root=self._on_root,
+            on_managers=self._on_managers,
+            on_removed=self._on_removed,
+        )
+        self._tasks.start(self._agent.run(), "agent")
+
+    async def close(self) -> None:
+        """Containers go on; another daemon adopts them."""
+        await self._tasks.close()
+        if self._agent is not None:
+            await self._agent.close()
+        if self.manager is not None:
+            await self.manager.close()
+            self.manager = None
+        await self._client.close()
+
+    # -- manager side ------------------------------------------------------------------------------
+    async def _become_manager(
+        self, swarm: NewSwarm | None = None, *, force_new_cluster: bool = False
+    ) -> None:
+        async with self._turn:
+            if self.manager is not None:
+                return
+            side = ManagerSide(
+                settings=self._settings,
+                node_id=self._keystore.node_id,
+                local=self._local,
+                contexts=self._contexts,
+                identify=self._identify,
+                client=self._client,
+                clock=self._clock,
+                on_fatal=self._manager_failed,
+            )
+            remotes = [m.address for m in self._local.managers if m.node_id != self._keystore.node_id]
+            try:
+                await side.start(swarm, remotes, force_new_cluster=force_new_cluster)
+            except BaseException:
+                await side.close()
+                raise
+            self.manager = side
+            self._remotes.observe(self._local.advertise, up=True)
+
+    async def _become_worker(self) -> None:
+        async with self._turn:
+            side, self.manager = self.manager, None
+            if side is not None:
+                await side.close()
+                side.forget()
+                log.info("this node is a worker now")
+
+    async def _follow_role(self) -> None:
+        """Start or stop the manager side after a renewal changed the certificate's role."""
+        while True:
+            await self._renewed.wait()
+            self._renewed.clear()
+            try:
+                if self._keystore.role is NodeRole.MANAGER:
+                    await self._become_manager()
+                    log.info("this node is a manager now")
+                else:
+                    await self._become_worker()
+            except SwarmError as error:
+                log.warning("cannot take up the new role yet", extra={"reason": str(error)})
+                await self._clock.sleep(1.0)
+                self._renewed.set()
+
+    def _manager_failed(self, error: Exception) -> None:
+        """Raft stopped for good: this node manages no more until it is restarted; its tasks go on."""
+        self._error = f"this manager stopped: {error}"
+        log.critical("manager stopped", extra={"reason": str(error)})
+        self._tasks.start(self._drop_manager(), "stop manager")
+
+    async def _drop_manager(self) -> None:
+        async with self._turn:
+            side, self.manager = self.manager, None
+            if side is not None:
+                await side.close()
+
+    # -- what the session tells --------------------------------------------------------------------
+    def _on_node(self, node: NodeObject) -> None:
+        self._renewer.role_is(node.role)
+
+    def _on_root(self, root: bytes) -> None:
+        """Root rotation is a later release's; a different root means that it has happened without us."""
+        if root.strip() != self._keystore.root_pem.strip():
+            log.warning("the swarm has another root certificate than this node trusts")
+
+    def _on_managers(self, managers: tuple[ManagerAddress, ...]) -> None:
+        self._local = replace(self._local, managers=managers)
+        self._local.save(self._settings.local_state)
+
+    def _on_removed(self, reason: str) -> None:
+        self._error = reason
+        self._on_stopped(reason)
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        self._error = f"{name} failed: {error}"
+
+    # -- identity ----------------------------------------------------------------------------------
+    def _identify(self, der: bytes) -> Identity:
+        return identify(der, self._keystore.cluster_id, self._clock.now())
+
+    def _tls_info(self) -> TLSInfo:
+        certificate = self._keystore.certificate
+        return TLSInfo(
+            trust_root=self._keystore.root_pem.decode(),
+            cert_issuer_subject=certificate.issuer.public_bytes(),
+        )
+
+    async def _issue(self, csr: bytes) -> IssuedCertificate:
+        """Ask each known manager in turn for the next certificate."""
+        wanted = IssueCertificate(csr=csr)
+        addresses = {m.address for m in self._local.managers} | set(self._remotes.addresses)
+        if self.manager is not None:
+            addresses.add(self._local.advertise)
+        last: SwarmError = Unavailable("no manager is known to ask for a certificate")
+        for address in sorted(addresses, key=lambda a: a == self._local.advertise):
+            try:
+                return await self._client.call(address, wanted, IssuedCertificate, timeout=10.0)
+            except Unavailable as error:
+                last = error
+        raise last
+
+    # -- for the API -------------------------------------------------------------------------------
+    def status(self) -> Status:
+        managers = self._local.managers
+        if self.manager is not None:
+            members = self.manager.raft.members.values()
+            managers = tuple(ManagerAddress(node_id=m.node_id, address=m.address) for m in members)
+        return Status(
+            node_id=self._keystore.node_id,
+            address=self._local.advertise.rpartition(":")[0].strip("[]"),
+            state="error" if self._error else "active",
+            control_available=self.manager is not None,
+            error=self._error,
+            managers=managers,
+        )
+
+    def side(self) -> ManagerSide:
+        """The manager side; NotManager names a manager where this node is a worker."""
+        if self.manager is None:
+            known = [m.address for m in self._local.managers]
+            where = f"run the command on a manager, such as {known[0]}" if known else "run it on a manager"
+            raise NotManager(
+                "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state.",
+                where,
+            )
+        return self.manager
+
+    async def retire(self) -> None:
+        """Before this node leaves: hand the lead over, give up the place in raft; raises if that fails."""
+        if self.manager is not None:
+            await self.manager.retire()
+
+    async def end_tasks(self) -> None:
+        """Stop every task of this node and remove its containers."""
+        if self._agent is not None:
+            await self._agent.close()
+            self._agent = None
+        await self._executor.sweep(frozenset())

@@ -1,0 +1,296 @@
+"""This host as the Engine API sees it: in a swarm or not, manager or worker, and its own images."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import shutil
+from collections.abc import AsyncIterator
+from random import Random
+
+from manager.bootstrap import new_swarm
+from manager.raft.proposer import RaftStatus
+from manager.store.tables import View
+from pki.join import join as request_certificate
+from pki.keystore import KeyStore
+from pyswarmd.config import Settings
+from pyswarmd.member import Member
+from pyswarmd.membership import (
+    InitOptions,
+    JoinOptions,
+    LocalState,
+    Status,
+    advertise_address,
+    listen_address,
+)
+from swarmcore.clock import Clock
+from swarmcore.errors import FailedPrecondition, NotInSwarm, SwarmError, Unavailable
+from swarmcore.ids import new_id
+from swarmcore.rpc.client import RpcClient
+from swarmcore.rpc.messages.control import ControlReply, ControlRequest
+from swarmcore.rpc.messages.logs import LogBatch, LogOptions, LogSelector, LogsEnd
+from swarmcore.rpc.messages.session import ManagerAddress
+from worker.images.store import ImageStore
+from worker.runtime.executor import ContainerExecutor
+
+log = logging.getLogger(__name__)
+_ALREADY = (
+    'This node is already part of a swarm. Use "pyswarm leave" to leave this swarm and join another one.'
+)
+
+
+class Node:
+    """One per daemon. Changes of membership are made one at a time."""
+
+    def __init__(
+        self, settings: Settings, images: ImageStore, executor: ContainerExecutor, clock: Clock
+    ) -> None:
+        self.settings = settings
+        self.images = images
+        self._executor, self._clock = executor, clock
+        self._member: Member | None = None
+        self._changing = asyncio.Lock()
+        self._pending = False
+
+    # -- life --------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Take up the membership that is on disk, if there is one."""
+        keystore = KeyStore(self.settings.certificates)
+        if not keystore.load():
+            await self._executor.sweep(frozenset())
+            return
+        local = LocalState.load(self.settings.local_state)
+        member = self._new_member(local, keystore)
+        await member.start()
+        self._member = member
+        log.info("node started", extra={"node": keystore.node_id, "role": str(keystore.role)})
+
+    async def close(self) -> None:
+        if self._member is not None:
+            await self._member.close()
+            self._member = None
+
+    def _new_member(self, local: LocalState, keystore: KeyStore) -> Member:
+        return Member(self.settings, local, keystore, self._executor, self._clock, self._on_removed)
+
+    def _on_removed(self, reason: str) -> None:
+        log.warning("this node does not belong to the swarm any more", extra={"reason": reason})
+
+    # -- membership --------------------------------------------------------------------------------
+    @property
+    def in_swarm(self) -> bool:
+        return self._member is not None
+
+    async def init(self, options: InitOptions) -> str:
+        """Make a swarm of this node alone; the id of this node. Nothing is left behind if it fails."""
+        if options.force_new_cluster:
+            return await self._force_new_cluster(options)
+        async with self._changing:
+            if self.in_swarm:
+                raise Unavailable(_ALREADY)
+            listen = await listen_address(options.listen)
+            advertise = await advertise_address(options.advertise, listen)
+            swarm = new_swarm(
+                clock=self._clock,
+                new_id=new_id,
+                spec=options.spec,
+                availability=options.availability,
+                default_addr_pool=options.default_addr_pool,
+                subnet_size=options.subnet_size,
+                data_path_port=options.data_path_port,
+            )
+            keystore = KeyStore(self.settings.certificates)
+            local = LocalState(
+                listen=f"{listen[0]}:{listen[1]}",
+                advertise=advertise,
+                managers=(ManagerAddress(node_id=swarm.node.id, address=advertise),),
+            )
+            self._pending = True
+            try:
+                await asyncio.to_thread(swarm.save, keystore)
+                local.save(self.settings.local_state)
+                member = self._new_member(local, keystore)
+                try:
+                    await member.start(swarm)
+                except BaseException:
+                    await member.close()
+                    raise
+            except BaseException:
+                self._forget()
+                raise
+            finally:
+                self._pending = False
+            self._member = member
+            log.info("swarm initialized", extra={"node": swarm.node.id, "address": advertise})
+            return swarm.node.id
+
+    async def _force_new_cluster(self, options: InitOptions) -> str:
+        """Go on alone with this manager's state: its log is verified, the other managers are forgotten."""
+        async with self._changing:
+            keystore = KeyStore(self.settings.certificates)
+            if not keystore.load() or not self.settings.raft_dir.exists():
+                raise FailedPrecondition(
+                    "--force-new-cluster needs a manager's state on this host", "run it on a former manager"
+                )
+            local = LocalState.load(self.settings.local_state)
+            listen = await listen_address(options.listen or local.listen)
+            advertise = await advertise_address(options.advertise or local.advertise, listen)
+            local = LocalState(
+                listen=f"{listen[0]}:{listen[1]}",
+                advertise=advertise,
+                managers=(ManagerAddress(node_id=keystore.node_id, address=advertise),),
+            )
+            if self._member is not None:
+                await self._member.close()
+                self._member = None
+            member = self._new_member(local, keystore)
+            try:
+                await member.start(force_new_cluster=True)
+            except BaseException:
+                await member.close()
+                raise
+            local.save(self.settings.local_state)
+            self._member = member
+            return keystore.node_id
+
+    async def join(self, options: JoinOptions) -> None:
+        """Get a certificate for the token and take up its role; nothing is left behind if it fails."""
+        async with self._changing:
+            if self.in_swarm:
+                raise Unavailable(_ALREADY)
+            if not options.remotes:
+                raise FailedPrecondition(
+                    "no manager address was given", "pass a manager's address as HOST:PORT"
+                )
+            listen = await listen_address(options.listen)
+            advertise = await advertise_address(options.advertise, listen, options.remotes[0])
+            keystore = KeyStore(self.settings.certificates)
+            self._pending = True
+            try:
+                got = await request_certificate(
+                    RpcClient,
+                    options.remotes,
+                    options.token,
+                    clock=self._clock,
+                    random=Random(),
+                    availability=options.availability,
+                )
+                await asyncio.to_thread(got.save, keystore)
+                local = LocalState(
+                    listen=f"{listen[0]}:{listen[1]}",
+                    advertise=advertise,
+                    managers=tuple(ManagerAddress(node_id="", address=a) for a in options.remotes),
+                )
+                local.save(self.settings.local_state)
+                member = self._new_member(local, keystore)
+                try:
+                    await member.start()
+                except BaseException:
+                    await member.close()
+                    raise
+            except BaseException:
+                self._forget()
+                raise
+            finally:
+                self._pending = False
+            self._member = member
+            log.info("joined the swarm", extra={"node": keystore.node_id, "role": str(keystore.role)})
+
+    async def leave(self, *, force: bool) -> None:
+        async with self._changing:
+            member = self._member
+            if member is None:
+                raise NotInSwarm("This node is not part of a swarm")
+            if member.manager is not None:
+                self._check_leave(member, force)
+                try:
+                    await member.retire()
+                except SwarmError as error:
+                    if not force:
+                        raise
+                    log.warning("left without the other managers' consent", extra={"reason": str(error)})
+            await member.end_tasks()
+            await member.close()
+            self._member = None
+            self._forget()
+            log.info("left the swarm")
+
+    @staticmethod
+    def _check_leave(member: Member, force: bool) -> None:
+        assert member.manager is not None
+        if force:
+            return
+        if len(member.manager.raft.members) <= 1:
+            raise Unavailable(
+                "You are attempting to leave the swarm on the last manager: all state of the swarm would be erased.",
+                'use "--force" to leave anyway',
+            )
+        raise Unavailable(
+            "You are attempting to leave the swarm on a node that is participating as a manager.",
+            'demote it first ("pyswarm node demote"), or use "--force"',
+        )
+
+    def _forget(self) -> None:
+        """Remove every trace of membership from the disk."""
+        for folder in (self.settings.certificates, self.settings.raft_dir):
+            shutil.rmtree(folder, ignore_errors=True)
+        LocalState.forget(self.settings.local_state)
+        for suffix in ("", "-wal", "-shm"):
+            path = self.settings.worker_db.with_name(self.settings.worker_db.name + suffix)
+            path.unlink(missing_ok=True)
+
+    # -- the swarm's state -------------------------------------------------------------------------
+    def _manager(self) -> Member:
+        if self._member is None:
+            raise NotInSwarm(
+                'This node is not a swarm manager. Use "pyswarm init" or "pyswarm join" '
+                "to connect this node to swarm and try again.",
+                "",
+            )
+        return self._member
+
+    async def read(self) -> View:
+        """The swarm's state, no older than this call: Unavailable where no majority confirms that."""
+        return await self._manager().side().read()
+
+    def stale_view(self) -> View:
+        """What this manager has applied so far, without asking anybody."""
+        return self._manager().side().store.view()
+
+    async def control(self, request: ControlRequest) -> ControlReply:
+        return await self._manager().side().control(request)
+
+    def logs(self, selector: LogSelector, options: LogOptions) -> AsyncIterator[LogBatch | LogsEnd]:
+        return self._manager().side().logs(selector, options)
+
+    def raft_status(self) -> RaftStatus:
+        return self._manager().side().raft.status()
+
+    # -- this host ---------------------------------------------------------------------------------
+    def status(self) -> Status:
+        if self._member is None:
+            return Status(state="pending" if self._pending else "inactive")
+        return self._member.status()
+
+    @property
+    def ping_state(self) -> str:
+        """The Swarm header of /_ping."""
+        status = self.status()
+        if status.state != "active":
+            return status.state
+        return "active/manager" if status.control_available else "active/worker"
+
+    @property
+    def hostname(self) -> str:
+        return self.settings.hostname or platform.node()
+
+    @property
+    def engine_id(self) -> str:
+        return self.status().node_id or self.hostname
+
+    def running_containers(self) -> int:
+        return self._executor.running
+
+    def image_count(self) -> int:
+        return len(self.images.list())

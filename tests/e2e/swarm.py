@@ -1,0 +1,140 @@
+"""What the lab tests say and ask: services, tasks, nodes, through any host's Engine API."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pyswarmd.client import filters
+from pyswarmd.demo_image import DEMO_REFERENCE
+from pyswarmd.lab.host import LabHost
+from pyswarmd.lab.lab import Lab
+from swarmcore.errors import SwarmError
+
+PATIENCE = 60.0  # generous: tests wait for conditions and never assert times
+
+
+class Swarm:
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def host(self, name: str) -> LabHost:
+        return self.lab.host(name)
+
+    async def get(self, host: str, path: str, **query: str) -> Any:
+        async with self.host(host).client() as client:
+            return await client.get(path, **query)
+
+    async def post(self, host: str, path: str, body: Any = None, **query: str | int) -> Any:
+        async with self.host(host).client() as client:
+            return await client.post(path, body, **query)
+
+    async def delete(self, host: str, path: str, **query: str) -> Any:
+        async with self.host(host).client() as client:
+            return await client.delete(path, **query)
+
+    async def until(self, check: Any, what: str) -> None:
+        await self.lab.until(check, what, PATIENCE)
+
+    async def cli(self, host: str, *words: str) -> tuple[int, str, str]:
+        """Run the `pyswarm` command on a host: exit code, output, errors."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "pyswarmd", "-H", self.host(host).endpoint, *words),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self.host(host).environment(),
+        )
+        out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+    # -- services ----------------------------------------------------------------------------------
+    async def create(self, name: str, replicas: int = 1, *, host: str = "m1", **container: Any) -> str:
+        spec = {
+            "Name": name,
+            "TaskTemplate": {
+                "ContainerSpec": {"Image": DEMO_REFERENCE, "StopGracePeriod": 10**9, **container},
+                "RestartPolicy": {"Condition": "any", "Delay": 0},
+            },
+            "Mode": {"Replicated": {"Replicas": replicas}},
+        }
+        return str((await self.post(host, "/services/create", spec))["ID"])
+
+    async def scale(self, name: str, replicas: int, *, host: str = "m1") -> None:
+        service = await self.get(host, f"/services/{name}")
+        spec = service["Spec"] | {"Mode": {"Replicated": {"Replicas": replicas}}}
+        await self.post(host, f"/services/{service['ID']}/update", spec, version=service["Version"]["Index"])
+
+    async def tasks(self, name: str, *, host: str = "m1") -> list[dict[str, Any]]:
+        found = await self.get(host, "/tasks", filters=filters(service=[name]))
+        return list(found)
+
+    async def running(self, name: str, *, host: str = "m1") -> list[dict[str, Any]]:
+        return [
+            t
+            for t in await self.tasks(name, host=host)
+            if t["Status"]["State"] == "running" and t["DesiredState"] == "running"
+        ]
+
+    async def until_running(self, name: str, count: int, *, host: str = "m1") -> list[dict[str, Any]]:
+        async def enough() -> bool:
+            tasks = await self.tasks(name, host=host)
+            wanted = [t for t in tasks if t["DesiredState"] == "running"]
+            return len(wanted) == count and all(t["Status"]["State"] == "running" for t in wanted)
+
+        await self.until(enough, f"{count} running tasks of {name}")
+        return await self.running(name, host=host)
+
+    # -- nodes -------------------------------------------------------------------------------------
+    async def nodes(self, host: str = "m1") -> dict[str, dict[str, Any]]:
+        return {n["Description"]["Hostname"]: n for n in await self.get(host, "/nodes")}
+
+    async def node_names(self, host: str = "m1") -> dict[str, str]:
+        """Id to host name."""
+        return {node["ID"]: name for name, node in (await self.nodes(host)).items()}
+
+    async def leader(self, hosts: Sequence[str] = ("m1", "m2", "m3")) -> str:
+        found: list[str] = []
+
+        async def known() -> bool:
+            for host in hosts:
+                try:
+                    nodes = await self.nodes(host)
+                except (SwarmError, OSError):
+                    continue
+                found[:] = [n for n, node in nodes.items() if (node.get("ManagerStatus") or {}).get("Leader")]
+                if found:
+                    return True
+            return False
+
+        await self.until(known, "a leader")
+        return found[0]
+
+    async def until_ready(self, names: Sequence[str], host: str) -> None:
+        async def ready() -> bool:
+            nodes = await self.nodes(host)
+            states = {name: nodes[name]["Status"]["State"] for name in names if name in nodes}
+            return len(states) == len(names) and set(states.values()) == {"ready"}
+
+        await self.until(ready, f"{', '.join(names)} ready")
+
+    async def repair(self, names: Sequence[str]) -> None:
+        """Undo whatever the last test did: every host up and ready, all as at first, no services."""
+        self.lab.resume(names)
+        await self.lab.heal()
+        down = [name for name in names if self.host(name).daemon_pid() is None]
+        if down:
+            await self.lab.restart(down)
+        await self.until_ready(names, "m1")
+        for service in await self.get("m1", "/services"):
+            await self.delete("m1", f"/services/{service['ID']}")
+        for node in (await self.nodes()).values():
+            if node["Spec"]["Availability"] != "active":
+                spec = node["Spec"] | {"Availability": "active"}
+                await self.post("m1", f"/nodes/{node['ID']}/update", spec, version=node["Version"]["Index"])
+
+        async def quiet() -> bool:
+            return not await self.get("m1", "/tasks")
+
+        await self.until(quiet, "no tasks left of earlier tests")

@@ -1,0 +1,159 @@
+"""Joining, leaving and removal, and everything that must be refused on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+
+from pyswarmd.lab.lab import Lab, temporary_lab
+from tests.e2e.swarm import Swarm
+
+pytestmark = [pytest.mark.lab, pytest.mark.root]
+
+
+@pytest.fixture
+async def swarm() -> AsyncIterator[Swarm]:
+    async with temporary_lab(f"pst-{os.getpid()}-join", 1, 1) as lab:
+        yield Swarm(lab)
+
+
+async def fresh_host(lab: Lab, name: str) -> None:
+    await lab.add_hosts([name])
+
+
+async def token_of(swarm: Swarm, role: str) -> str:
+    code, out, _ = await swarm.cli("m1", "join-token", "-q", role)
+    assert code == 0
+    return out.strip()
+
+
+async def join(swarm: Swarm, host: str, token: str, remote: str = "") -> tuple[int, str, str]:
+    address = remote or f"{swarm.host('m1').address}:2377"
+    return await swarm.cli(host, "join", "--token", token, address)
+
+
+def one_line(err: str) -> bool:
+    return err.count("\n") == 1 and err.startswith("pyswarm: ")
+
+
+async def inactive(swarm: Swarm, host: str) -> bool:
+    return (await swarm.get(host, "/info"))["Swarm"]["LocalNodeState"] == "inactive"
+
+
+async def test_wrong_tokens_and_addresses_are_refused_and_change_nothing(swarm: Swarm) -> None:
+    await fresh_host(swarm.lab, "w2")
+    good = await token_of(swarm, "worker")
+    nodes = set(await swarm.nodes())
+    wrong_secret = good[:-4] + ("aaaa" if not good.endswith("aaaa") else "bbbb")
+    wrong_root = good[:12] + ("0" if good[12] != "0" else "1") + good[13:]
+    for token in (good[:-5], "SWMTKN-1-nonsense", wrong_secret, wrong_root):
+        code, out, err = await join(swarm, "w2", token)
+        assert (code, out, one_line(err)) == (1, "", True), err
+        assert await inactive(swarm, "w2")
+    code, _, err = await join(swarm, "w2", good, "10.77.0.250:2377")
+    assert (code, one_line(err)) == (1, True), err
+    code, _, err = await join(swarm, "w2", good, "not an address")
+    assert (code, one_line(err)) == (1, True), err
+    assert await inactive(swarm, "w2")
+    assert set(await swarm.nodes()) == nodes
+    code, out, err = await join(swarm, "w2", good)
+    assert (code, err) == (0, "")
+    await swarm.until_ready(["m1", "w1", "w2"], "m1")
+    code, _, err = await join(swarm, "w2", good)
+    assert code == 1
+    assert "already part of a swarm" in err
+
+
+async def test_a_rotated_token_no_longer_joins(swarm: Swarm) -> None:
+    await fresh_host(swarm.lab, "w2")
+    old = await token_of(swarm, "worker")
+    manager = await token_of(swarm, "manager")
+    code, _, _ = await swarm.cli("m1", "join-token", "--rotate", "worker")
+    assert code == 0
+    assert await token_of(swarm, "manager") == manager
+    code, _, err = await join(swarm, "w2", old)
+    assert (code, one_line(err)) == (1, True)
+    assert await inactive(swarm, "w2")
+    code, _, _ = await join(swarm, "w2", await token_of(swarm, "worker"))
+    assert code == 0
+
+
+async def test_init_twice_is_refused(swarm: Swarm) -> None:
+    before = await swarm.get("m1", "/swarm")
+    code, _, err = await swarm.cli("m1", "init", "--advertise-addr", swarm.host("m1").address)
+    assert (code, one_line(err)) == (1, True)
+    assert "already part of a swarm" in err
+    assert (await swarm.get("m1", "/swarm"))["ID"] == before["ID"]
+
+
+async def test_a_manager_joins_leaves_and_is_removed(swarm: Swarm) -> None:
+    await swarm.lab.add_hosts(["m2", "m3"])
+    token = await token_of(swarm, "manager")
+    for host in ("m2", "m3"):
+        code, out, err = await join(swarm, host, token)
+        assert (code, err) == (0, "")
+        assert "as a manager" in out
+    await swarm.until_ready(["m1", "m2", "m3", "w1"], "m3")
+    code, _, err = await swarm.cli("m2", "leave")
+    assert (code, one_line(err)) == (1, True)
+    code, _, err = await swarm.cli("m2", "leave", "--force")
+    assert (code, err) == (0, "")
+    assert await inactive(swarm, "m2")
+
+    async def gone() -> bool:
+        node = (await swarm.nodes("m3"))["m2"]
+        return node["Status"]["State"] == "down" and not node.get("ManagerStatus")
+
+    await swarm.until(gone, "m2 to be down")
+    code, _, err = await swarm.cli("m3", "node", "rm", "m2")
+    assert (code, err) == (0, "")
+    assert set(await swarm.nodes("m1")) == {"m1", "m3", "w1"}
+    code, _, err = await swarm.cli("m3", "node", "rm", "m1")
+    assert (code, one_line(err)) == (1, True)
+
+
+async def test_a_removed_node_is_refused_and_can_join_anew(swarm: Swarm) -> None:
+    old = (await swarm.nodes())["w1"]["ID"]
+    code, _, err = await swarm.cli("m1", "node", "rm", "w1")
+    assert (code, one_line(err)) == (1, True)
+    code, _, err = await swarm.cli("m1", "node", "rm", "--force", "w1")
+    assert (code, err) == (0, "")
+
+    async def refused() -> bool:
+        return (await swarm.get("w1", "/info"))["Swarm"]["LocalNodeState"] == "error"
+
+    await swarm.until(refused, "w1 to hear that it was removed")
+    await swarm.lab.restart(["w1"])
+    await swarm.until(refused, "w1 to be refused again after a restart")
+    assert set(await swarm.nodes()) == {"m1"}
+    code, _, err = await swarm.cli("w1", "leave", "--force")
+    assert (code, err) == (0, "")
+    code, _, err = await join(swarm, "w1", await token_of(swarm, "worker"))
+    assert (code, err) == (0, "")
+    await swarm.until_ready(["m1", "w1"], "m1")
+    assert (await swarm.nodes())["w1"]["ID"] != old
+
+
+async def test_a_worker_leaves_with_its_containers(swarm: Swarm) -> None:
+    assert await asyncio.to_thread(lambda: len(swarm.host("w1").pids())) >= 1
+    code, out, err = await swarm.cli("w1", "leave")
+    assert (code, err) == (0, "")
+    assert await inactive(swarm, "w1")
+
+    async def down() -> bool:
+        return (await swarm.nodes())["w1"]["Status"]["State"] == "down"
+
+    await swarm.until(down, "w1 to be down")
+
+
+async def test_a_second_daemon_on_the_same_directories_is_refused(swarm: Swarm) -> None:
+    host = swarm.host("m1")
+    code, _, err = await swarm.cli(
+        "m1", "daemon", "--state-dir", str(host.state_dir), "--run-dir", str(host.run_dir)
+    )
+    assert code == 1
+    assert "already uses" in err
+    assert (await swarm.get("m1", "/info"))["Swarm"]["LocalNodeState"] == "active"
