@@ -16,6 +16,7 @@ from yarl import URL
 
 from swarmcore.errors import Internal, Invalid, OutcomeUnknown, Unavailable
 from swarmcore.rpc.codec import (
+    DEADLINE_HEADER,
     ERROR_HEADER,
     MAX_FRAME,
     SERVER_NAME,
@@ -87,6 +88,7 @@ class RpcClient:
                 async with pool.session.post(
                     url,
                     data=body,
+                    headers={DEADLINE_HEADER: f"{timeout:g}"},
                     ssl=pool.context,
                     server_hostname=SERVER_NAME,
                     allow_redirects=False,
@@ -97,7 +99,13 @@ class RpcClient:
                 _explain(error, address, timeout)
         if response.status != 200:
             raise _told(answer, response.status, address)
-        return decode(answer, reply) if reply is not None else None
+        if reply is None:
+            return None
+        try:
+            message: R = decode(answer, reply)
+        except Invalid as error:
+            raise Internal(f"{address} answered {type(request).__name__} wrongly: {error}") from error
+        return message
 
     @overload
     def stream(
@@ -229,4 +237,8 @@ def _explain(error: Exception, address: str, timeout: float) -> NoReturn:
         raise Unavailable(f"cannot connect to {address}: {why}") from error
     if isinstance(error, TimeoutError):
         raise OutcomeUnknown(f"{address} did not answer within {timeout:g} s") from error
-    raise OutcomeUnknown(f"the connection to {address} was lost: {error}") from error
+    # A manager that refuses our certificate looks like this too: asyncio sends no TLS alert.
+    raise OutcomeUnknown(
+        f"the connection to {address} was lost: {error}",
+        "try again; if it happens each time, the manager's log says whether it refuses this node's certificate",
+    ) from error

@@ -18,6 +18,7 @@ MAX_FRAME = 16 * 1024 * 1024
 # A peer without a certificate only fetches the root and sends a certificate request.
 MAX_ANONYMOUS = 64 * 1024
 ERROR_HEADER = "Swarm-Error"  # carries the error where an HTTP answer cannot have a body (refused WebSocket)
+DEADLINE_HEADER = "Swarm-Deadline"  # seconds after which the caller waits no longer
 SERVER_NAME = "swarm-manager"  # every manager's certificate has this name: TLS itself checks the role
 
 _encoder = msgspec.msgpack.Encoder()

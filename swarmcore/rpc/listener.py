@@ -29,12 +29,7 @@ class TlsListener:
         self._tasks = Tasks()
         self._handshakes = asyncio.Semaphore(HANDSHAKES)
         self._socket: socket.socket | None = None
-
-    @property
-    def port(self) -> int:
-        assert self._socket is not None, "not started"
-        port: int = self._socket.getsockname()[1]
-        return port
+        self.port = 0  # the real one after `start`
 
     async def start(self, host: str, port: int, context: ssl.SSLContext) -> None:
         loop = asyncio.get_running_loop()
@@ -51,6 +46,7 @@ class TlsListener:
                 "end the program that uses the address, or choose another --listen-addr",
             ) from error
         self._socket.setblocking(False)
+        self.port = self._socket.getsockname()[1]
         self._tasks.start(self._accept(self._socket, context), "rpc accept")
 
     async def close(self) -> None:

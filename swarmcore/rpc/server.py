@@ -16,9 +16,19 @@ from aiohttp import WSMsgType, web
 from msgspec import Struct
 
 from swarmcore.aio import Tasks
-from swarmcore.errors import Forbidden, Internal, Invalid, NotFound, NotManager, SwarmError, Unauthenticated
+from swarmcore.errors import (
+    Forbidden,
+    Internal,
+    Invalid,
+    NotFound,
+    NotManager,
+    OutcomeUnknown,
+    SwarmError,
+    Unauthenticated,
+)
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.codec import (
+    DEADLINE_HEADER,
     ERROR_HEADER,
     MAX_ANONYMOUS,
     MAX_FRAME,
@@ -37,7 +47,8 @@ log = logging.getLogger(__name__)
 Q = TypeVar("Q", bound=Struct)
 Roles = frozenset[NodeRole]
 BODY_DEADLINE = 30.0  # for a request's body, and for a stream's opening
-CLOSE_DEADLINE = 2.0
+CLOSE_DEADLINE = 0.5  # for calls that are being answered when the node stops
+LONGEST_CALL = 300.0
 
 
 class Identity(Protocol):
@@ -221,7 +232,14 @@ class RpcServer:
             self._refusals.note(address, str(error))
             raise
         try:
-            reply = await route.handler(peer, message)
+            # Work for a caller that has gone would pile up while there is no quorum. A second longer than
+            # he waits: the answer "too late" is his own clock's to give.
+            async with asyncio.timeout(_deadline(request) + 1.0) as deadline:
+                reply = await route.handler(peer, message)
+        except TimeoutError:
+            if not deadline.expired():
+                log.exception("call failed", extra={"call": tag, "peer": address})
+            return _refusal(OutcomeUnknown(f"{tag} took too long"), close=peer is None)
         except SwarmError as error:
             return _refusal(error, close=peer is None)
         except Exception:
@@ -311,3 +329,12 @@ def _refusal(error: SwarmError, *, close: bool) -> web.Response:
     if close:
         response.force_close()
     return response
+
+
+def _deadline(request: web.BaseRequest) -> float:
+    """What the caller said, within reason."""
+    try:
+        seconds = float(request.headers.get(DEADLINE_HEADER, LONGEST_CALL))
+    except ValueError:
+        return LONGEST_CALL
+    return min(max(seconds, 0.0), LONGEST_CALL) if seconds == seconds else LONGEST_CALL  # not NaN

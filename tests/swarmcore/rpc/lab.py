@@ -121,7 +121,10 @@ class Lab:
         raise ZeroDivisionError("a bug of ours")
 
     async def _hangs(self, peer: Peer, request: Hangs) -> None:
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended.append(peer.node_id)
 
     async def _stream(self, peer: Peer, opening: OpenEcho, stream: Stream[Ping | Fails]) -> None:
         try:
