@@ -92,6 +92,8 @@ def _mount(mount: Mount) -> Iterator[str]:
     where = f"mount {mount.target}"
     if mount.type not in MOUNT_TYPES:
         yield f"{where}: mounts of type {mount.type} are not supported yet"
+    if mount.bind_options is not None and mount.bind_options.read_only_force_recursive:
+        yield f"{where}: ReadOnlyForceRecursive is not supported yet"
     if mount.tmpfs_options is not None and mount.tmpfs_options.options:
         yield f"{where}: tmpfs options other than size and mode are not supported yet"
 

@@ -7,6 +7,7 @@ import errno
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
 
 from swarmcore.aio import Tasks
@@ -16,7 +17,9 @@ from swarmcore.rpc.refusals import Refusals
 log = logging.getLogger(__name__)
 HANDSHAKE_DEADLINE = 10.0
 # Handshakes at a time: a flood of connections waits in the kernel's queue instead of here.
-HANDSHAKES = 128
+HANDSHAKES = 512
+# One address cannot take all of them: slow handshakes of one peer must not lock out the others.
+HANDSHAKES_OF_ONE = 256
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -28,6 +31,7 @@ class TlsListener:
         self._refusals = refusals
         self._tasks = Tasks()
         self._handshakes = asyncio.Semaphore(HANDSHAKES)
+        self._shaking: Counter[str] = Counter()  # handshakes by address
         self._socket: socket.socket | None = None
         self.port = 0  # the real one after `start`
 
@@ -73,7 +77,12 @@ class TlsListener:
             self._tasks.start(self._shake_hands(connection, address[0], context), "rpc handshake")
 
     async def _shake_hands(self, connection: socket.socket, address: str, context: ssl.SSLContext) -> None:
+        self._shaking[address] += 1
         try:
+            if self._shaking[address] > HANDSHAKES_OF_ONE:
+                connection.close()
+                self._refusals.note(address, "too many handshakes at a time")
+                return
             tune(connection)
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._protocol,
@@ -92,6 +101,9 @@ class TlsListener:
             connection.close()  # it went away before it said anything: a port scan, a health probe
         finally:
             self._handshakes.release()
+            self._shaking[address] -= 1
+            if not self._shaking[address]:
+                del self._shaking[address]
 
 
 def tls_reason(error: ssl.SSLError) -> str:

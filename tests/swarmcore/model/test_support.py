@@ -63,6 +63,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         container(Mounts=[{"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"Options": [["noexec"]]}}]),
         "mount /t: tmpfs options",
     ),
+    (
+        container(Mounts=[{"Type": "bind", "Target": "/b", "BindOptions": {"ReadOnlyForceRecursive": True}}]),
+        "mount /b: ReadOnlyForceRecursive",
+    ),
     (container(Privileges={"Seccomp": {"Mode": "unconfined"}}), "Privileges.Seccomp is not supported yet"),
     (container(Privileges={"AppArmor": {"Mode": "disabled"}}), "Privileges.AppArmor is not supported yet"),
     (container(Privileges={"SELinuxContext": {"Disable": True}}), "Privileges.SELinuxContext"),

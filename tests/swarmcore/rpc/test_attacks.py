@@ -7,8 +7,9 @@ import ssl
 
 import pytest
 
+from swarmcore.rpc import connection, listener
 from swarmcore.rpc.refusals import LINES, PERIOD, Refusals
-from tests.swarmcore.rpc.lab import LIMIT, Lab
+from tests.swarmcore.rpc.lab import LIMIT, Lab, until
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -146,3 +147,57 @@ def test_a_crowd_of_addresses_does_not_flood_the_log(caplog: pytest.LogCaptureFi
     clock.time += PERIOD
     seen.note("10.9.9.9", "no certificate")
     assert len(caplog.records) == LINES + 2
+
+
+async def test_a_peer_that_never_finishes_its_handshake_is_cut_off(
+    lab: Lab, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "HANDSHAKE_DEADLINE", 0.05)
+    assert await talk(lab, b"\x16\x03\x01") == b""  # reads until the server hangs up
+    assert refusals(caplog) == ["TLS handshake took too long"]
+
+
+async def test_a_peer_that_shakes_hands_and_asks_nothing_is_cut_off(
+    lab: Lab, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "FIRST_REQUEST_DEADLINE", 0.05)
+    assert await talk(lab, b"POST /rpc/ec", lab.swarm.client(None)) == b""
+    assert refusals(caplog) == ["connected but sent no request"]
+
+
+async def test_garbage_instead_of_tls_records_after_the_handshake_ends_the_connection_quietly(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = lab.swarm.client("w1").wrap_bio(incoming, outgoing, server_hostname="swarm-manager")
+    reader, writer = await asyncio.open_connection("127.0.0.1", lab.server.port)
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                writer.write(outgoing.read())
+                incoming.write(await reader.read(65536))
+        writer.write(outgoing.read() + b"this is no TLS record" * 100)
+        try:
+            await reader.read()
+        except ConnectionError:
+            pass  # a reset is as good as an end
+    writer.close()
+    assert "Traceback" not in caplog.text
+    assert await lab.is_healthy()
+
+
+async def test_slow_handshakes_of_one_address_do_not_take_all_places(
+    lab: Lab, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "HANDSHAKES_OF_ONE", 2)
+    idle = [await asyncio.open_connection("127.0.0.1", lab.server.port) for _ in range(3)]
+    async with asyncio.timeout(10):
+        await idle[2][0].read()  # the third is closed at once
+    assert refusals(caplog) == ["too many handshakes at a time"]
+    for _, writer in idle:
+        writer.close()
+    await until(lambda: not lab.server._listener._shaking)  # type: ignore[union-attr]
+    assert await lab.is_healthy()
