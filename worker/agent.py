@@ -10,12 +10,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from random import Random
+from typing import Any, Protocol
+
+from msgspec import Struct
 
 from swarmcore.aio import Backoff
 from swarmcore.clock import Clock
 from swarmcore.errors import SwarmError, Unavailable
 from swarmcore.model.node import Node, NodeDescription
-from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.logs import LogsEnd, PublishLogs, SubscribeLogs, UnsubscribeLogs
 from swarmcore.rpc.messages.session import Assignments, ManagerAddress, OpenSession, SessionInfo, ToAgent
 from swarmcore.rpc.peers import Remotes
@@ -31,6 +33,14 @@ log = logging.getLogger(__name__)
 DESCRIBE_PERIOD = 20.0
 
 
+class Client(Protocol):
+    """What the agent needs of `swarmcore.rpc`'s client."""
+
+    def stream(
+        self, address: str, opening: Struct, *, incoming: Any = None, timeout: float = 5.0
+    ) -> AbstractAsyncContextManager[Any]: ...
+
+
 class Agent:
     """`run` for as long as this node belongs to a swarm; `close` afterwards, containers go on.
 
@@ -42,7 +52,7 @@ class Agent:
     def __init__(
         self,
         *,
-        client: RpcClient,
+        client: Client,
         remotes: Remotes,
         executor: Executor,
         db: StateDb,
@@ -53,6 +63,7 @@ class Agent:
         on_root: Callable[[bytes], None],
         on_managers: Callable[[tuple[ManagerAddress, ...]], None],
         on_removed: Callable[[str], None],
+        describe_period: float = DESCRIBE_PERIOD,
     ) -> None:
         self._client = client
         self._remotes = remotes
@@ -65,6 +76,7 @@ class Agent:
         self._on_root = on_root
         self._on_managers = on_managers
         self._on_removed = on_removed
+        self._describe_period = describe_period
         self._description: NodeDescription | None = None
         self._backoff = Backoff(random)
         self._leader: str | None = None  # where the session is
@@ -144,7 +156,7 @@ class Agent:
             listener=self,
             describe=self._describe,
             described=self._description,
-            describe_period=DESCRIBE_PERIOD,
+            describe_period=self._describe_period,
             clock=self._clock,
             random=self._random,
         )
