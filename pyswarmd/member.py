@@ -57,6 +57,7 @@ class Member:
         self._random = Random()
         self._contexts = Contexts(keystore)
         self._client = RpcClient(self._contexts.client_now)
+        self._contexts.on_reload(self._client.refresh)
         self._remotes = Remotes(self._random, (m.address for m in local.managers))
         self._tasks = Tasks(on_failure=self._failed)
         self._turn = asyncio.Lock()

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import platform
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from random import Random
 
 from manager.bootstrap import new_swarm
@@ -29,7 +29,7 @@ from swarmcore.errors import FailedPrecondition, NotInSwarm, SwarmError, Unavail
 from swarmcore.ids import new_id
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest
-from swarmcore.rpc.messages.logs import LogBatch, LogOptions, LogSelector, LogsEnd
+from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector
 from swarmcore.rpc.messages.session import ManagerAddress
 from worker.images.store import ImageStore
 from worker.runtime.executor import ContainerExecutor
@@ -261,7 +261,7 @@ class Node:
     async def control(self, request: ControlRequest) -> ControlReply:
         return await self._manager().side().control(request)
 
-    def logs(self, selector: LogSelector, options: LogOptions) -> AsyncIterator[LogBatch | LogsEnd]:
+    def logs(self, selector: LogSelector, options: LogOptions) -> AsyncGenerator[LogMessage, None]:
         return self._manager().side().logs(selector, options)
 
     def raft_status(self) -> RaftStatus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -11,10 +12,9 @@ from manager.control.lookup import lookup, lookup_task
 from pyswarmd.engine.context import Route, asked, node_of
 from swarmcore.errors import Invalid
 from swarmcore.model.task import TaskSpec
-from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogsEnd, LogSelector, LogStream
+from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector, LogStream
 
 _NUMBER = {LogStream.STDOUT: 1, LogStream.STDERR: 2}
-_SYSTEM = 3  # stdcopy's stream for the engine's own errors
 
 
 def frame(stream: int, payload: bytes) -> bytes:
@@ -78,16 +78,10 @@ async def _stream(request: web.Request, selector: LogSelector, spec: TaskSpec) -
     raw = spec.container.tty
     response = web.StreamResponse(headers={"Content-Type": "application/vnd.docker.raw-stream"})
     await response.prepare(request)  # before the first line: a follower must see that it is connected
-    async for batch in node_of(request).logs(selector, options):
-        out = bytearray()
-        if isinstance(batch, LogsEnd):
-            for warning in batch.warnings:
-                out += frame(_SYSTEM, f"{warning}\n".encode())
-        else:
-            for message in batch.messages:
-                line = render(message, timestamps=timestamps, with_details=with_details)
-                out += line if raw else frame(_NUMBER[message.stream], line)
-        await response.write(bytes(out))
+    async with aclosing(node_of(request).logs(selector, options)) as messages:
+        async for message in messages:
+            line = render(message, timestamps=timestamps, with_details=with_details)
+            await response.write(line if raw else frame(_NUMBER[message.stream], line))
     await response.write_eof()
     return response
 

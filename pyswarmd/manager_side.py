@@ -1,0 +1,215 @@
+"""What makes a node a manager: store, raft, and every conversation that managers serve, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+from manager.control.control import Control
+from manager.control.proxy import ControlProxy
+from manager.manager import Manager
+from manager.raft.open import open_raft
+
+from manager.bootstrap import NewSwarm, seed
+from manager.ca_server import Admission, CAServer
+from manager.dispatcher.dispatcher import Dispatcher
+from manager.logbroker import LogBroker
+from manager.members import Members
+from manager.raft.node import RaftNode
+from manager.role_manager import RoleManager
+from manager.store.store import Store
+from manager.store.tables import View
+from manager.store.watch import Lagged
+from pki.contexts import Contexts
+from pki.identity import Identity
+from pki.seal import DataKeyFile
+from pyswarmd.config import Settings
+from pyswarmd.membership import LocalState, split
+from swarmcore.aio import Tasks
+from swarmcore.clock import Clock
+from swarmcore.errors import NoLeader, SwarmError, Unavailable
+from swarmcore.ids import new_id
+from swarmcore.model.node import Node as NodeObject
+from swarmcore.rpc.client import RpcClient
+from swarmcore.rpc.messages.control import ControlReply, ControlRequest
+from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector
+from swarmcore.rpc.messages.members import JoinRaft, LeaveRaft, MembersReply, ReadIndex, ReadIndexReply
+from swarmcore.rpc.server import RpcServer
+
+log = logging.getLogger(__name__)
+JOIN_PATIENCE = 20.0  # seconds a manager waits for its place in raft, as Docker's join does
+_AGAIN = 0.3
+
+
+class ManagerSide:
+    """`start` returns when this manager has its place in raft and has applied what the swarm holds."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        node_id: str,
+        local: LocalState,
+        contexts: Contexts,
+        identify: Callable[[bytes], Identity],
+        client: RpcClient,
+        clock: Clock,
+        on_fatal: Callable[[Exception], None],
+    ) -> None:
+        self._settings, self._node_id, self._local = settings, node_id, local
+        self._contexts, self._client, self._clock = contexts, client, clock
+        self._on_fatal = on_fatal
+        self._tasks = Tasks(on_failure=lambda _, error: on_fatal(Unavailable(str(error))))
+        self.store = Store(clock)
+        self._server = RpcServer(identify, Admission(self.store, clock))
+        self._raft: RaftNode | None = None
+        self._control: ControlProxy | None = None
+        self._logs: LogBroker | None = None
+        self._manager: Manager | None = None
+
+    @property
+    def raft(self) -> RaftNode:
+        assert self._raft is not None, "the manager is not started"
+        return self._raft
+
+    # -- life --------------------------------------------------------------------------------------
+    async def start(
+        self, swarm: NewSwarm | None, remotes: Sequence[str], *, force_new_cluster: bool = False
+    ) -> None:
+        keys = DataKeyFile(self._settings.certificates).load_or_create()
+        self._raft = await open_raft(
+            self._settings.raft_dir,
+            keys,
+            self._node_id,
+            self.store,
+            server=self._server,
+            client=self._client,
+            ask_leader=self._ask_leader,
+            on_fatal=self._on_fatal,
+            bootstrap={self._node_id: self._local.advertise} if swarm is not None else None,
+            force_new_cluster=self._local.advertise if force_new_cluster else None,
+        )
+        self.store.attach(self._raft)
+        self._serve()
+        host, port = split(self._local.listen)
+        try:
+            await self._server.start(host, port, self._contexts.server)
+        except OSError as error:
+            raise Unavailable(
+                f"cannot listen on {self._local.listen}: {error.strerror}",
+                "stop what uses the port, or choose another with --listen-addr",
+            ) from None
+        await self._take_place(swarm, remotes)
+        assert self._manager is not None
+        self._tasks.start(self._manager.run(), "manager")
+        self._tasks.start(self._drop_removed(), "removed nodes")
+
+    def _serve(self) -> None:
+        """Make every component and register what it answers."""
+        raft = self.raft
+        dispatcher = Dispatcher(self.store, raft, self._clock, new_id)
+        control = Control(self.store, raft, self._clock, new_id)
+        self._control = ControlProxy(control, raft, self._client)
+        self._logs = LogBroker(self.store, raft, dispatcher, self._client, self._clock, new_id)
+        ca = CAServer(self.store, raft, self._client, clock=self._clock, new_id=new_id)
+        members = Members(self.store, raft, self._client)
+        for part in (ca, members, dispatcher, self._control, self._logs):
+            part.register(self._server)
+        self._manager = Manager(
+            self.store,
+            raft,
+            self._clock,
+            loops=(lambda: dispatcher, lambda: RoleManager(self.store, raft, self._clock)),
+        )
+
+    async def _take_place(self, swarm: NewSwarm | None, remotes: Sequence[str]) -> None:
+        """First manager: write the first entry. Others: be a raft member, and caught up."""
+        if swarm is not None:
+            await self._until(lambda: self.raft.is_leader, "this manager to lead")
+            await seed(self.store, swarm)
+            return
+        own = self.raft.members.get(self._node_id)
+        if own is None or own.address != self._local.advertise:
+            await self._ask_for_place(remotes)
+        elif self.store.view().clusters:
+            return  # a restart: it goes on with what it has, whether or not others are there
+        await self._until(lambda: len(self.store.view().clusters) > 0, "the swarm's state")
+
+    async def _ask_for_place(self, remotes: Sequence[str]) -> None:
+        last: SwarmError = Unavailable("no manager is known that could take this one in")
+        try:
+            async with asyncio.timeout(JOIN_PATIENCE):
+                while True:
+                    for address in remotes:
+                        try:
+                            wanted = JoinRaft(address=self._local.advertise)
+                            await self._client.call(address, wanted, MembersReply, timeout=10.0)
+                            return
+                        except Unavailable as error:
+                            last = error
+                    await self._clock.sleep(_AGAIN)
+        except TimeoutError:
+            raise last from None
+
+    async def _until(self, condition: Callable[[], bool], what: str) -> None:
+        if not await self.raft.wait_until(condition, JOIN_PATIENCE):
+            raise NoLeader(f"waited {JOIN_PATIENCE:.0f} s for {what} in vain")
+
+    async def _ask_leader(self, address: str) -> int:
+        return (await self._client.call(address, ReadIndex(), ReadIndexReply, timeout=2.0)).index
+
+    async def _drop_removed(self) -> None:
+        """A node that is removed loses its streams at once, not at its next message."""
+        while True:
+            try:
+                with self.store.watch() as feed:
+                    while True:
+                        for change in (await feed.get()).changes:
+                            if change.kind == "remove" and isinstance(change.old, NodeObject):
+                                self._server.drop(change.old.id)
+            except Lagged:
+                log.info("the watch for removed nodes starts again")
+
+    async def retire(self) -> None:
+        """Give up the place in raft, handing the lead over first; alone there is nobody to tell."""
+        others = [m.address for m in self.raft.members.values() if m.node_id != self._node_id]
+        if not others:
+            return
+        if self.raft.is_leader:
+            await self.raft.transfer_lead()
+        last: SwarmError = Unavailable("no other manager answers")
+        for address in others:
+            try:
+                await self._client.call(address, LeaveRaft(), MembersReply, timeout=15.0)
+                return
+            except SwarmError as error:
+                last = error
+        raise last
+
+    async def close(self) -> None:
+        await self._tasks.close()
+        if self._logs is not None:
+            await self._logs.close()
+        await self._server.close()
+        if self._raft is not None:
+            await self._raft.close()
+
+    def forget(self) -> None:
+        """This node is no manager any more: its copy of the swarm's state goes."""
+        shutil.rmtree(self._settings.raft_dir, ignore_errors=True)
+        DataKeyFile(self._settings.certificates).remove()
+
+    # -- for the API -------------------------------------------------------------------------------
+    async def read(self) -> View:
+        await self.raft.read_barrier()
+        return self.store.view()
+
+    async def control(self, request: ControlRequest) -> ControlReply:
+        assert self._control is not None
+        return await self._control.handle(request)
+
+    def logs(self, selector: LogSelector, options: LogOptions) -> AsyncGenerator[LogMessage, None]:
+        assert self._logs is not None
+        return self._logs.logs(selector, options)
