@@ -81,7 +81,12 @@ class Backoff:
 
 
 async def supervise(
-    run: Callable[[], Awaitable[None]], name: str, clock: Clock, backoff: Backoff, *, healthy_after: float = 10.0
+    run: Callable[[], Awaitable[None]],
+    name: str,
+    clock: Clock,
+    backoff: Backoff,
+    *,
+    healthy_after: float = 10.0,
 ) -> None:
     """Run `run` for ever: if it fails it is logged loudly and started again with backoff."""
     while True:
@@ -89,7 +94,7 @@ async def supervise(
         try:
             await run()
             return
-        except Exception:  # noqa: BLE001 - the outermost edge of a component
+        except Exception:
             log.exception("component failed, starting it again", extra={"component": name})
         if clock.monotonic() - started > healthy_after:
             backoff.reset()
