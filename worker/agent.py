@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from swarmcore.aio import Backoff
 from swarmcore.clock import Clock
-from swarmcore.errors import SwarmError, Unavailable
+from swarmcore.errors import Forbidden, SwarmError, Unauthenticated, Unavailable
 from swarmcore.model.node import Node, NodeDescription
 from swarmcore.rpc.messages.logs import LogsEnd, PublishLogs, SubscribeLogs, UnsubscribeLogs
 from swarmcore.rpc.messages.session import Assignments, ManagerAddress, OpenSession, SessionInfo, ToAgent
@@ -25,7 +25,7 @@ from worker.assignments import AssignedTasks
 from worker.log_publisher import LogPublisher, PublishStream
 from worker.reporter import Reporter
 from worker.runtime.controller import Executor
-from worker.session import ANSWER_TIMEOUT, DispatcherStream, Redirected, Removed, Session
+from worker.session import ANSWER_TIMEOUT, DispatcherStream, Redirected, Session
 from worker.state_db import StateDb
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ class Agent:
 
     `on_node` hears the Node object whenever a session opens or it changes (the daemon renews its
     certificate when the role differs), `on_root` the trusted root bundle, `on_managers` the managers,
-    `on_removed` that the swarm has removed this node. None of them may block: they start something.
+    `on_removed` that the swarm refuses this node (it was removed, or its certificate counts no more).
+    None of them may block: they start something.
     """
 
     def __init__(
@@ -135,8 +136,8 @@ class Agent:
             # Two managers that name each other must not make us spin: after a hop we wait.
             if goto is None:
                 self._goto = redirected.address
-        except Removed as error:
-            log.warning("node was removed from the swarm", extra={"reason": str(error)})
+        except (Forbidden, Unauthenticated) as error:
+            log.warning("the swarm refuses this node", extra={"reason": str(error)})
             self._on_removed(str(error))
         except (SwarmError, TimeoutError, ConnectionError) as error:
             self._remotes.observe(address, up=False)

@@ -260,7 +260,7 @@ async def test_a_reader_that_leaves_ends_the_publishing(b: Bench) -> None:
 
 async def test_a_slow_reader_slows_the_agents_and_fills_no_memory(b: Bench) -> None:
     logs = b.broker.logs(LogSelector(task_ids=("t1",)), LogOptions(follow=True))
-    first = b.tasks.start(anext(logs), "first")  # type: ignore[arg-type]
+    first = b.tasks.start(anext(logs), "first")
     await until(lambda: b.link.asked("n1"))
     one, _ = b.publisher("n1", "t1")
     for number in range(5 * BUFFERED_BATCHES):

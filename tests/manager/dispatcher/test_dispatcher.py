@@ -33,7 +33,7 @@ def virtual(story: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None
     def test() -> None:
         run_virtual(story())
 
-    del test.__wrapped__  # type: ignore[attr-defined]  # or pytest sees a coroutine function
+    del test.__wrapped__  # or pytest sees a coroutine function
     return test
 
 
