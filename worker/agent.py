@@ -31,6 +31,10 @@ from worker.state_db import StateDb
 log = logging.getLogger(__name__)
 
 DESCRIBE_PERIOD = 20.0
+# A new leader gives every node six heartbeats to appear: after a long time without a leader, two attempts
+# must fit, and one address that swallows packets must not use it up.
+RETRY_LIMIT = 2.5
+CONNECT_TIMEOUT = 2.0
 
 
 class Client(Protocol):
@@ -79,8 +83,10 @@ class Agent:
         self._on_removed = on_removed
         self._describe_period = describe_period
         self._description: NodeDescription | None = None
-        self._backoff = Backoff(random)
-        self._leader: str | None = None  # where the session is
+        self._backoff = Backoff(random, limit=RETRY_LIMIT)
+        self._leader: str | None = None  # whom the session is, or may come to be, with
+        self._connected = False
+        self._failed: tuple[str, ...] = ()  # whom not to ask next, if there is any other
         self._goto: str | None = None  # whom a manager named as the leader
         self._node_id = ""
         self._info: SessionInfo | None = None
@@ -104,7 +110,7 @@ class Agent:
     @property
     def connected(self) -> bool:
         """Whether a session with a leader is open."""
-        return self._leader is not None
+        return self._connected
 
     async def run(self) -> None:
         self._description = await self._describe()
@@ -115,7 +121,7 @@ class Agent:
             log.warning("no manager's address is known")
             await self._clock.sleep(self._backoff.next())
         while True:
-            address = self._goto or self._remotes.choose()
+            address = self._goto or self._remotes.choose(self._failed)
             await self._one_session(address)
             if self._goto is None or self._goto == address:
                 self._goto = None
@@ -124,11 +130,12 @@ class Agent:
     async def _one_session(self, address: str) -> None:
         """Ends with the session; leaves in `_goto` whom to ask next, if that is known."""
         goto, self._goto = self._goto, None
+        self._failed = ()
         try:
             self._description = await self._describe()
             opening = OpenSession(description=self._description)
             async with self._client.stream(
-                address, opening, incoming=ToAgent, timeout=ANSWER_TIMEOUT
+                address, opening, incoming=ToAgent, timeout=CONNECT_TIMEOUT
             ) as stream:
                 await self._session(address, stream)
         except Redirected as redirected:
@@ -141,11 +148,17 @@ class Agent:
             self._on_removed(str(error))
         except (SwarmError, TimeoutError, ConnectionError) as error:
             self._remotes.observe(address, up=False)
-            log.info(
-                "session ended", extra={"manager": address, "reason": str(error) or type(error).__name__}
+            self._failed = (address,)
+            # A lost leader is daily life; anything else (a full disk) somebody should look at.
+            daily = isinstance(error, Unavailable | TimeoutError | ConnectionError)
+            log.log(
+                logging.INFO if daily else logging.WARNING,
+                "session ended",
+                extra={"manager": address, "reason": str(error) or type(error).__name__},
             )
         finally:
             self._leader = None
+            self._connected = False
             self._publisher.stop_all()
 
     async def _session(self, address: str, stream: DispatcherStream) -> None:
@@ -167,6 +180,7 @@ class Agent:
 
     async def opened(self, info: SessionInfo) -> None:
         assert self._leader is not None
+        self._connected = True
         log.info("session opened", extra={"manager": self._leader, "session": info.session_id})
         self._remotes.observe(self._leader, up=True)
         self._backoff.reset()

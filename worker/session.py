@@ -35,7 +35,7 @@ from worker.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
-ANSWER_TIMEOUT = 5.0
+ANSWER_TIMEOUT = 3.0
 SILENT_BEATS = 3
 JITTER = 0.1
 
