@@ -53,11 +53,20 @@ Listener = Callable[[str, bool], None]
 
 
 class Dispatcher:
-    def __init__(self, store: Store, proposer: Proposer, clock: Clock, new_id: NewId) -> None:
+    def __init__(
+        self,
+        store: Store,
+        proposer: Proposer,
+        clock: Clock,
+        new_id: NewId,
+        *,
+        orphan_after: float = ORPHAN_AFTER,
+    ) -> None:
         self._store = store
         self._proposer = proposer
         self._clock = clock
         self._new_id = new_id
+        self._orphan_after = orphan_after
         self._leading = False
         self._sessions: dict[str, Session] = {}
         self._leases = Leases(clock)
@@ -216,7 +225,7 @@ class Dispatcher:
         grace = NEW_LEADER_GRACE * self._period()
         for node in view.nodes:
             if node.status.state is NodeState.DOWN:
-                self._given_up.renew(node.id, ORPHAN_AFTER)
+                self._given_up.renew(node.id, self._orphan_after)
             else:
                 self._leases.renew(node.id, grace)
                 self._mark(node.id, NodeState.UNKNOWN, "the leader changed, waiting for the node")
@@ -283,11 +292,11 @@ class Dispatcher:
                 session.end(nodes.HEARTBEAT_FAILURE)
                 self._notify(node_id, False)
             self._mark(node_id, NodeState.DOWN, nodes.HEARTBEAT_FAILURE)
-            self._given_up.renew(node_id, ORPHAN_AFTER)
+            self._given_up.renew(node_id, self._orphan_after)
 
     async def _abandoned(self, node_ids: list[str]) -> None:
         for node_id in node_ids:
-            self._orphan(self._store.view(), node_id, "the node is down for a day")
+            self._orphan(self._store.view(), node_id, "the node has been down for too long")
 
     def _orphan(self, view: View, node_id: str, message: str) -> None:
         lost = nodes.lost_tasks(view, node_id)

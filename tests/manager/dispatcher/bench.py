@@ -136,7 +136,9 @@ class Bench:
         self.raft = SoloRaft(self.store)
         self.store.attach(self.raft)
         ids = count(1)
-        self.dispatcher = Dispatcher(self.store, self.raft, LoopClock(), lambda: f"session{next(ids)}")
+        self.dispatcher = Dispatcher(
+            self.store, self.raft, LoopClock(), lambda: f"session{next(ids)}", orphan_after=600
+        )
         self.tasks = Tasks()
         self.ended: list[str] = []
 

@@ -271,11 +271,11 @@ async def test_losing_the_lead_ends_sessions_without_blaming_the_nodes() -> None
 
 
 @virtual
-async def test_tasks_of_a_node_that_is_down_for_a_day_are_orphaned() -> None:
+async def test_tasks_of_a_node_that_stays_down_are_orphaned() -> None:
     async with bench([node("n1", NodeState.DOWN), task("t1", state=S.RUNNING)]) as b:
-        await asyncio.sleep(23.9 * 3600)
+        await asyncio.sleep(599)
         assert b.task().status.state is S.RUNNING
-        await asyncio.sleep(0.2 * 3600)
+        await asyncio.sleep(3)
         assert b.task().status.state is S.ORPHANED
 
 
