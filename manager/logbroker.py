@@ -232,7 +232,7 @@ class LogBroker:
     async def close(self) -> None:
         await self._tasks.close()
 
-    async def logs(self, selector: LogSelector, options: LogOptions) -> AsyncIterator[LogMessage]:
+    async def logs(self, selector: LogSelector, options: LogOptions) -> AsyncGenerator[LogMessage, None]:
         """Lines as they come, per task in order; what is missing is told by a last line on stderr."""
         warnings: list[str] = []
         source = (
