@@ -99,6 +99,15 @@ class Cgroups:
                 raise TimeoutError(f"the control group {self.path(name)} does not become empty")
             time.sleep(0.005)  # a killed process leaves its group a moment later
 
+    def remove_parent(self) -> None:
+        """Take the parent group away if nothing is in it (one a lab or a unit made above it stays)."""
+        for folder in self.directories():
+            try:
+                folder.rmdir()
+            except OSError as error:
+                if error.errno not in (errno.EBUSY, errno.ENOTEMPTY, errno.ENOENT):
+                    raise
+
     def _remove(self, name: str) -> bool:
         for folder in self.directories(name):
             for below, _, _ in os.walk(folder, topdown=False):

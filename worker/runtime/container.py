@@ -43,6 +43,28 @@ class Engine(Struct, frozen=True, kw_only=True):
     log_limit: int
 
 
+def _supervision(engine: Engine, container_id: str, *, terminal: bool = False) -> Supervision:
+    directory = engine.places.of(container_id)
+    return Supervision(
+        container_id=container_id,
+        bundle=directory / "bundle",
+        log=directory / "log",
+        exits=engine.places.exits,
+        directory=engine.places.supervisors / container_id,
+        terminal=terminal,
+        log_limit=engine.log_limit,
+    )
+
+
+async def discard(engine: Engine, container_id: str) -> None:
+    """Remove a container of which nothing is known but its directory."""
+    conmon.kill_unfinished(_supervision(engine, container_id))
+    for runtime in engine.runtimes.values():
+        await runtime.delete(container_id)
+    await asyncio.to_thread(engine.cgroups.destroy, container_id)
+    await asyncio.to_thread(engine.places.forget, container_id)
+
+
 class Container:
     def __init__(self, engine: Engine, known: ContainerRecord) -> None:
         self._engine = engine
@@ -63,16 +85,7 @@ class Container:
 
     @property
     def _supervision(self) -> Supervision:
-        places, container_id = self._engine.places, self.record.id
-        return Supervision(
-            container_id=container_id,
-            bundle=self.directory / "bundle",
-            log=self.log_file,
-            exits=places.exits,
-            directory=places.supervisors / container_id,
-            terminal=self.record.terminal,
-            log_limit=self._engine.log_limit,
-        )
+        return _supervision(self._engine, self.record.id, terminal=self.record.terminal)
 
     def _save(self, **changes: object) -> None:
         self.record = replace(self.record, **changes)

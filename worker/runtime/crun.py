@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from worker.runtime.spawner_client import Outcome, Spawner
+from worker.runtime.spawner_client import Outcome, Spawner, SpawnerGone
 from worker.runtime.tools import RuntimeTool
 
 # What crun says when the host is not one it can work on; another runtime may then do.
@@ -52,7 +52,10 @@ class OciRuntime:
         """Kill what runs and forget the container; not an error if the runtime does not know it."""
         if not (self._root / container_id).exists():
             return
-        outcome = await self._run("delete", "--force", container_id)
+        try:
+            outcome = await self._run("delete", "--force", container_id)
+        except SpawnerGone:
+            outcome = await self._run("delete", "--force", container_id)
         if outcome.code != 0 and not _MISSING.search(outcome.err):
             raise RuntimeFailed(clean(outcome.err))
 

@@ -18,7 +18,7 @@ from swarmcore.model.task import ContainerStatus, Task
 from worker.images.store import ImageStore
 from worker.runtime import preparation, record
 from worker.runtime.cgroups import Cgroups
-from worker.runtime.container import Container, Engine
+from worker.runtime.container import Container, Engine, discard
 from worker.runtime.controller import ContainerFailed
 from worker.runtime.crun import OciRuntime
 from worker.runtime.inotify import Inotify
@@ -195,8 +195,7 @@ class ContainerExecutor:
             known = await asyncio.to_thread(record.load, folder)
             if known is None or known.id != folder.name or known.task_id in self._containers:
                 log.warning("removing the rest of a container", extra={"container": folder.name})
-                await asyncio.to_thread(self.engine.cgroups.destroy, folder.name)
-                await asyncio.to_thread(self._places.forget, folder.name)
+                await discard(self.engine, folder.name)
                 continue
             container = Container(self.engine, known)
             for name in known.anonymous_volumes:

@@ -246,6 +246,8 @@ def main(fd: int, hide_unified: bool) -> None:
     """Serve the daemon at the other end of the socket `fd`."""
     channel = socket.socket(fileno=fd)
     channel.setblocking(False)
+    # A supervisor that inherited it would keep the daemon from noticing this process's death.
+    os.set_inheritable(fd, False)
     spawner = Spawner(channel)
     # The daemon's terminal and process group are not ours: only its end of the socket ends us.
     for number in (signal.SIGINT, signal.SIGHUP):

@@ -160,6 +160,13 @@ class Spawner:
         link.writer.write(struct.pack(">I", len(body)) + body)
         return await future
 
+    async def _ask_again(self, request: dict[str, Any]) -> dict[str, Any]:
+        """For requests that may be made twice: a spawner that died meanwhile is replaced once."""
+        try:
+            return await self._ask(request)
+        except SpawnerGone:
+            return await self._ask(request)
+
     async def run(
         self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, sync: bool = False
     ) -> Outcome:
@@ -182,14 +189,18 @@ class Spawner:
             }
             for entry in requests
         ]
-        answer = await self._ask({"op": "mount", "mounts": entries, "read": [list(pair) for pair in read]})
+        answer = await self._ask_again(
+            {"op": "mount", "mounts": entries, "read": [list(pair) for pair in read]}
+        )
         if "error" in answer:
             raise MountFailed(f"cannot mount a container's file system: {answer['error']}")
         texts: list[str] = answer["texts"]
         return texts
 
     async def unmount(self, targets: Sequence[str | os.PathLike[str]]) -> None:
-        answer = await self._ask({"op": "unmount", "targets": [os.fspath(target) for target in targets]})
+        answer = await self._ask_again(
+            {"op": "unmount", "targets": [os.fspath(target) for target in targets]}
+        )
         if "error" in answer:
             raise MountFailed(f"cannot unmount: {answer['error']}")
 

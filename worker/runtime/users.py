@@ -60,4 +60,5 @@ def look_up(wanted: str, extra_groups: Sequence[str], passwd_file: str, group_fi
             member_of = _number(fields[2])
             if member_of is not None and login in fields[3].split(","):
                 more.add(member_of)
-    return User(uid=uid, gid=gid, groups=tuple(sorted(more - {gid})), home=home)
+    # The primary group counts among the others too: a program may drop it as primary and must not gain by that.
+    return User(uid=uid, gid=gid, groups=tuple(sorted(more | {gid})), home=home)
