@@ -21,6 +21,7 @@ _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _OPAQUE_XATTR = "trusted.overlay.opaque"
 _CHUNK = 1 << 18
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _XATTR_PREFIX = "SCHILY.xattr."
 
 
@@ -73,26 +74,30 @@ class _Unpacker:
         name = "/".join(parts)
         if name == self._parent_name and self._parent >= 0:
             return self._parent
-        flags = os.O_PATH | os.O_DIRECTORY
         try:
-            fd = open_in_root(self._root, name, flags)
-        except FileNotFoundError:
-            for depth in range(1, len(parts) + 1):
-                upper = open_in_root(self._root, "/".join(parts[: depth - 1]), flags)
-                try:
-                    os.mkdir(parts[depth - 1], 0o755, dir_fd=upper)
-                except FileExistsError:
-                    pass  # it is there already
-                finally:
-                    os.close(upper)
-            fd = open_in_root(self._root, name, flags)
+            try:
+                fd = open_in_root(self._root, name, _DIRECTORY)
+            except FileNotFoundError:
+                self._make_directories(parts)
+                fd = open_in_root(self._root, name, _DIRECTORY)
         except OSError as error:
-            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            # ENOENT here: a link to nothing within the image.
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise Invalid(f"a layer uses {name!r} as a directory, which it is not") from None
             raise
         self.close()
         self._parent_name, self._parent = name, fd
         return fd
+
+    def _make_directories(self, parts: list[str]) -> None:
+        for depth, part in enumerate(parts):
+            upper = open_in_root(self._root, "/".join(parts[:depth]), _DIRECTORY)
+            try:
+                os.mkdir(part, 0o755, dir_fd=upper)
+            except FileExistsError:
+                continue
+            finally:
+                os.close(upper)
 
     # -- members -------------------------------------------------------------------------------------
     def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:

@@ -254,7 +254,8 @@ async def test_an_unknown_user_is_refused(node: Node) -> None:
 
 async def test_ulimits_sysctls_and_hosts_are_set(node: Node) -> None:
     result = await node.run(
-        "ulimit -n; ulimit -Hn; cat /proc/sys/net/core/somaxconn; grep db.internal /etc/hosts; cat /proc/self/oom_score_adj",
+        "ulimit -n; ulimit -Hn; cat /proc/sys/net/core/somaxconn;"
+        "grep db.internal /etc/hosts; cat /proc/self/oom_score_adj",
         ulimits=(Ulimit(name="nofile", soft=77, hard=99),),
         sysctls={"net.core.somaxconn": "321"},
         hosts=("10.1.2.3 db db.internal",),
