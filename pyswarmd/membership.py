@@ -90,7 +90,8 @@ class Status(Struct, frozen=True, kw_only=True):
 def split(address: str) -> tuple[str, int]:
     """Host and port of `10.0.0.1:2377` or `[fd00::1]:2377`."""
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
+    if not colon or not host or bare or not port.isdecimal() or not 0 < int(port) < 65536:
         raise Invalid(f"invalid address {address!r}", "write it like 10.0.0.1:2377")
     return host.strip("[]"), int(port)
 
@@ -150,11 +151,16 @@ async def _address_of(host: str, what: str) -> str:
 
 async def _own_addresses(interface: str = "") -> list[str]:
     """Global IPv4 addresses of this host, or those of one interface."""
-    process = await asyncio.create_subprocess_exec(
-        *("ip", "-json", "-4", "address", "show", "scope", "global"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *("ip", "-json", "-4", "address", "show", "scope", "global"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except FileNotFoundError:
+        raise FailedPrecondition(
+            "cannot look up this host's addresses: the command 'ip' is missing", "install iproute2"
+        ) from None
     out, _ = await process.communicate()
     links = json.loads(out or b"[]")
     return [

@@ -22,6 +22,7 @@ from pyswarmd.membership import (
     LocalState,
     Status,
     advertise_address,
+    joined,
     listen_address,
 )
 from swarmcore.clock import Clock
@@ -102,7 +103,7 @@ class Node:
             )
             keystore = KeyStore(self.settings.certificates)
             local = LocalState(
-                listen=f"{listen[0]}:{listen[1]}",
+                listen=joined(*listen),
                 advertise=advertise,
                 managers=(ManagerAddress(node_id=swarm.node.id, address=advertise),),
             )
@@ -137,7 +138,7 @@ class Node:
             listen = await listen_address(options.listen or local.listen)
             advertise = await advertise_address(options.advertise or local.advertise, listen)
             local = LocalState(
-                listen=f"{listen[0]}:{listen[1]}",
+                listen=joined(*listen),
                 advertise=advertise,
                 managers=(ManagerAddress(node_id=keystore.node_id, address=advertise),),
             )
@@ -178,7 +179,7 @@ class Node:
                 )
                 await asyncio.to_thread(got.save, keystore)
                 local = LocalState(
-                    listen=f"{listen[0]}:{listen[1]}",
+                    listen=joined(*listen),
                     advertise=advertise,
                     managers=tuple(ManagerAddress(node_id="", address=a) for a in options.remotes),
                 )

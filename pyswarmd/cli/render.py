@@ -40,7 +40,8 @@ def table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], template: s
 
 
 def _key(column: str) -> str:
-    return "ID" if column == "ID" else "".join(word.capitalize() for word in column.split())
+    """Docker's name of a column in templates."""
+    return "ID" if column in ("ID", "IMAGE ID") else "".join(word.capitalize() for word in column.split())
 
 
 def fill(template: str, values: Any) -> str:
@@ -52,12 +53,12 @@ def fill(template: str, values: Any) -> str:
             if not isinstance(value, Mapping) or name not in value:
                 raise Invalid(f"no field .{match[2]} for --format {template!r}")
             value = value[name]
-        return json.dumps(value) if match[1] or not isinstance(value, str | int | float) else str(value)
+        return str(value) if isinstance(value, str) and not match[1] else json.dumps(value)
 
-    filled = _FIELD.sub(field, template.replace("\\t", "\t").replace("\\n", "\n"))
-    if "{{" in filled:
+    # Looked for in what the template leaves, not in the result: a value may hold placeholders of its own.
+    if "{{" in _FIELD.sub("", template):
         raise Invalid(f"cannot use the template {template!r}", "use fields like {{.Name}} or {{json .}}")
-    return filled
+    return _FIELD.sub(field, template.replace("\\t", "\t").replace("\\n", "\n"))
 
 
 def inspect(objects: Sequence[Any], template: str | None) -> None:

@@ -18,10 +18,12 @@ from pyswarmd.client import EngineClient
 from swarmcore.errors import Invalid, NotFound
 
 _HEADER = 8
-_STDERR = 2
+_STDERR, _SYSTEM = 2, 3  # 3 is the engine's own voice
 
 
-async def print_logs(client: EngineClient, options: argparse.Namespace) -> None:
+async def print_logs(client: EngineClient, options: argparse.Namespace) -> int:
+    """Exit code 1 when the daemon says that something is missing."""
+    incomplete = False
     query = {
         "stdout": "true",
         "stderr": "true",
@@ -32,24 +34,36 @@ async def print_logs(client: EngineClient, options: argparse.Namespace) -> None:
     }
     if options.since:
         query["since"] = _since(options.since)
-    path = await _path(client, options.service)
+    path, terminal = await _path(client, options.service)
     labels = _Labels(client)
     async with client.request("GET", path, query=query) as response:
-        async for stream, line in _frames(response):
+        async for stream, line in _lines(response) if terminal else _frames(response):
             text = line.decode(errors="replace")
+            if stream == _SYSTEM:
+                print(text, end="", file=sys.stderr, flush=True)
+                incomplete = True
+                continue
             if not options.raw:
                 text = await labels.label(text, timestamps=options.timestamps)
             print(text, end="", file=sys.stderr if stream == _STDERR else sys.stdout, flush=True)
+    return int(incomplete)
 
 
-async def _path(client: EngineClient, name: str) -> str:
+async def _path(client: EngineClient, name: str) -> tuple[str, bool]:
+    """Where the logs are, and whether they come from a terminal (then the stream has no frames)."""
     try:
-        return f"/services/{(await client.get(f'/services/{name}'))['ID']}/logs"
+        service = await client.get(f"/services/{name}")
     except NotFound as missing:
         try:
-            return f"/tasks/{(await client.get(f'/tasks/{name}'))['ID']}/logs"
+            task = await client.get(f"/tasks/{name}")
         except NotFound:
             raise missing from None
+        return f"/tasks/{task['ID']}/logs", _has_terminal(task["Spec"])
+    return f"/services/{service['ID']}/logs", _has_terminal(service["Spec"]["TaskTemplate"])
+
+
+def _has_terminal(spec: dict[str, Any]) -> bool:
+    return bool((spec.get("ContainerSpec") or {}).get("TTY"))
 
 
 def _since(text: str) -> str:
@@ -76,6 +90,18 @@ async def _frames(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[int, 
                 break
             yield buffer[0], bytes(buffer[_HEADER : _HEADER + size])
             del buffer[: _HEADER + size]
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[int, bytes]]:
+    """(1, line) of a stream without frames; the last line may lack its end."""
+    buffer = bytearray()
+    async for chunk in response.content.iter_any():
+        buffer += chunk
+        while (end := buffer.find(b"\n")) >= 0:
+            yield 1, bytes(buffer[: end + 1])
+            del buffer[: end + 1]
+    if buffer:
+        yield 1, bytes(buffer)
 
 
 class _Labels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,9 @@ def spec(options: argparse.Namespace) -> dict[str, Any]:
             "Command": options.entrypoint.split() if options.entrypoint else None,
             "Args": options.args,
             "Hostname": options.hostname,
-            "Env": [*(line for file in options.env_file for line in _lines(file)), *options.env],
+            "Env": _environment(
+                [*(line for file in options.env_file for line in _lines(file)), *options.env]
+            ),
             "Dir": options.workdir,
             "User": options.user,
             "Groups": options.group,
@@ -138,6 +141,20 @@ def _lines(file: str) -> list[str]:
     except OSError as error:
         raise NotFound(f"cannot read the env file {file}: {error.strerror}") from None
     return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _environment(items: list[str]) -> list[str]:
+    """`KEY` alone takes the value that it has here, as with docker; without one it is left out."""
+    found = []
+    for item in items:
+        key, sign, _ = item.partition("=")
+        if not key:
+            raise Invalid(f"invalid environment variable {item!r}", "write it like KEY=VALUE")
+        if sign:
+            found.append(item)
+        elif key in os.environ:
+            found.append(f"{key}={os.environ[key]}")
+    return found
 
 
 def _mode(options: argparse.Namespace) -> dict[str, Any]:
@@ -217,6 +234,8 @@ def _ulimit(text: str) -> dict[str, Any]:
     name, _, limits = text.partition("=")
     soft, _, hard = limits.partition(":")
     try:
+        if not name:
+            raise ValueError("no name")
         return {"Name": name, "Soft": int(soft), "Hard": int(hard or soft)}
     except ValueError:
         raise Invalid(f"invalid ulimit {text!r}", "write it like nofile=1024:4096") from None
@@ -225,6 +244,10 @@ def _ulimit(text: str) -> dict[str, Any]:
 def _port(text: str) -> dict[str, Any]:
     if "=" in text:
         long = units.options(text, "port")
+        if unknown := sorted(set(long) - {"published", "target", "protocol", "mode"}):
+            raise Invalid(
+                f"port option {unknown[0]!r} is not known", "known are mode, protocol, published, target"
+            )
         published, target = long.get("published", "0"), long.get("target", "")
         protocol, mode = long.get("protocol", "tcp"), long.get("mode", "ingress")
     else:
@@ -242,6 +265,13 @@ def _port(text: str) -> dict[str, Any]:
         raise Invalid(
             f"invalid port {text!r}", "write it like 8080:80/tcp or published=8080,target=80"
         ) from None
+
+
+def _octal(text: str) -> int:
+    try:
+        return int(text, 8)
+    except ValueError:
+        raise Invalid(f"invalid tmpfs-mode {text!r}", "write it in octal, like 1777") from None
 
 
 _MOUNT_KEYS = {
@@ -271,5 +301,5 @@ def mount(text: str) -> dict[str, Any]:
     if "tmpfs-size" in given:
         tmpfs["SizeBytes"] = units.size(given["tmpfs-size"])
     if "tmpfs-mode" in given:
-        tmpfs["Mode"] = int(given["tmpfs-mode"], 8)
+        tmpfs["Mode"] = _octal(given["tmpfs-mode"])
     return found | ({"TmpfsOptions": tmpfs} if tmpfs else {})

@@ -112,6 +112,8 @@ async def _print_join(client: EngineClient, role: str) -> None:
 def _with_port(address: str) -> str:
     """`address` with the default port where it names none."""
     host, colon, port = address.rpartition(":")
+    if address.count(":") > 1 and not address.startswith("["):
+        return f"[{address}]:{PORT}"  # an IPv6 address: its last part is no port
     if not colon or address.endswith("]"):
         return f"{address}:{PORT}"
     if not port.isdigit() or not 0 < int(port) < 65536 or not host:

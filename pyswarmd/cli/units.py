@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 
@@ -45,7 +46,7 @@ def cpus(text: str) -> int:
         number = float(text)
     except ValueError:
         number = -1
-    if number < 0:
+    if not math.isfinite(number) or number < 0:
         raise Invalid(f"invalid number of CPUs {text!r}", "write it like 0.5 or 2")
     return round(number * 10**9)
 

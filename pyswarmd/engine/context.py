@@ -39,7 +39,7 @@ def asked(request: web.Request, name: str) -> bool:
 def version(request: web.Request) -> int:
     """`?version=` of an update."""
     text = request.query.get("version", "")
-    if not text.isdigit():
+    if not text.isdecimal():
         raise Invalid(f"invalid version {text!r}", "send the Version.Index of the object that you read")
     return int(text)
 

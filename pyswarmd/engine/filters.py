@@ -16,7 +16,7 @@ def parse(text: str | None, known: Collection[str]) -> Filters:
         return {}
     try:
         raw = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Invalid(f"invalid filters {text!r}", 'send JSON like {"name":["web"]}') from None
     if not isinstance(raw, dict):
         raise Invalid(f"invalid filters {text!r}", 'send JSON like {"name":["web"]}')

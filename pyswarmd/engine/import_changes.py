@@ -15,7 +15,8 @@ def run_config(changes: str) -> RunConfig:
     found: dict[str, Any] = {"env": [], "labels": {}, "exposed_ports": {}, "volumes": {}}
     for line in filter(None, (text.strip() for text in changes.splitlines())):
         word, _, rest = line.partition(" ")
-        rest = rest.strip()
+        if not (rest := rest.strip()):
+            raise Invalid(f"change {line!r} has no argument", "write it like CMD /bin/app")
         match word.upper():
             case "CMD" | "ENTRYPOINT":
                 found[word.lower()] = _command(rest)
@@ -65,6 +66,6 @@ def _pairs(line: str, text: str) -> list[tuple[str, str]]:
     if words and "=" not in words[0]:
         return [(words[0], " ".join(words[1:]))]
     found = [word.partition("=") for word in words]
-    if not found or any(not sign for _, sign, _ in found):
+    if not found or any(not key or not sign for key, sign, _ in found):
         raise Invalid(f"invalid change {line!r}", "write it like ENV KEY=VALUE")
     return [(key, value) for key, _, value in found]

@@ -10,11 +10,12 @@ from aiohttp import web
 
 from manager.control.lookup import lookup, lookup_task
 from pyswarmd.engine.context import Route, asked, node_of
-from swarmcore.errors import Invalid
+from swarmcore.errors import Invalid, SwarmError
 from swarmcore.model.task import TaskSpec
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector, LogStream
 
 _NUMBER = {LogStream.STDOUT: 1, LogStream.STDERR: 2}
+_SYSTEM = 3  # the engine's own voice, which clients keep apart from what tasks say
 
 
 def frame(stream: int, payload: bytes) -> bytes:
@@ -47,14 +48,14 @@ def options_of(request: web.Request) -> LogOptions:
     since, tail = request.query.get("since", ""), request.query.get("tail", "all")
     try:
         moment = datetime.fromtimestamp(float(since), UTC) if since not in ("", "0") else None
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # no number, or no moment that a calendar has
         raise Invalid(f"invalid since {since!r}", "send Unix seconds") from None
-    if tail not in ("all", "") and not tail.isdigit():
+    if tail not in ("all", "") and not tail.isdecimal():
         raise Invalid(f"invalid tail {tail!r}", 'send a number or "all"')
     return LogOptions(
         follow=asked(request, "follow"),
         since=moment,
-        tail=int(tail) if tail.isdigit() else None,
+        tail=int(tail) if tail.isdecimal() else None,
         stdout=stdout,
         stderr=stderr,
     )
@@ -78,10 +79,17 @@ async def _stream(request: web.Request, selector: LogSelector, spec: TaskSpec) -
     raw = spec.container.tty
     response = web.StreamResponse(headers={"Content-Type": "application/vnd.docker.raw-stream"})
     await response.prepare(request)  # before the first line: a follower must see that it is connected
-    async with aclosing(node_of(request).logs(selector, options)) as messages:
-        async for message in messages:
-            line = render(message, timestamps=timestamps, with_details=with_details)
-            await response.write(line if raw else frame(_NUMBER[message.stream], line))
+    try:
+        async with aclosing(node_of(request).logs(selector, options)) as messages:
+            async for message in messages:
+                if message.task_id:
+                    line = render(message, timestamps=timestamps, with_details=with_details)
+                    await response.write(line if raw else frame(_NUMBER[message.stream], line))
+                else:  # what could not be had
+                    await response.write(message.data if raw else frame(_SYSTEM, message.data))
+    except SwarmError as error:  # the answer has begun: the status cannot say it any more
+        text = f"error: {error}\n".encode()
+        await response.write(text if raw else frame(_SYSTEM, text))
     await response.write_eof()
     return response
 

@@ -7,6 +7,7 @@ taken down after any crash. `ip` does the work: one batch per namespace.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -53,7 +54,9 @@ class LabNetwork:
         """Every namespace of this lab that exists, the switch last."""
         if not NETNS_DIR.is_dir():
             return []
-        found = sorted(p.name for p in NETNS_DIR.iterdir() if p.name.startswith(f"{self._lab}-"))
+        # The whole name, not its beginning: another lab may be called <lab>-something.
+        own = re.compile(re.escape(self._lab) + "-(sw|[mw][0-9]+)")
+        found = sorted(p.name for p in NETNS_DIR.iterdir() if own.fullmatch(p.name))
         return sorted(found, key=lambda name: name == self._switch)
 
     async def ensure_switch(self) -> None:

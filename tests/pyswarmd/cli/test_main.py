@@ -1,0 +1,66 @@
+"""The command's own edge: usage, one line for an error, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from pyswarmd.cli.main import build, main
+from pyswarmd.cli.swarm import _with_port
+from swarmcore.errors import Invalid
+
+
+def exit_code(*words: str) -> object:
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    return ended.value.code
+
+
+@pytest.mark.parametrize("words", [[], ["nonsense"], ["join", "10.0.0.1:2377"], ["service", "create"]])
+def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(*words) == 2
+    assert "usage: pyswarm" in capsys.readouterr().err
+
+
+def test_nobody_behind_the_socket_is_one_line_and_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("-H", f"unix://{tmp_path}/none.sock", "node", "ls") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pyswarm: cannot reach the daemon at unix://")
+    assert 'start it with "pyswarm daemon"' in line
+
+
+def test_a_host_of_an_unknown_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("-H", "ssh://m1", "node", "ls") == 1
+    assert "cannot use the host 'ssh://m1'" in capsys.readouterr().err
+
+
+def test_a_lab_command_starts_after_the_dashes() -> None:
+    options = build().parse_args(["lab", "--name", "x", "exec", "m1", "--", "ls", "-l", "--", "y"])
+    assert isinstance(options, argparse.Namespace)
+    assert options.host == "m1"
+    assert [word for word in options.command if word != "--"] == ["ls", "-l", "y"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "whole"),
+    [
+        ("10.0.0.1", "10.0.0.1:2377"),
+        ("10.0.0.1:4000", "10.0.0.1:4000"),
+        ("eth0", "eth0:2377"),
+        ("fd00::1", "[fd00::1]:2377"),
+        ("[fd00::1]", "[fd00::1]:2377"),
+        ("[fd00::1]:4000", "[fd00::1]:4000"),
+    ],
+)
+def test_an_address_without_a_port_gets_the_default_one(typed: str, whole: str) -> None:
+    assert _with_port(typed) == whole
+
+
+@pytest.mark.parametrize("typed", ["10.0.0.1:", "10.0.0.1:0", "10.0.0.1:70000", "10.0.0.1:http", ":2377"])
+def test_a_wrong_port_is_refused(typed: str) -> None:
+    with pytest.raises(Invalid, match="invalid address"):
+        _with_port(typed)

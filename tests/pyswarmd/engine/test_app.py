@@ -1,0 +1,103 @@
+"""Versions, headers and routes of the Engine API, over a daemon that is in no swarm."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from pyswarmd.config import Settings
+from pyswarmd.engine.app import build_app
+from pyswarmd.node import Node
+from swarmcore.clock import RealClock
+from tests.fakes.executor import FakeExecutor
+from worker.images.store import ImageStore
+
+Client = TestClient[web.Request, web.Application]
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
+    images = ImageStore(tmp_path / "images")
+    await images.open()
+    settings = Settings(state_dir=tmp_path, run_dir=tmp_path / "run", hostname="m1")
+    node = Node(settings, images, FakeExecutor(), RealClock())  # type: ignore[arg-type]
+    async with TestClient(TestServer(build_app(node))) as client:
+        yield client
+
+
+async def test_ping_announces_version_and_swarm_state(client: Client) -> None:
+    response = await client.get("/_ping")
+    assert await response.text() == "OK"
+    assert response.headers["Api-Version"] == "1.41"
+    assert response.headers["Ostype"] == "linux"
+    assert response.headers["Swarm"] == "inactive"
+    head = await client.head("/_ping")
+    assert (head.status, head.headers["Api-Version"]) == (200, "1.41")
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1.24", "/v1.41"])
+async def test_every_announced_version_is_served(client: Client, prefix: str) -> None:
+    body = await (await client.get(f"{prefix}/version")).json()
+    assert (body["ApiVersion"], body["MinAPIVersion"]) == ("1.41", "1.24")
+
+
+@pytest.mark.parametrize(
+    ("version", "why"), [("1.42", "too new"), ("2.0", "too new"), ("1.23", "too old"), ("0.9", "too old")]
+)
+async def test_other_versions_are_refused(client: Client, version: str, why: str) -> None:
+    response = await client.get(f"/v{version}/version")
+    assert response.status == 400
+    assert f"client version {version} is {why}" in (await response.json())["message"]
+
+
+async def test_an_unknown_path_is_404_in_json(client: Client) -> None:
+    response = await client.get("/v1.41/nonsense")
+    assert response.status == 404
+    assert (await response.json())["message"] == "page not found: GET /v1.41/nonsense"
+    assert response.headers["Api-Version"] == "1.41"
+
+
+@pytest.mark.parametrize("path", ["/nodes", "/services", "/tasks", "/swarm", "/secrets", "/configs"])
+async def test_a_node_in_no_swarm_says_how_to_get_into_one(client: Client, path: str) -> None:
+    response = await client.get(path)
+    assert response.status == 503
+    assert 'Use "pyswarm init" or "pyswarm join"' in (await response.json())["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("/services/create", b'{"Name":', "not valid JSON"),
+        ("/services/create", b'{"Nmae": "web"}', "unknown field"),
+        ("/swarm/init", b'{"AutoLockManagers": true}', "autolock has no behaviour yet"),
+        ("/services/web/update?version=x", b"{}", "invalid version 'x'"),
+        ("/services/web/update?version=%C2%B2", b"{}", "invalid version"),
+        ("/services/web/update?version=1&rollback=next", b"{}", "invalid rollback"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+async def test_a_wrong_request_is_400_and_says_what_is_wrong(
+    client: Client, path: str, body: bytes, message: str
+) -> None:
+    response = await client.post(path, data=body)
+    assert response.status == 400
+    assert message in (await response.json())["message"]
+
+
+async def test_an_unknown_filter_is_refused_before_anything_is_read(client: Client) -> None:
+    response = await client.get("/services", params={"filters": '{"colour":["red"]}'})
+    assert response.status == 400
+
+
+async def test_registries_are_refused_until_they_work(client: Client) -> None:
+    assert (await client.post("/images/create?fromImage=alpine&tag=3")).status == 400
+    assert (await client.get("/distribution/alpine/json")).status == 400
+
+
+async def test_images_of_an_empty_host(client: Client) -> None:
+    assert await (await client.get("/images/json")).json() == []
+    assert (await client.get("/images/none:latest/json")).status == 404
