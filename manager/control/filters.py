@@ -1,0 +1,134 @@
+"""Which objects a list shows: values of one key are OR-ed, keys are AND-ed (inventory 1b)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from manager.control.lookup import lookup
+from manager.control.status import is_up_to_date
+from manager.store.tables import Tables
+from swarmcore.errors import Invalid
+from swarmcore.model.base import Object
+from swarmcore.model.naming import task_name
+from swarmcore.model.node import Node
+from swarmcore.model.secret import Config, Secret
+from swarmcore.model.service import Service
+from swarmcore.model.task import Task, TaskState
+
+O = TypeVar("O", bound=Object)  # noqa: E741
+Filters = Mapping[str, Sequence[str]]
+_TRUE = frozenset({"1", "true", "True"})
+
+
+def has_prefix(text: str, values: Sequence[str]) -> bool:
+    return any(text.startswith(value) for value in values)
+
+
+def has_label(labels: Mapping[str, str], values: Sequence[str]) -> bool:
+    """`key` or `key=value`, all of which must hold."""
+    for wanted in values:
+        key, sign, value = wanted.partition("=")
+        if key not in labels or (sign and labels[key] != value):
+            return False
+    return True
+
+
+def _select(objects: Iterable[O], tests: Iterable[Callable[[O], bool]]) -> Iterator[O]:
+    checks = tuple(tests)
+    return (obj for obj in objects if all(check(obj) for check in checks))
+
+
+def nodes(view: Tables, wanted: Filters) -> Iterator[Node]:
+    checks: dict[str, Callable[[Node, Sequence[str]], bool]] = {
+        "id": lambda n, v: has_prefix(n.id, v),
+        "name": lambda n, v: has_prefix(n.description.hostname if n.description else "", v),
+        "label": lambda n, v: has_label(n.description.engine.labels if n.description else {}, v),
+        "node.label": lambda n, v: has_label(n.spec.labels, v),
+        "role": lambda n, v: n.role in v,
+        "membership": lambda n, v: n.membership in v,
+    }
+    _check_values(wanted, "role", ("manager", "worker"))
+    _check_values(wanted, "membership", ("accepted", "pending"))
+    return _select(view.nodes, (_bind(checks[key], values) for key, values in wanted.items()))
+
+
+def services(view: Tables, wanted: Filters) -> Iterator[Service]:
+    checks: dict[str, Callable[[Service, Sequence[str]], bool]] = {
+        "id": lambda s, v: has_prefix(s.id, v),
+        "name": lambda s, v: has_prefix(s.spec.name, v),
+        "label": lambda s, v: has_label(s.spec.labels, v),
+        "mode": lambda s, v: s.spec.mode.name in v,
+        "runtime": lambda s, v: (s.spec.task_template.runtime or "container") in v,
+    }
+    _check_values(wanted, "mode", ("replicated", "global", "replicated-job", "global-job"))
+    return _select(view.services, (_bind(checks[key], values) for key, values in wanted.items()))
+
+
+def tasks(view: Tables, wanted: Filters) -> Iterator[Task]:
+    """Names of services and nodes are resolved to ids; an unknown one is NotFound."""
+    owners = {lookup(view.services, text, "service").id for text in wanted.get("service", ())}
+    places = {lookup(view.nodes, text, "node").id for text in wanted.get("node", ())}
+    states = {_desired(text) for text in wanted.get("desired-state", ())}
+    fresh = {value in _TRUE for value in wanted.get("_up-to-date", ())}
+    checks: dict[str, Callable[[Task, Sequence[str]], bool]] = {
+        "id": lambda t, v: has_prefix(t.id, v),
+        "name": lambda t, v: has_prefix(task_name(t), v),
+        "label": lambda t, v: has_label(t.service_annotations.labels, v),
+        "service": lambda t, v: t.service_id in owners,
+        "node": lambda t, v: t.node_id in places,
+        "desired-state": lambda t, v: t.desired_state in states,
+        "runtime": lambda t, v: (t.spec.runtime or "container") in v,
+        "_up-to-date": lambda t, v: is_up_to_date(view.services.get(t.service_id), t) in fresh,
+    }
+    found: Iterable[Task] = view.tasks
+    if len(owners) == 1:
+        found = view.tasks.find("service_id", next(iter(owners)))
+    elif len(places) == 1:
+        found = view.tasks.find("node_id", next(iter(places)))
+    return _select(found, (_bind(checks[key], values) for key, values in wanted.items()))
+
+
+def secrets(view: Tables, wanted: Filters) -> Iterator[Secret]:
+    return _named(view.secrets, wanted)
+
+
+def configs(view: Tables, wanted: Filters) -> Iterator[Config]:
+    return _named(view.configs, wanted)
+
+
+N = TypeVar("N", Secret, Config)
+
+
+def _named(table: Iterable[N], wanted: Filters) -> Iterator[N]:
+    """Ids and names are OR-ed with each other, then the labels."""
+    keys = [key for key in ("id", "name", "names") if wanted.get(key)]
+    for obj in table:
+        hits = {
+            "id": has_prefix(obj.id, wanted.get("id", ())),
+            "name": has_prefix(obj.spec.name, wanted.get("name", ())),
+            "names": obj.spec.name in wanted.get("names", ()),
+        }
+        if (not keys or any(hits[key] for key in keys)) and has_label(
+            obj.spec.labels, wanted.get("label", ())
+        ):
+            yield obj
+
+
+def _bind(check: Callable[[O, Sequence[str]], bool], values: Sequence[str]) -> Callable[[O], bool]:
+    return lambda obj: check(obj, values)
+
+
+def _desired(text: str) -> TaskState:
+    try:
+        return TaskState[text.upper()]
+    except KeyError:
+        raise Invalid(f"invalid desired state {text!r}", 'use "running", "shutdown" or "accepted"') from None
+
+
+def _check_values(wanted: Filters, key: str, known: Sequence[str]) -> None:
+    for value in wanted.get(key, ()):
+        if value not in known:
+            raise Invalid(f"invalid {key} {value!r}", f"known are {', '.join(known)}")
+
+

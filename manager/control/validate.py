@@ -1,0 +1,156 @@
+"""Rules that a spec must meet before it is written: one Invalid line names the field and the rule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from manager import constraints
+from swarmcore.errors import Invalid
+from swarmcore.ids import check_name
+from swarmcore.model.cluster import CLUSTER_NAME, SwarmSpec
+from swarmcore.model.container import ContainerSpec
+from swarmcore.model.endpoint import EndpointMode, EndpointSpec, PublishMode
+from swarmcore.model.policy import UpdateConfig
+from swarmcore.model.resources import ResourceRequirements
+from swarmcore.model.secret import ConfigSpec, SecretSpec
+from swarmcore.model.service import ServiceSpec
+from swarmcore.model.support import check_supported
+from swarmcore.model.task import TaskSpec
+
+MIN_NANO_CPUS = 10**6
+MIN_MEMORY = 4 << 20
+MAX_SECRET = 500 << 10
+MAX_CONFIG = 1000 << 10
+MIN_CERT_EXPIRY = 3600 * 10**9
+_SECRET_NAME = re.compile(r"[a-zA-Z0-9]+(?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?")
+
+
+def service_spec(spec: ServiceSpec) -> None:
+    """Everything about a service that does not depend on other objects."""
+    check_name(spec.name, "service")
+    if len(spec.mode.names) > 1:
+        raise Invalid(f"a service has one mode, not {' and '.join(spec.mode.names)}")
+    _task(spec.task_template)
+    for what, config in (("update", spec.update_config), ("rollback", spec.rollback_config)):
+        if config is not None:
+            _update(what, config)
+    if spec.endpoint_spec is not None:
+        _endpoint(spec.endpoint_spec)
+    check_supported(spec)
+
+
+def _task(spec: TaskSpec) -> None:
+    if spec.container_spec is not None:
+        _container(spec.container_spec)
+    if spec.resources is not None:
+        _resources(spec.resources)
+    if (policy := spec.restart_policy) is not None:
+        _not_negative("restart delay", policy.delay)
+        _not_negative("restart window", policy.window)
+    if spec.placement is not None:
+        constraints.parse(spec.placement.constraints)
+        for preference in spec.placement.preferences:
+            descriptor = preference.spread.spread_descriptor if preference.spread else ""
+            if not descriptor.lower().startswith(("node.labels.", "engine.labels.")):
+                raise Invalid(
+                    f"invalid placement preference {descriptor!r}",
+                    "spread over node.labels.KEY or engine.labels.KEY",
+                )
+
+
+def _container(spec: ContainerSpec) -> None:
+    if not spec.image:
+        raise Invalid("ContainerSpec: image reference must be provided", "name the image to run")
+    _not_negative("stop grace period", spec.stop_grace_period)
+    targets: set[str] = set()
+    for mount in spec.mounts:
+        if not mount.target.startswith("/"):
+            raise Invalid(f"invalid mount target {mount.target!r}, must be an absolute path")
+        if mount.target in targets:
+            raise Invalid(f"ContainerSpec: duplicate mount point: {mount.target}")
+        targets.add(mount.target)
+        if str(mount.type) == "bind" and not mount.source.startswith("/"):
+            raise Invalid(f"invalid bind mount source {mount.source!r}, must be an absolute path")
+
+
+def _resources(spec: ResourceRequirements) -> None:
+    for part in (spec.limits, spec.reservations):
+        if part is None:
+            continue
+        if part.nano_cpus and part.nano_cpus < MIN_NANO_CPUS:
+            raise Invalid(f"invalid cpu value {part.nano_cpus / 1e9:g}: Must be at least {MIN_NANO_CPUS / 1e9:g}")
+        if part.memory_bytes and part.memory_bytes < MIN_MEMORY:
+            raise Invalid(f"invalid memory value {part.memory_bytes}: Must be at least 4MiB")
+    if spec.limits is not None and spec.limits.pids < 0:
+        raise Invalid(f"invalid pids limit {spec.limits.pids}: Must not be negative")
+
+
+def _update(what: str, config: UpdateConfig) -> None:
+    _not_negative(f"{what} delay", config.delay)
+    _not_negative(f"{what} monitor", config.monitor)
+    if not 0 <= config.max_failure_ratio <= 1:
+        raise Invalid(f"{what} max failure ratio {config.max_failure_ratio:g} is not between 0 and 1")
+
+
+def _endpoint(spec: EndpointSpec) -> None:
+    seen: set[tuple[str, int]] = set()
+    for port in spec.ports:
+        if not 0 < port.target_port < 65536 or not 0 <= port.published_port < 65536:
+            raise Invalid(f"invalid port {port.published_port}:{port.target_port}")
+        if spec.mode is EndpointMode.DNSRR and port.publish_mode is PublishMode.INGRESS:
+            raise Invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode")
+        key = (str(port.protocol), port.published_port)
+        if port.published_port and key in seen:
+            raise Invalid(f"EndpointSpec: duplicate published port {port.published_port}/{port.protocol}")
+        seen.add(key)
+
+
+def _not_negative(what: str, nanoseconds: int | None) -> None:
+    if nanoseconds is not None and nanoseconds < 0:
+        raise Invalid(f"{what} cannot be negative")
+
+
+def swarm_spec(spec: SwarmSpec) -> None:
+    if spec.name not in ("", CLUSTER_NAME):
+        raise Invalid(f'the swarm is called "{CLUSTER_NAME}", it cannot be renamed to {spec.name!r}')
+    expiry = spec.ca_config.node_cert_expiry
+    if expiry and expiry < MIN_CERT_EXPIRY:
+        raise Invalid("minimum certificate expiry time is 1h0m0s")
+    _not_negative("heartbeat period", spec.dispatcher.heartbeat_period)
+    if 0 < spec.dispatcher.heartbeat_period < 10**8:
+        raise Invalid("heartbeat period must be at least 100ms")
+    if spec.encryption_config.auto_lock_managers:
+        raise Invalid("autolock has no behaviour yet", "leave AutoLockManagers off")
+    if spec.ca_config.external_cas or spec.ca_config.signing_ca_cert or spec.ca_config.signing_ca_key:
+        raise Invalid("external and given CAs have no behaviour yet", "leave them out of CAConfig")
+
+
+def secret_spec(spec: SecretSpec) -> None:
+    _data_name(spec.name, "secret")
+    if spec.driver is not None:
+        raise Invalid("secret drivers have no behaviour yet", "leave the driver out")
+    _size(spec.data, MAX_SECRET, "secret")
+
+
+def config_spec(spec: ConfigSpec) -> None:
+    _data_name(spec.name, "config")
+    _size(spec.data, MAX_CONFIG, "config")
+
+
+def _data_name(name: str, what: str) -> None:
+    if not 0 < len(name) <= 64 or _SECRET_NAME.fullmatch(name) is None:
+        raise Invalid(
+            f"invalid {what} name {name!r}: only 64 [a-zA-Z0-9-_.] characters allowed, "
+            "and the start and end character must be [a-zA-Z0-9]"
+        )
+
+
+def _size(data: bytes, limit: int, what: str) -> None:
+    if not 0 < len(data) < limit:
+        raise Invalid(f"{what} data must be larger than 0 and less than {limit} bytes")
+
+
+def only_labels_change(changed: Iterable[bool], what: str) -> None:
+    if any(changed):
+        raise Invalid("only updates to Labels are allowed", f"create a new {what} for new data")
