@@ -110,8 +110,8 @@ class ManagerSide:
         """Make every component and register what it answers."""
         raft = self.raft
         dispatcher = Dispatcher(self.store, raft, self._clock, new_id)
-        control = Control(self.store, raft, self._clock, new_id)
-        self._control = ControlProxy(control, raft, self._client)
+        control = Control(self.store, raft, self._clock)
+        self._control = ControlProxy(control, self.store, raft, self._client, self._clock, new_id)
         self._logs = LogBroker(self.store, raft, dispatcher, self._client, self._clock, new_id)
         ca = CAServer(self.store, raft, self._client, clock=self._clock, new_id=new_id)
         members = Members(self.store, raft, self._client)

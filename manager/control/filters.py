@@ -130,5 +130,3 @@ def _check_values(wanted: Filters, key: str, known: Sequence[str]) -> None:
     for value in wanted.get(key, ()):
         if value not in known:
             raise Invalid(f"invalid {key} {value!r}", f"known are {', '.join(known)}")
-
-

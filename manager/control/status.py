@@ -22,7 +22,9 @@ def service_status(view: Tables, service: Service) -> ServiceStatus:
     """Running counts every running task, also an outdated one on its way out (swarmkit ListServiceStatuses)."""
     tasks = view.tasks.find("service_id", service.id)
     mode = service.spec.mode
-    completed = sum(1 for task in tasks if task.status.state is TaskState.COMPLETE and _iterated(task, service))
+    completed = sum(
+        1 for task in tasks if task.status.state is TaskState.COMPLETE and _iterated(task, service)
+    )
     if mode.global_ is not None:
         desired = sum(1 for task in tasks if task.desired_state is TaskState.RUNNING)
     elif mode.global_job is not None:

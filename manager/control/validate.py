@@ -79,7 +79,9 @@ def _resources(spec: ResourceRequirements) -> None:
         if part is None:
             continue
         if part.nano_cpus and part.nano_cpus < MIN_NANO_CPUS:
-            raise Invalid(f"invalid cpu value {part.nano_cpus / 1e9:g}: Must be at least {MIN_NANO_CPUS / 1e9:g}")
+            raise Invalid(
+                f"invalid cpu value {part.nano_cpus / 1e9:g}: Must be at least {MIN_NANO_CPUS / 1e9:g}"
+            )
         if part.memory_bytes and part.memory_bytes < MIN_MEMORY:
             raise Invalid(f"invalid memory value {part.memory_bytes}: Must be at least 4MiB")
     if spec.limits is not None and spec.limits.pids < 0:

@@ -1,0 +1,42 @@
+"""The control API on the leader: one request, one transaction, one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from manager.control import node, secret, service, swarm
+from manager.raft.proposer import Proposer
+from manager.store.store import Store
+from manager.store.tx import Tx
+from swarmcore.clock import Clock
+from swarmcore.errors import Unsupported
+from swarmcore.rpc.messages import control as messages
+from swarmcore.rpc.messages.control import ControlReply, ControlRequest
+
+
+class Control:
+    """`handle` works on the leader only (NoLeader elsewhere: ControlProxy knows what to do then)."""
+
+    def __init__(self, store: Store, proposer: Proposer, clock: Clock) -> None:
+        self._store = store
+        self._changes: Mapping[type[Any], Callable[[Tx, Any], ControlReply]] = {
+            messages.CreateService: service.create,
+            messages.UpdateService: service.update,
+            messages.RemoveService: service.remove,
+            messages.UpdateNode: lambda tx, r: node.update(tx, r, proposer),
+            messages.RemoveNode: lambda tx, r: node.remove(tx, r, proposer, clock.now()),
+            messages.UpdateSwarm: swarm.update,
+            messages.CreateSecret: secret.create_secret,
+            messages.UpdateSecret: secret.update_secret,
+            messages.RemoveSecret: secret.remove_secret,
+            messages.CreateConfig: secret.create_config,
+            messages.UpdateConfig: secret.update_config,
+            messages.RemoveConfig: secret.remove_config,
+        }
+
+    async def handle(self, request: ControlRequest) -> ControlReply:
+        change = self._changes.get(type(request))
+        if change is None:
+            raise Unsupported("networks have no behaviour yet")
+        return await self._store.transact(lambda tx: change(tx, request))

@@ -1,0 +1,88 @@
+"""Writes about services: create, update, roll back, remove. Tasks follow; nobody here makes them."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from manager.control import validate
+from manager.control.lookup import lookup
+from manager.store.tx import Tx
+from swarmcore.errors import Conflict, FailedPrecondition, Invalid, OutOfSequence, Unimplemented
+from swarmcore.ids import random_name
+from swarmcore.model.base import Version
+from swarmcore.model.service import Service, ServiceSpec
+from swarmcore.rpc.messages.control import ControlReply, CreateService, RemoveService, UpdateService
+
+
+def create(tx: Tx, request: CreateService) -> ControlReply:
+    if (existing := tx.services.get(request.id)) is not None:
+        return ControlReply(id=existing.id)  # the answer to an earlier attempt was lost
+    spec = request.spec if request.spec.name else replace(request.spec, name=_free_name(tx))
+    validate.service_spec(spec)
+    if tx.services.find("name", spec.name):
+        raise Conflict(f"name conflicts with an existing object: service {spec.name} already exists")
+    # Version 1 is the spec as created; each change of the spec counts on.
+    tx.services.put(Service(id=request.id, spec=spec, spec_version=Version(index=1)))
+    return ControlReply(id=request.id)
+
+
+def _free_name(tx: Tx) -> str:
+    while tx.services.find("name", name := random_name()):
+        pass
+    return name
+
+
+def update(tx: Tx, request: UpdateService) -> ControlReply:
+    service = lookup(tx.services, request.id, "service")
+    if service.version.index != request.version:
+        raise OutOfSequence(
+            f"update out of sequence: service {service.spec.name} is at version {service.version.index}, "
+            f"not {request.version}"
+        )
+    spec = _wanted(service, request)
+    validate.service_spec(spec)
+    if spec.name != service.spec.name:
+        raise Unimplemented("renaming services is not supported", "create a new service and remove this one")
+    if spec.mode.name != service.spec.mode.name:
+        raise Unimplemented("service mode change is not allowed", "create a new service and remove this one")
+    if spec == service.spec:
+        return ControlReply(id=service.id)
+    changed = _runs_anew(service.spec, spec)
+    tx.services.put(
+        replace(
+            service,
+            spec=spec,
+            previous_spec=service.spec,
+            previous_spec_version=service.spec_version,
+            spec_version=Version(index=service.spec_version.index + 1) if changed else service.spec_version,
+            update_status=None if changed else service.update_status,
+        )
+    )
+    return ControlReply(id=service.id)
+
+
+def _wanted(service: Service, request: UpdateService) -> ServiceSpec:
+    if request.rollback:
+        if service.previous_spec is None:
+            raise FailedPrecondition(
+                f"service {service.spec.name} does not have a previous spec", "it was never updated"
+            )
+        return service.previous_spec
+    if request.spec is None:
+        raise Invalid("the update has no spec")
+    return request.spec
+
+
+def _runs_anew(old: ServiceSpec, new: ServiceSpec) -> bool:
+    """Whether tasks of the old spec are not what the new one wants; a change of scale or labels is not that."""
+    return (old.task_template, old.endpoint_spec, old.networks) != (
+        new.task_template,
+        new.endpoint_spec,
+        new.networks,
+    )
+
+
+def remove(tx: Tx, request: RemoveService) -> ControlReply:
+    service = lookup(tx.services, request.id, "service")
+    tx.services.delete(service.id)
+    return ControlReply(id=service.id)
