@@ -186,6 +186,9 @@ class RaftNode:
             raise Unavailable("the lead could not be handed over in time; this manager still leads")
         await self.wait_until(lambda: self._core.library.leader_id is not None, self._config.patience)
 
+    async def wait_lead(self, leading: bool) -> None:
+        await self.wait_until(lambda: self.is_leader == leading)
+
     async def _turn_to_change(self) -> None:
         self._core.require_lead()
         if not await self.wait_until(

@@ -87,3 +87,7 @@ class Proposer(Protocol):
     async def transfer_lead(self, to: str | None = None) -> None:
         """Leader only: hand over to `to` or the most up-to-date member."""
         ...
+
+    async def wait_lead(self, leading: bool) -> None:
+        """Return once `is_leader` is `leading`. Raises Unavailable when raft has stopped."""
+        ...

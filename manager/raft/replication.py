@@ -143,6 +143,11 @@ class Replicator:
         if message.accepted:
             if next_index - 1 > last:
                 raise RaftFatal(f"{peer} acknowledges entry {next_index - 1}, the log ends at {last}")
+            transfer = self._transfers.get(peer)
+            if transfer is not None and next_index > transfer.source.meta.index:
+                self._end_transfer(
+                    peer
+                )  # it has that snapshot; if our log begins later still, it gets a newer one
             library.set_match_index(peer, max(match, next_index - 1))
             library.set_next_index(peer, max(library.next_index(peer), next_index))
             self.wanted |= library.next_index(peer) <= last

@@ -127,8 +127,12 @@ class Votes:
     def timeout_now(self, peer: str, message: TimeoutNow) -> None:
         library = self._core.library
         if message.term == library.term and library.leader_id == peer and self._core.membership.is_member:
-            self._forced = True
-            library.campaign_at_next_tick()
+            self.force()
+
+    def force(self) -> None:
+        """Campaign without asking around first. Always safe; it only disturbs a leader."""
+        self._forced = True
+        self._core.library.campaign_at_next_tick()
 
 
 class Handover:

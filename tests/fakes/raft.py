@@ -26,6 +26,7 @@ class SoloRaft:
         self.me = Member(node_id=node_id, address=address)
         self.other_leader: Member | None = None
         self.member_table: dict[str, Member] = {node_id: self.me}
+        self._lead_changed = asyncio.Event()
         self._unknown: list[bool] = []  # for each coming proposal: commit it, or lose it
 
     def lose_next_answer(self, *, committed: bool) -> None:
@@ -98,8 +99,18 @@ class SoloRaft:
         others = [m for m in self.member_table.values() if m.node_id != self.node_id]
         if not others:
             raise FailedPrecondition("no other member can lead")
-        self.leading = False
         self.other_leader = next((m for m in others if m.node_id == to), others[0])
+        self.lead(False)
+
+    async def wait_lead(self, leading: bool) -> None:
+        while self.leading != leading:
+            await self._lead_changed.wait()
+
+    def lead(self, leading: bool) -> None:
+        """Win or lose the lead, and tell those who wait for it."""
+        self.leading = leading
+        changed, self._lead_changed = self._lead_changed, asyncio.Event()
+        changed.set()
 
 
 class StepClock:
