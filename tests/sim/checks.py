@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from manager.raft.core import RaftCore
-from manager.raft.messages import KIND_NOOP
 from tests.sim.world import Clock
 
 
@@ -34,6 +33,9 @@ class Invariants:
         self.reads = 0
         self.leaders: dict[int, str] = {}
         self.committed: dict[int, tuple[int, bytes]] = {}
+        self._led_commit: dict[tuple[str, int], int] = {}
+        self._votes: dict[tuple[str, int], str] = {}
+        self._committed_in: dict[int, int] = {}  # the term in which an entry was first seen committed
 
     def violated(self, kind: str, detail: str) -> None:
         self.violations.append(f"{kind} at {self.clock.elapsed:.3f}: {detail}")
@@ -70,14 +72,48 @@ class Invariants:
             self.violated("DURABILITY", f"{len(lost)} acknowledged writes are lost")
 
     # ------------------------------------------------------------------------ raft's own
-    def after_tick(self, member: Watched) -> None:
+    def voted(self, name: str, term: int, candidate: str) -> None:
+        """A vote left the member: it must be the only one in this term, whatever happens to the member."""
+        if self._votes.setdefault((name, term), candidate) != candidate:
+            self.violated(
+                "ONE-VOTE", f"{name} voted for {self._votes[name, term]} and {candidate} in term {term}"
+            )
+
+    def held_by_majority(self, leader: Watched, index: int, everybody: Mapping[str, Watched]) -> None:
+        """A leader commits: a majority must hold the entry now (of the dead it is believed)."""
+        if (core := leader.core) is None:
+            return
+        term = core.journal[index - core.journal[0][1]][2]
+        holders = [name for name in core.membership.members if self._holds(everybody[name], index, term)]
+        if 2 * len(holders) <= len(core.membership.members):
+            self.violated(
+                "QUORUM", f"{leader.name} commits entry {index} of term {term}, held by {holders} only"
+            )
+
+    @staticmethod
+    def _holds(member: Watched, index: int, term: int) -> bool:
+        if (core := member.core) is None:
+            return True
+        position = index - core.journal[0][1] if len(core.journal) else 0
+        return position <= 0 or (position < len(core.journal) and core.journal[position][2] == term)
+
+    def after_tick(self, member: Watched, everybody: Mapping[str, Watched]) -> None:
         if (core := member.core) is None:
             return
         library, journal = core.library, core.journal
+        if len(journal) == 0:
+            self.violated("EMPTY-LOG", member.name)
+            return
         first = journal[0][1]
         for index in range(max(len(self.committed) + 2, first + 1), library.commit_index + 1):
             self.committed[index] = (journal[index - first][2], journal[index - first][0])
+            self._committed_in[index] = library.term
         if library.leading:
+            # What was committed before it led was committed by others, perhaps among other members.
+            lead = (member.name, library.term)
+            if library.commit_index > self._led_commit.setdefault(lead, library.commit_index):
+                self._led_commit[lead] = library.commit_index
+                self.held_by_majority(member, library.commit_index, everybody)
             leader = self.leaders.get(library.term)
             if leader is None:
                 self.leaders[library.term] = member.name
@@ -86,10 +122,18 @@ class Invariants:
                 self.violated("ELECTION-SAFETY", f"term {library.term} led by {leader} and {member.name}")
 
     def _complete(self, name: str, core: RaftCore) -> None:
-        """Leader completeness: it holds every committed entry."""
+        """Leader completeness: it holds every entry committed in an earlier term.
+
+        A leader elected late, whose votes were under way while a newer one already committed, need not.
+        """
         first = core.journal[0][1]
         for index, (term, _) in self.committed.items():
-            if index > first and (index > core.last_entry[0] or core.journal[index - first][2] != term):
+            earlier = self._committed_in[index] < core.library.term
+            if (
+                earlier
+                and index > first
+                and (index > core.last_entry[0] or core.journal[index - first][2] != term)
+            ):
                 self.violated("LEADER-COMPLETENESS", f"{name} leads without the committed entry {index}")
                 return
 
@@ -105,7 +149,3 @@ class Invariants:
                     self.violated("LOG-MATCHING", f"entry {index} of term {term} differs on {member.name}")
                 if index <= commit and index in self.committed and self.committed[index] != (term, command):
                     self.violated("COMMITTED", f"{member.name} has another committed entry {index}")
-
-
-def is_noop(command: bytes) -> bool:
-    return command[:1] == bytes([KIND_NOOP])

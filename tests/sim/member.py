@@ -9,7 +9,7 @@ from typing import Protocol
 from manager.raft.core import RaftConfig, RaftCore
 from manager.raft.driver import Driver
 from manager.raft.interfaces import Journal, Snapshots
-from manager.raft.messages import Message, SnapshotMeta
+from manager.raft.messages import Message, RequestVote, SnapshotMeta, VoteReply
 from swarmcore.errors import SwarmError
 from tests.sim.checks import Invariants
 from tests.sim.world import Clock, Handle, Network
@@ -83,6 +83,7 @@ class Member:
         self._backlog: list[Callable[[], None]] = []
         self._life = 0
         self._peers: dict[str, str] = {}
+        self.colleagues: Mapping[str, Member] = {name: self}
         self.after_tick: list[Callable[[], None]] = []
         network.endpoints[name] = self
 
@@ -203,7 +204,7 @@ class Member:
             self.driver.run(act)
 
     def _ticked(self) -> None:
-        self.invariants.after_tick(self)
+        self.invariants.after_tick(self, self.colleagues)
         for look in list(self.after_tick):
             look()
 
@@ -215,6 +216,10 @@ class Member:
         self._peers.pop(node_id, None)
 
     def send(self, node_id: str, message: Message) -> bool:
+        if isinstance(message, VoteReply):
+            self.invariants.voted(self.name, message.term, node_id)
+        elif isinstance(message, RequestVote):
+            self.invariants.voted(self.name, message.term, self.name)
         return self.network.send(self.name, node_id, message)
 
     def on_message(self, callback: Callable[[str, Message], None]) -> None:
@@ -241,6 +246,15 @@ class Member:
     @property
     def leads(self) -> bool:
         return self.core is not None and self.core.library.leading
+
+    def campaign(self) -> None:
+        """As if the leader had told it to: raft must be safe whoever campaigns when."""
+
+        def start(core: RaftCore) -> None:
+            if not core.library.leading:
+                core.votes.force()
+
+        self.ask(start)
 
     def ask(self, start: Callable[[RaftCore], None]) -> None:
         """A client's request in this process; a refusal is an answer."""

@@ -11,12 +11,14 @@ import time
 from collections import Counter
 from functools import partial
 
-from tests.sim.story import CHURN, CHURN_STORM, FIVE, STORM, Plan, Report, play
+from tests.sim.story import CHURN, CHURN_STORM, ELECTIONS, FIVE, LATE, STORM, Plan, Report, play
 
 PLANS: dict[str, Plan] = {
     "three": Plan(),
     "storm": STORM,
     "five": FIVE,
+    "elections": ELECTIONS,
+    "late": LATE,
     "churn": CHURN,
     "churn-storm": CHURN_STORM,
 }

@@ -31,6 +31,13 @@ class Plan(Struct, frozen=True, kw_only=True):
     restart: tuple[float, float] = (0.05, 1.5)
     #: Probability that one disk operation is the process' last.
     crash_probability: float = 0.0003
+    #: Shortest and longest election time-out.
+    election: tuple[float, float] = (0.4, 0.8)
+    heartbeat: float = 0.1
+    #: This share of the messages takes up to `slowest` seconds, the others some milliseconds.
+    slow_share: float = 0.03
+    slowest: float = 0.3
+    reconnect_every: float = 0.1
     snapshot_entries: int = 40
     batch_bytes: int = 600
     storage: Callable[[int], Storage] = MemoryStorage
@@ -40,6 +47,18 @@ STORM = Plan(pace=(0.02, 0.4), restart=(0.005, 0.12))
 CHURN = Plan(members=5, founders=3)
 FIVE = Plan(members=5)
 CHURN_STORM = Plan(members=5, founders=3, pace=(0.02, 0.4), restart=(0.005, 0.12))
+#: Members campaign without asking first and die when they have voted; answers arrive when their term is over.
+ELECTIONS = Plan(
+    faults=("duel", "duel", "crash", "stall", "reset", "handover"),
+    pace=(0.02, 0.4),
+    restart=(0.001, 0.01),
+    reconnect_every=0.003,
+    slow_share=0.1,
+    slowest=0.2,
+)
+
+#: Answers of an earlier term, claiming what has been overwritten since.
+LATE = Plan(members=5, faults=("late",), pace=(1.5, 2.5), slow_share=0.0, crash_probability=0.0)
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -64,7 +83,13 @@ class Story:
         self.calm = False
         self.proposed = 0
         self.changes = 0
+        self.network.slowest = plan.slowest
+        self.network.slow_share = plan.slow_share
+        self.network.reconnect_every = plan.reconnect_every
         config = RaftConfig(
+            heartbeat=plan.heartbeat,
+            election_min=plan.election[0],
+            election_max=plan.election[1],
             snapshot_entries=plan.snapshot_entries,
             snapshot_chunk=500,
             batch_bytes=plan.batch_bytes,
@@ -86,6 +111,7 @@ class Story:
             for number, name in enumerate(self.names)
         }
         for member in self.members.values():
+            member.colleagues = self.members
             member.crash_probability = plan.crash_probability
             member.restart_after = plan.restart
 
@@ -261,6 +287,34 @@ class Story:
     def _handover(self) -> None:
         if (leader := self._leader()) is not None:
             leader.ask(lambda core: core.handover.start(None, lambda success: None))
+
+    def _duel(self) -> None:
+        """Two campaign at nearly the same time, cut off from each other, and voters die after voting."""
+        one, other, *rest = self.random.sample(self.names, len(self.names))
+        self.network.stall(one, other, 0.1)
+        self.network.stall(other, one, 0.1)
+        for name in (one, other):
+            self.clock.at(self.random.uniform(0, 0.015), self.members[name].campaign)
+        for name in rest:
+            if self.random.random() < 0.5:
+                self.clock.at(self.random.uniform(0.001, 0.02), self.members[name].crash)
+
+    def _late(self) -> None:
+        """A leader's entries reach one follower only, whose answers come when others led and the leader leads again."""
+        leader = self._leader()
+        if leader is None:
+            return
+        follower, heir, *rest = self.random.sample([name for name in self.names if name != leader.name], 4)
+        self.network.stall(follower, leader.name, self.random.uniform(0.7, 1.2))
+        for name in (heir, *rest):
+            self.network.stall(leader.name, name, 0.25)
+        for number in range(20):
+            self._write(leader, f"late {self.clock.time} {number}")
+        self.clock.at(0.1, self.members[heir].campaign)
+        self.clock.at(0.5, lambda: self.network.stall(leader.name, follower, 1.2))
+        self.clock.at(0.6, leader.campaign)
+        for name in rest:  # with the old answers it would look like a majority
+            self.clock.at(0.65, lambda name=name: self.network.stall(leader.name, name, 1.0))
 
     def _churn(self) -> None:
         if self.calm:

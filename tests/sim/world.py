@@ -89,6 +89,8 @@ class Network:
         self.endpoints: dict[str, Endpoint] = {}
         self.blocked: set[frozenset[str]] = set()
         self.slowest = 0.3
+        self.slow_share = 0.03
+        self.reconnect_every = 0.1
         self.sent = 0
         self._links: dict[frozenset[str], dict[str, _Direction]] = {}
 
@@ -96,7 +98,7 @@ class Network:
         for one, other in itertools.combinations(sorted(self.endpoints), 2):
             if frozenset((one, other)) not in self._links and self.random.random() < 0.6:
                 self.connect(one, other)
-        self.clock.at(0.1, self.keep_connecting)
+        self.clock.at(self.reconnect_every, self.keep_connecting)
 
     def connect(self, one: str, other: str) -> None:
         pair = frozenset((one, other))
@@ -129,7 +131,7 @@ class Network:
         if direction.stalled:
             direction.queue.append(raw)
             return True
-        fast = self.random.random() < 0.97
+        fast = self.random.random() >= self.slow_share
         delay = self.random.uniform(0.0003, 0.006) if fast else self.random.uniform(0.01, self.slowest)
         direction.last_arrival = max(direction.last_arrival, self.clock.time + delay) + 1e-7
         self.clock.at(
