@@ -144,16 +144,13 @@ def _lines(file: str) -> list[str]:
 
 
 def _environment(items: list[str]) -> list[str]:
-    """`KEY` alone takes the value that it has here, as with docker; without one it is left out."""
+    """`KEY` alone takes the value that it has here, as with docker; without one it is unset in the container."""
     found = []
     for item in items:
         key, sign, _ = item.partition("=")
         if not key:
             raise Invalid(f"invalid environment variable {item!r}", "write it like KEY=VALUE")
-        if sign:
-            found.append(item)
-        elif key in os.environ:
-            found.append(f"{key}={os.environ[key]}")
+        found.append(item if sign or key not in os.environ else f"{key}={os.environ[key]}")
     return found
 
 

@@ -102,7 +102,7 @@ def test_a_variable_without_a_value_takes_the_one_from_here(monkeypatch: pytest.
     monkeypatch.setenv("PYSWARM_TEST_HERE", "x=y")
     monkeypatch.delenv("PYSWARM_TEST_NOT_HERE", raising=False)
     words = ("-e", "PYSWARM_TEST_HERE", "-e", "PYSWARM_TEST_NOT_HERE")
-    assert container(*words)["Env"] == ["PYSWARM_TEST_HERE=x=y"]
+    assert container(*words)["Env"] == ["PYSWARM_TEST_HERE=x=y", "PYSWARM_TEST_NOT_HERE"]
 
 
 @pytest.mark.parametrize(
