@@ -89,7 +89,7 @@ class ManagerSide:
             ask_leader=self._ask_leader,
             on_fatal=self._on_fatal,
             bootstrap={self._node_id: self._local.advertise} if swarm is not None else None,
-            force_new_cluster=self._local.advertise if force_new_cluster else None,
+            force_new_cluster_at=self._local.advertise if force_new_cluster else None,
         )
         self.store.attach(self._raft)
         self._serve()

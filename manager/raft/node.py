@@ -42,11 +42,13 @@ class RaftNode:
         bootstrap: Mapping[str, str] | None = None,
         random: Random | None = None,
         background: Background | None = None,
+        on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._config = config or RaftConfig()
         self._ask_leader = ask_leader
         self._on_fatal = on_fatal
+        self._on_close = on_close
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._changing = asyncio.Lock()
         self.on_change: Callable[[], None] = lambda: None
@@ -274,6 +276,8 @@ class RaftNode:
         if not self._driver.stopped:
             self._driver.stop()
             self._release()
+        if self._on_close is not None:
+            await self._on_close()
 
 
 def _settle(future: asyncio.Future[T], result: T) -> None:

@@ -1,0 +1,96 @@
+"""Opens raft for a running manager: what is on disk, verified, and the transport, in one RaftNode that closes all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+
+from manager.raft.core import RaftConfig
+from manager.raft.disk import RealDisk
+from manager.raft.interfaces import CorruptState
+from manager.raft.node import AskLeader, RaftNode
+from manager.raft.proposer import StateMachine
+from manager.raft.recovery import force_new_cluster
+from manager.raft.snapshots import SnapshotStore
+from manager.raft.storage import Wal
+from manager.raft.transport import RaftTransport
+from pki.seal import DataKeys
+from swarmcore.errors import FailedPrecondition
+from swarmcore.rpc.client import RpcClient
+from swarmcore.rpc.server import RpcServer
+
+
+async def open_raft(
+    directory: Path,
+    keys: DataKeys,
+    node_id: str,
+    machine: StateMachine,
+    *,
+    server: RpcServer,
+    client: RpcClient,
+    ask_leader: AskLeader,
+    on_fatal: Callable[[Exception], None],
+    config: RaftConfig | None = None,
+    bootstrap: Mapping[str, str] | None = None,
+    force_new_cluster_at: str | None = None,
+) -> RaftNode:
+    """`bootstrap` (node id to address) founds a swarm; `force_new_cluster_at` is the own address of a lone survivor.
+
+    Raises FailedPrecondition where the directory is in use, unreadable or not what was written.
+    """
+    disk, journal, snapshots = await asyncio.to_thread(_open, directory, keys)
+
+    async def close() -> None:
+        await transport.close()
+        journal.close()
+        snapshots.close()
+        disk.close()
+
+    transport = RaftTransport(node_id, server, client, Random())
+    try:
+        if force_new_cluster_at is not None:
+            force_new_cluster(node_id, force_new_cluster_at, journal, snapshots)
+        return RaftNode(
+            node_id,
+            machine,
+            journal,
+            snapshots,
+            transport,
+            ask_leader=ask_leader,
+            on_fatal=on_fatal,
+            config=config,
+            bootstrap=bootstrap,
+            on_close=close,
+        )
+    except (CorruptState, OSError) as error:
+        await close()
+        raise _refusal(directory, error) from error
+    except BaseException:
+        await close()
+        raise
+
+
+def _open(directory: Path, keys: DataKeys) -> tuple[RealDisk, Wal, SnapshotStore]:
+    try:
+        disk = RealDisk(directory)
+    except BlockingIOError:
+        raise FailedPrecondition(
+            f"another daemon uses {directory}", "stop it, or choose another --state-dir"
+        ) from None
+    except OSError as error:
+        raise _refusal(directory, error) from error
+    try:
+        return disk, Wal(disk, keys), SnapshotStore(disk, keys)
+    except (CorruptState, OSError) as error:
+        disk.close()
+        raise _refusal(directory, error) from error
+
+
+def _refusal(directory: Path, error: Exception) -> FailedPrecondition:
+    if isinstance(error, OSError):
+        return FailedPrecondition(f"cannot use raft's directory {directory}: {error.strerror or error}")
+    return FailedPrecondition(
+        str(error), f"restore {directory} from a backup, or leave with --force and join as a new manager"
+    )

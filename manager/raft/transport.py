@@ -1,0 +1,175 @@
+"""Raft's messages between managers: streams over the node's mTLS port, frames of typed structs, bounded buffers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from random import Random
+
+import msgspec
+
+from manager.raft.messages import Message
+from swarmcore.aio import Backoff, Tasks, owned
+from swarmcore.errors import Conflict, Invalid, SwarmError
+from swarmcore.model.node import NodeRole
+from swarmcore.rpc.client import RpcClient
+from swarmcore.rpc.messages.raft import RaftStream
+from swarmcore.rpc.server import Peer, RpcServer
+from swarmcore.rpc.stream import Stream
+
+log = logging.getLogger(__name__)
+MANAGERS = frozenset({NodeRole.MANAGER})
+#: A peer that is so far behind gets nothing new: raft sends again what was dropped.
+BUFFER = 8 << 20
+#: Messages of one turn share a frame, up to about this size.
+FRAME = 4 << 20
+DIAL_TIMEOUT = 2.0
+#: A link that lived so long was no refusal: it is dialled again at once.
+HEALTHY = 1.0
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Message]).decode
+
+
+class _Link:
+    """One open stream: a queue of encoded messages in front of it."""
+
+    def __init__(self, peer: str, stream: Stream[None]) -> None:
+        self.peer = peer
+        self.stream = stream
+        self._queue: deque[msgspec.Raw] = deque()
+        self._size = 0
+        self._ready = asyncio.Event()
+
+    def send(self, message: Message) -> bool:
+        raw = _encode(message)
+        if self._queue and self._size + len(raw) > BUFFER:
+            return False
+        self._queue.append(msgspec.Raw(raw))
+        self._size += len(raw)
+        self._ready.set()
+        return True
+
+    async def write(self) -> None:
+        """Send what is queued until the stream ends."""
+        while True:
+            await self._ready.wait()
+            frame: list[msgspec.Raw] = []
+            size = 0
+            while self._queue and (not frame or size + len(self._queue[0]) <= FRAME):
+                raw = self._queue.popleft()
+                frame.append(raw)
+                size += len(raw)
+            self._size -= size
+            if not self._queue:
+                self._ready.clear()
+            try:
+                await self.stream.send_bytes(_encode(frame))
+            except SwarmError as error:
+                # The reader of this stream learns of it too and takes the link away.
+                await self.stream.close(str(error))
+                return
+
+
+class RaftTransport:
+    """Implements interfaces.PeerTransport. Each side dials the peers that it knows, and uses what was dialled to it.
+
+    Two managers that dial each other have two streams. Each sends on one of them until that breaks, so messages stay
+    in order, and takes what comes on both. Nobody has to agree on which one to keep.
+    """
+
+    def __init__(self, node_id: str, server: RpcServer, client: RpcClient, random: Random) -> None:
+        self._node_id = node_id
+        self._server = server
+        self._client = client
+        self._random = random
+        self._tasks = Tasks()
+        self._dialling: dict[str, tuple[str, asyncio.Task[None]]] = {}  # peer -> address, task
+        self._links: dict[str, list[_Link]] = {}  # the first one is sent on
+        self._message: Callable[[str, Message], None] = lambda peer, message: None
+        self._connection: Callable[[str, bool], None] = lambda peer, up: None
+        server.stream(RaftStream, self._accept, roles=MANAGERS)
+
+    # -- PeerTransport -----------------------------------------------------------------------------
+    def add_peer(self, node_id: str, address: str) -> None:
+        known, task = self._dialling.get(node_id, ("", None))
+        if known == address:
+            return
+        if task is not None:
+            task.cancel()
+        self._dialling[node_id] = (address, self._tasks.start(self._dial(node_id, address), "raft link"))
+
+    def drop_peer(self, node_id: str) -> None:
+        _, task = self._dialling.pop(node_id, ("", None))
+        if task is not None:
+            task.cancel()
+        for link in self._links.get(node_id, []):
+            self._end(link, "the peer is no raft member any more")
+
+    def send(self, node_id: str, message: Message) -> bool:
+        links = self._links.get(node_id)
+        return links is not None and links[0].send(message)
+
+    def on_message(self, callback: Callable[[str, Message], None]) -> None:
+        self._message = callback
+
+    def on_connection(self, callback: Callable[[str, bool], None]) -> None:
+        self._connection = callback
+
+    async def close(self) -> None:
+        self._server.unregister(RaftStream)
+        self._dialling.clear()
+        await self._tasks.close()
+
+    # -- links -------------------------------------------------------------------------------------
+    async def _dial(self, node_id: str, address: str) -> None:
+        backoff = Backoff(self._random, first=0.05, limit=1.0)
+        now = asyncio.get_running_loop().time
+        while True:
+            began = now()
+            try:
+                opening = RaftStream(to=node_id)
+                async with self._client.stream(address, opening, timeout=DIAL_TIMEOUT) as stream:
+                    await self._carry(_Link(node_id, stream))
+            except SwarmError as error:
+                log.debug("no raft link", extra={"peer": node_id, "address": address, "reason": str(error)})
+            if now() - began > HEALTHY:
+                backoff.reset()
+            await asyncio.sleep(backoff.next())
+
+    async def _accept(self, peer: Peer, opening: RaftStream, stream: Stream[None]) -> None:
+        if opening.to != self._node_id:
+            raise Conflict(
+                f"this is manager {self._node_id}, not {opening.to}", "the address has changed hands"
+            )
+        await self._carry(_Link(peer.node_id, stream))
+
+    async def _carry(self, link: _Link) -> None:
+        """Until the stream ends, which is raised."""
+        links = self._links.setdefault(link.peer, [])
+        links.append(link)
+        if len(links) == 1:
+            self._connection(link.peer, True)
+        try:
+            async with owned(link.write(), "raft writer"):
+                while True:
+                    self._take(link.peer, await link.stream.receive_bytes())
+        finally:
+            links.remove(link)
+            if not links:
+                self._links.pop(link.peer, None)
+                self._connection(link.peer, False)
+
+    def _take(self, peer: str, frame: bytes) -> None:
+        try:
+            messages = _decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Invalid(f"unreadable raft message: {error}") from error
+        for message in messages:
+            self._message(peer, message)
+
+    def _end(self, link: _Link, reason: str) -> None:
+        link.stream.end(reason)  # at once: nothing that is on its way counts
+        self._tasks.start(link.stream.close(reason), "raft link end")
