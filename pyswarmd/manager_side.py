@@ -7,17 +7,16 @@ import logging
 import shutil
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from manager.control.control import Control
-from manager.control.proxy import ControlProxy
-from manager.manager import Manager
-from manager.raft.open import open_raft
-
 from manager.bootstrap import NewSwarm, seed
 from manager.ca_server import Admission, CAServer
+from manager.control.control import Control
+from manager.control.proxy import ControlProxy
 from manager.dispatcher.dispatcher import Dispatcher
 from manager.logbroker import LogBroker
+from manager.manager import Manager
 from manager.members import Members
 from manager.raft.node import RaftNode
+from manager.raft.open import open_raft
 from manager.role_manager import RoleManager
 from manager.store.store import Store
 from manager.store.tables import View
