@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
 
 from pyswarmd.demo_image import DEMO_REFERENCE, build_demo_image
@@ -23,7 +24,10 @@ Try next:
 
 
 async def load_image(host: LabHost, archive: bytes) -> None:
-    async with host.client() as client, client.request("POST", "/images/load", data=archive) as response:
+    async with (
+        host.client() as client,
+        client.request("POST", "/images/load", data=io.BytesIO(archive)) as response,
+    ):
         answer = await response.text()
     if '"error"' in answer:
         raise Internal(f"cannot load the demo image on {host.name}: {answer.strip()}")
