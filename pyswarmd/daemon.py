@@ -24,6 +24,8 @@ from worker.runtime.executor import ContainerExecutor
 from worker.runtime.tools import Tools, preflight
 
 log = logging.getLogger(__name__)
+# A client that connects while this queue is full gets EAGAIN, which asyncio's clients take for "connected".
+BACKLOG = 4096
 _SHUTDOWN = 1.0  # seconds that open API requests get to end
 
 
@@ -100,7 +102,7 @@ async def _api(node: Node, socket: Path) -> AsyncIterator[None]:
     socket.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:
-        await web.UnixSite(runner, str(socket)).start()
+        await web.UnixSite(runner, str(socket), backlog=BACKLOG).start()
     finally:
         os.umask(before)
     try:

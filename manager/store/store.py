@@ -13,15 +13,16 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from msgspec.structs import replace
 
 from manager.raft.proposer import Proposer
 from manager.store.batch import batch
+from manager.store.group import Group, Job, answer
 from manager.store.snapshot import decode_entry, dump, encode_entry, load
 from manager.store.tables import SCHEMAS, Table, View
-from manager.store.tx import ATTEMPTS, MAX_CHANGES, Overtaken, TooManyChanges, Tx
+from manager.store.tx import MAX_CHANGES, Overtaken, TooManyChanges, Tx
 from manager.store.watch import Change, Commit, Feed
 from swarmcore.clock import Clock
 from swarmcore.errors import NoLeader, OutcomeUnknown
@@ -43,6 +44,7 @@ class Store:
         self._view: View | None = None
         self._feeds: set[Feed] = set()
         self._writer = asyncio.Lock()
+        self._jobs: deque[Job] = deque()  # transactions that wait for their turn
         self._proposer: Proposer | None = None
         self._caught_up_in = -1  # the term in which this leader has applied all that came before it
         self._rejected: deque[int] = deque(maxlen=1024)
@@ -91,18 +93,34 @@ class Store:
             await self._commit(proposer, tx)
 
     async def transact(self, change: Callable[[Tx], R]) -> R:
-        """As `update`, for a block given as a function: it runs again when another commit came between."""
-        attempt = 1
-        while True:
-            try:
-                async with self.update() as tx:
-                    result = change(tx)
-            except Overtaken:
-                if attempt == ATTEMPTS:
-                    raise
-                attempt += 1
-            else:
-                return result
+        """As `update`, for a block given as a function: it may run several times, and shares entries with others.
+
+        Whoever gets its turn to write takes along all that waits: under load one entry serves many.
+        """
+        job = Job(change)
+        self._jobs.append(job)
+        try:
+            async with self._writer:
+                while job in self._jobs:
+                    await self._commit_jobs()
+        finally:
+            if job in self._jobs:  # cancelled, or this manager does not lead
+                self._jobs.remove(job)
+        return cast(R, answer(job))
+
+    async def _commit_jobs(self) -> None:
+        proposer = await self._catch_up()
+        group = Group(Tx(self.view(), self._clock.now))
+        group.take(self._jobs)
+        try:
+            await self._commit(proposer, group.tx)
+        except Overtaken as error:
+            group.overtaken(self._jobs, error)
+        except asyncio.CancelledError:
+            group.fail(OutcomeUnknown("the write was given up while it was under way"))
+            raise
+        except Exception as error:  # noqa: BLE001 - each of the group raises it for itself
+            group.fail(error)
 
     async def batch(
         self, items: Iterable[T], change: Callable[[Tx, T], None], *, limit: int = MAX_CHANGES

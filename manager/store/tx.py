@@ -163,6 +163,11 @@ class Tx:
             table, id, own, touched = self._journal.pop()
             table._undo(id, own, touched)
 
+    def rewrites(self, mark: int) -> bool:
+        """Was something written since `mark` that had been written before it?"""
+        before = {id for _, id, _, _ in self._journal[:mark]}
+        return any(id in before for _, id, _, _ in self._journal[mark:])
+
     def writes(self) -> Iterator[tuple[str, str, Object | None]]:
         """(table, id, new object or None for removal) in the order of first writing; no-ops left out."""
         for table, id in dict.fromkeys((table, id) for table, id, _, _ in self._journal):
