@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Protocol
 
+from manager.allocator.allocator import Allocator
 from manager.raft.proposer import Proposer
+from manager.scheduler.scheduler import Scheduler
 from manager.store.store import Store
 from swarmcore.aio import Backoff, owned
 from swarmcore.clock import Clock
 from swarmcore.errors import NoLeader, OutcomeUnknown, SwarmError
+from swarmcore.ids import NewId, new_id
 
 log = logging.getLogger(__name__)
 HEALTHY_AFTER = 10.0  # seconds of leading without a failure after which the backoff starts anew
@@ -28,22 +31,30 @@ class Loop(Protocol):
 LoopFactory = Callable[[], Loop]
 
 
+def own_loops(store: Store, clock: Clock, new_id: NewId) -> tuple[LoopFactory, ...]:
+    """The loops that need nothing but the store."""
+    return (
+        lambda: Allocator(store, clock),
+        lambda: Scheduler(store, clock),
+    )
+
+
 class Manager:
-    """`run` lives as long as this node is a manager."""
+    """`run` lives as long as this node is a manager. `loops` are those that also need what the process has."""
 
     def __init__(
         self,
         store: Store,
         proposer: Proposer,
         clock: Clock,
-        *,
         loops: Sequence[LoopFactory] = (),
+        *,
+        new_id: NewId = new_id,
         random: Random | None = None,
     ) -> None:
-        self._store = store
         self._proposer = proposer
         self._clock = clock
-        self._loops = tuple(loops)
+        self._loops = (*own_loops(store, clock, new_id), *loops)
         self._backoff = Backoff(random or Random())
 
     async def run(self) -> None:
@@ -54,35 +65,33 @@ class Manager:
             failures = await self._lead()
             if self._clock.monotonic() - began > HEALTHY_AFTER:
                 self._backoff.reset()
-            if not failures:
+            if failures is None:
                 log.info("this manager does not lead any more", extra={"term": self._proposer.term})
                 continue
-            unexpected = [error for error in failures if not isinstance(error, NoLeader | OutcomeUnknown)]
-            for error in unexpected:
-                log.error("a leader's loop failed", exc_info=error)
-            if unexpected:
+            # A write that meets the loss of the lead before its loop hears of it is no failure of the loop. If the
+            # lead is still here, a fresh start from the state costs little and is always right.
+            _, unexpected = failures.split((NoLeader, OutcomeUnknown))
+            if unexpected is not None:
+                log.error("a leader's loop failed", exc_info=unexpected)
                 await self._hand_over()
-            # Else a write met the loss of the lead before the loop heard of it. If the lead is still here, a fresh
-            # start from the state costs little and is always right.
             await self._clock.sleep(self._backoff.next())
 
-    async def _lead(self) -> list[Exception]:
-        """Run all loops while this manager leads; what they failed with."""
+    async def _lead(self) -> ExceptionGroup | None:
+        """Run all loops while this manager leads; what they failed with, None if the lead ended first."""
         loops = [factory() for factory in self._loops]
         async with owned(self._proposer.wait_lead(False), "lead lost") as lost:
             try:
                 async with asyncio.TaskGroup() as group:
-                    running = [group.create_task(self._run(loop), name=type(loop).__name__) for loop in loops]
+                    running = [group.create_task(_run(loop), name=type(loop).__name__) for loop in loops]
                     await asyncio.wait([lost, *running], return_when=asyncio.FIRST_COMPLETED)
                     for task in running:
                         task.cancel()
-            except ExceptionGroup as group_of:
-                return list(group_of.exceptions)
-        return []
-
-    async def _run(self, loop: Loop) -> None:
-        await loop.run()
-        raise RuntimeError(f"{type(loop).__name__} has ended while this manager leads")
+            except ExceptionGroup as failures:
+                if (me := asyncio.current_task()) is not None and me.cancelling():
+                    # A loop failed while it was ended with us: the group tells of that alone.
+                    raise asyncio.CancelledError from failures
+                return failures
+        return None
 
     async def _hand_over(self) -> None:
         """What fails here may work elsewhere; alone this manager goes on itself."""
@@ -92,3 +101,8 @@ class Manager:
             await self._proposer.transfer_lead()
         except SwarmError as error:
             log.warning("the lead stays here after a failure", extra={"reason": str(error)})
+
+
+async def _run(loop: Loop) -> None:
+    await loop.run()
+    raise RuntimeError(f"{type(loop).__name__} has ended while this manager leads")
