@@ -9,6 +9,8 @@ from random import Random
 from typing import Protocol
 
 from manager.allocator.allocator import Allocator
+from manager.orchestrator.reaper import TaskReaper
+from manager.orchestrator.replicated import ReplicatedOrchestrator
 from manager.raft.proposer import Proposer
 from manager.scheduler.scheduler import Scheduler
 from manager.store.store import Store
@@ -36,6 +38,8 @@ def own_loops(store: Store, clock: Clock, new_id: NewId) -> tuple[LoopFactory, .
     return (
         lambda: Allocator(store, clock),
         lambda: Scheduler(store, clock),
+        lambda: ReplicatedOrchestrator(store, clock, new_id),
+        lambda: TaskReaper(store, clock),
     )
 
 

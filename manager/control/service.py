@@ -10,7 +10,7 @@ from manager.store.tx import Tx
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, OutOfSequence, Unimplemented
 from swarmcore.ids import random_name
 from swarmcore.model.base import Version
-from swarmcore.model.service import Service, ServiceSpec
+from swarmcore.model.service import Service, ServiceSpec, UpdateState, UpdateStatus
 from swarmcore.rpc.messages.control import ControlReply, CreateService, RemoveService, UpdateService
 
 
@@ -55,10 +55,17 @@ def update(tx: Tx, request: UpdateService) -> ControlReply:
             previous_spec=service.spec,
             previous_spec_version=service.spec_version,
             spec_version=Version(index=service.spec_version.index + 1) if changed else service.spec_version,
-            update_status=None if changed else service.update_status,
+            update_status=_new_status(request) if changed else service.update_status,
         )
     )
     return ControlReply(id=service.id)
+
+
+def _new_status(request: UpdateService) -> UpdateStatus | None:
+    """An update under way ends here; the orchestrator says when the next one begins."""
+    if not request.rollback:
+        return None
+    return UpdateStatus(state=UpdateState.ROLLBACK_STARTED, message="rollback in progress")
 
 
 def _wanted(service: Service, request: UpdateService) -> ServiceSpec:

@@ -1,0 +1,97 @@
+"""The loop that deletes tasks nobody needs: those to be removed that have ended, and history beyond its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from manager.orchestrator.fitness import is_lost
+from manager.orchestrator.restart_policy import age, policy_of
+from manager.store.follow import follow
+from manager.store.store import Store
+from manager.store.tables import View
+from manager.store.tx import Tx
+from manager.store.watch import Commit
+from swarmcore.clock import Clock
+from swarmcore.model.node import Node, NodeState
+from swarmcore.model.task import Task, TaskState
+
+DEFAULT_HISTORY = 5
+_Slot = tuple[str, int]  # service id, slot
+
+
+class TaskReaper:
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._dirty: set[_Slot] = set()
+
+    async def run(self) -> None:
+        await follow(self._store, self._clock, self)
+
+    # -- Follower ----------------------------------------------------------------------------------
+    def restart(self, view: View) -> None:
+        self._dirty = {(task.service_id, task.slot) for task in view.tasks}
+
+    def take(self, commit: Commit) -> None:
+        for change in commit.changes:
+            match change.new or change.old:
+                case Task() as task:
+                    self._dirty.add((task.service_id, task.slot))
+                case Node() as node if change.new is None or node.status.state is NodeState.DOWN:
+                    tasks = self._store.view().tasks.find("node_id", node.id)
+                    self._dirty.update((task.service_id, task.slot) for task in tasks)
+
+    async def act(self) -> float | None:
+        if not self._dirty:
+            return None
+        view = self._store.view()
+        dead = [task.id for slot in sorted(self._dirty) for task in _useless(view, slot)]
+        if dead:
+            await self._store.batch(dead, _delete)
+        self._dirty.clear()
+        return None
+
+
+def _useless(view: View, slot: _Slot) -> list[Task]:
+    tasks = sorted(view.tasks.find("slot", slot), key=age)
+    gone = [task for task in tasks if _may_go(task, view)]
+    kept = [task for task in tasks if task not in gone]
+    return gone + _beyond_history(kept, _limit(kept, view), view)
+
+
+def _may_go(task: Task, view: View) -> bool:
+    """It shall be removed and has ended, or nobody is there who could tell that it has."""
+    if task.desired_state < TaskState.REMOVE:
+        return False
+    return task.status.state.is_final or is_lost(task, view.nodes.get(task.node_id))
+
+
+def _limit(tasks: Sequence[Task], view: View) -> int:
+    """How many tasks a slot keeps, those that run included; negative: all."""
+    if not tasks:
+        return DEFAULT_HISTORY
+    attempts = policy_of(tasks[-1]).max_attempts
+    if attempts:
+        return attempts + 1  # they are counted: see restart_policy.py
+    cluster = next(iter(view.clusters), None)
+    limit = cluster.spec.orchestration.task_history_retention_limit if cluster is not None else None
+    return DEFAULT_HISTORY if limit is None else limit
+
+
+def _beyond_history(tasks: Sequence[Task], limit: int, view: View) -> list[Task]:
+    """The oldest ended ones above the limit. The last task of a slot stays: it tells that the slot is filled."""
+    surplus = len(tasks) - max(limit, 1)
+    if limit < 0 or surplus <= 0:
+        return []
+    return [task for task in tasks[:-1] if _has_ended(task, view)][:surplus]
+
+
+def _has_ended(task: Task, view: View) -> bool:
+    if task.desired_state <= TaskState.RUNNING:
+        return False
+    return task.status.state.is_final or is_lost(task, view.nodes.get(task.node_id))
+
+
+def _delete(tx: Tx, task_id: str) -> None:
+    if task_id in tx.tasks:
+        tx.tasks.delete(task_id)

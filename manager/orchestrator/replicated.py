@@ -1,0 +1,154 @@
+"""The loop that keeps replicated services at their number of tasks: it plans anew whatever may have changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from manager.orchestrator.new_task import new_task
+from manager.orchestrator.replicated_plan import plan, plan_removed
+from manager.orchestrator.steps import Plan, Step
+from manager.store.follow import follow
+from manager.store.store import Store
+from manager.store.tables import View
+from manager.store.tx import Tx
+from manager.store.watch import Change, Commit
+from swarmcore.clock import Clock
+from swarmcore.model.base import Version
+from swarmcore.model.node import Node
+from swarmcore.model.service import Service
+from swarmcore.model.task import Task, TaskState
+
+log = logging.getLogger(__name__)
+
+
+class _Work(Struct, frozen=True):
+    """One transaction's worth: a step of a service, or (step None) what the plan says about the service itself."""
+
+    service_id: str
+    step: Step | None
+    plan: Plan
+
+
+class ReplicatedOrchestrator:
+    """Also restarts, rolling updates, drained and dead nodes: they all are reasons to plan a slot."""
+
+    def __init__(self, store: Store, clock: Clock, new_id: Callable[[], str]) -> None:
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+        self._dirty: dict[str, None] = {}  # service ids worth a plan
+        self._due: dict[str, datetime] = {}  # when to plan a service though nothing happens
+
+    async def run(self) -> None:
+        await follow(self._store, self._clock, self)
+
+    # -- Follower ----------------------------------------------------------------------------------
+    def restart(self, view: View) -> None:
+        self._due.clear()
+        self._dirty = {service.id: None for service in view.services}
+        self._dirty |= {task.service_id: None for task in view.tasks if task.service_id}
+
+    def take(self, commit: Commit) -> None:
+        for change in commit.changes:
+            match change.object:
+                case Service() as service:
+                    self._dirty[service.id] = None
+                case Task() as task if task.service_id:
+                    self._dirty[task.service_id] = None
+                case Node() as node if _matters(change):
+                    for task in self._store.view().tasks.find("node_id", node.id):
+                        self._dirty[task.service_id] = None
+
+    async def act(self) -> float | None:
+        now = self._clock.now()
+        for service_id in [id for id, due in self._due.items() if due <= now]:
+            del self._due[service_id]
+            self._dirty[service_id] = None
+        if self._dirty:
+            work = [item for service_id in self._dirty for item in self._plan(service_id, now)]
+            if work:
+                await self._store.batch(work, self._carry_out)
+            self._dirty.clear()
+        if not self._due:
+            return None
+        return self._clock.monotonic() + (min(self._due.values()) - now).total_seconds()
+
+    # -- planning and writing ----------------------------------------------------------------------
+    def _plan(self, service_id: str, now: datetime) -> list[_Work]:
+        view = self._store.view()
+        tasks = view.tasks.find("service_id", service_id)
+        service = view.services.get(service_id)
+        self._due.pop(service_id, None)
+        if service is None:
+            made = plan_removed(tasks)
+        elif service.spec.mode.name != "replicated":
+            return []
+        else:
+            node_ids = {task.node_id for task in tasks if task.node_id}
+            nodes = {node.id: node for node_id in node_ids if (node := view.nodes.get(node_id))}
+            made = plan(service, tasks, nodes, now)
+        if made.due is not None:
+            self._due[service_id] = made.due
+        work = [_Work(service_id, step, made) for step in made.steps]
+        if made.update_status is not None:
+            work.append(_Work(service_id, None, made))
+        return work
+
+    def _carry_out(self, tx: Tx, work: _Work) -> None:
+        """What the plan rests on may have changed since: then this part is left to the next plan."""
+        service = tx.services.get(work.service_id)
+        if work.step is None:
+            if service is not None:
+                _write_update(tx, service, work.plan)
+            return
+        step = work.step
+        if step.create_in is not None:
+            if service is None:
+                return
+            cluster = next(iter(tx.clusters), None)
+            task = new_task(service, step.create_in, self._new_id(), step.create_as, tx.now(), cluster)
+            tx.tasks.put(task)
+        _desire(tx, step.start, TaskState.RUNNING)
+        _desire(tx, step.stop, TaskState.SHUTDOWN)
+        _desire(tx, step.remove, TaskState.REMOVE)
+
+
+def _desire(tx: Tx, task_ids: tuple[str, ...], desired: TaskState) -> None:
+    for task_id in task_ids:
+        task = tx.tasks.get(task_id)
+        if task is not None and task.desired_state < desired:
+            tx.tasks.put(replace(task, desired_state=desired))
+
+
+def _write_update(tx: Tx, service: Service, made: Plan) -> None:
+    if made.roll_back_to is None:
+        tx.services.put(replace(service, update_status=made.update_status))
+        return
+    log.warning("a failed update is rolled back", extra={"service": service.spec.name})
+    tx.services.put(
+        replace(
+            service,
+            spec=made.roll_back_to,
+            spec_version=Version(index=service.spec_version.index + 1),
+            previous_spec=None,
+            previous_spec_version=None,
+            update_status=made.update_status,
+        )
+    )
+
+
+def _matters(change: Change) -> bool:
+    """Whether a node's tasks may have to leave: heartbeats of its description do not count."""
+    old, new = change.old, change.new
+    if not isinstance(old, Node) or not isinstance(new, Node):
+        return True
+    return _facts(old) != _facts(new)
+
+
+def _facts(node: Node) -> tuple[object, ...]:
+    return node.status.state, node.status.addr, node.spec, node.role, node.description

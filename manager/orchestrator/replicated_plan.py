@@ -1,0 +1,102 @@
+"""What a replicated service needs next. Pure: the service, its tasks, the nodes and the time, nothing remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+
+from manager.orchestrator.fitness import must_move
+from manager.orchestrator.new_task import is_current
+from manager.orchestrator.restart_policy import should_restart, start_time, successor_state
+from manager.orchestrator.slots import Slots, by_slot, free_numbers, is_filled, live, surplus
+from manager.orchestrator.steps import Plan, Step
+from manager.orchestrator.update_plan import next_move
+from swarmcore.model.node import Node
+from swarmcore.model.service import Service
+from swarmcore.model.task import Task, TaskState
+
+
+def plan_removed(tasks: Iterable[Task]) -> Plan:
+    """The service is gone: so shall its tasks be."""
+    return Plan(steps=_remove(tasks))
+
+
+def plan(service: Service, tasks: Iterable[Task], nodes: Mapping[str, Node], now: datetime) -> Plan:
+    """`nodes` by id. Steps are safe to repeat: what is done already gives no step."""
+    slots = {number: slot for number, slot in by_slot(tasks).items() if is_filled(slot)}
+    wanted = service.spec.replicas
+    steps: list[Step] = []
+    for number in surplus(slots, wanted) if len(slots) > wanted else ():
+        steps += _remove(slots.pop(number))
+    steps += [Step(create_in=number) for number in islice(free_numbers(slots), wanted - len(slots))]
+    due: list[datetime] = []
+    dirty: list[int] = []
+    for number, slot in sorted(slots.items()):
+        moved = _keep_slot(number, slot, nodes, now, steps, due)
+        last = (live(slot) or slot)[-1]  # one that has ended for good is renewed too
+        if not moved and not is_current(last, service, nodes.get(last.node_id)):
+            dirty.append(number)
+    return _with_update(service, slots, dirty, nodes, now, steps, due)
+
+
+def _remove(tasks: Iterable[Task]) -> tuple[Step, ...]:
+    return tuple(Step(remove=(task.id,)) for task in tasks if task.desired_state < TaskState.REMOVE)
+
+
+def _keep_slot(
+    number: int,
+    slot: Sequence[Task],
+    nodes: Mapping[str, Node],
+    now: datetime,
+    steps: list[Step],
+    due: list[datetime],
+) -> bool:
+    """Replace what has ended or must leave its node, start what has waited long enough. True if it was replaced."""
+    running = live(slot)
+    if not running:
+        return False
+    newest = running[-1]
+    node = nodes.get(newest.node_id)
+    over = [t for t in running if t.status.state.is_final or must_move(t, nodes.get(t.node_id))]
+    if newest in over:
+        again = should_restart(newest, slot)
+        steps.append(
+            Step(
+                stop=tuple(task.id for task in over),
+                create_in=number if again else None,
+                create_as=successor_state(newest, node),
+            )
+        )
+        return True
+    if newest.status.state is TaskState.RUNNING:
+        over = running[:-1]  # the new task of a start-first update has taken over
+    if over:
+        steps.append(Step(stop=tuple(task.id for task in over)))
+    if newest.desired_state < TaskState.RUNNING:
+        start = start_time(newest, list(slot[: slot.index(newest)]), nodes)
+        if start <= now:
+            steps.append(Step(start=(newest.id,)))
+        else:
+            due.append(start)
+    return False
+
+
+def _with_update(
+    service: Service,
+    slots: Slots,
+    dirty: Sequence[int],
+    nodes: Mapping[str, Node],
+    now: datetime,
+    steps: list[Step],
+    due: list[datetime],
+) -> Plan:
+    move = next_move(service, slots, dirty, nodes, now)
+    if move.due is not None:
+        due.append(move.due)
+    return Plan(
+        steps=(*steps, *move.steps),
+        due=min(due) if due else None,
+        update_status=move.status,
+        roll_back_to=service.previous_spec if move.roll_back else None,
+    )

@@ -1,0 +1,60 @@
+"""The skeleton of a leader's loop: the whole state first, then commits, all that came together taken as one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from manager.store.store import Store
+from manager.store.tables import View
+from manager.store.watch import Commit, Feed, Lagged
+from swarmcore.aio import owned
+from swarmcore.clock import Clock
+
+log = logging.getLogger(__name__)
+
+
+class Follower(Protocol):
+    """What a loop does. It plans on the whole state, so it does not matter which commit woke it."""
+
+    def restart(self, view: View) -> None:
+        """Forget everything and take up this state."""
+        ...
+
+    def take(self, commit: Commit) -> None:
+        """Note what this commit makes worth a look."""
+        ...
+
+    async def act(self) -> float | None:
+        """Do what is due. Returns when to be called again at the latest (the clock's monotonic time), if ever."""
+        ...
+
+
+async def follow(store: Store, clock: Clock, follower: Follower) -> None:
+    """For ever. A loop that lags behind the commits starts over from the state."""
+    while True:
+        with store.view_and_watch() as (view, feed):
+            follower.restart(view)
+            due = await follower.act()
+            try:
+                while True:
+                    if (commit := await _next(feed, clock, due)) is not None:
+                        follower.take(commit)
+                        for more in feed.drain():
+                            follower.take(more)
+                    due = await follower.act()
+            except Lagged:
+                log.info("a loop starts over from the state", extra={"loop": type(follower).__name__})
+
+
+async def _next(feed: Feed, clock: Clock, due: float | None) -> Commit | None:
+    """The next commit; None when it is time."""
+    if due is None:
+        return await feed.get()
+    left = due - clock.monotonic()
+    if left <= 0:
+        return None
+    async with owned(feed.get(), "next commit") as commit, owned(clock.sleep(left), "due") as timer:
+        await asyncio.wait({commit, timer}, return_when=asyncio.FIRST_COMPLETED)
+        return commit.result() if commit.done() else None
