@@ -10,14 +10,16 @@ from manager.store.tx import Tx
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, OutOfSequence, Unimplemented
 from swarmcore.ids import random_name
 from swarmcore.model.base import Version
-from swarmcore.model.service import Service, ServiceSpec, UpdateState, UpdateStatus
+from swarmcore.model.service import Service, ServiceSpec, UpdateState, UpdateStatus, canonical
 from swarmcore.rpc.messages.control import ControlReply, CreateService, RemoveService, UpdateService
 
 
 def create(tx: Tx, request: CreateService) -> ControlReply:
     if (existing := tx.services.get(request.id)) is not None:
         return ControlReply(id=existing.id)  # the answer to an earlier attempt was lost
-    spec = request.spec if request.spec.name else replace(request.spec, name=_free_name(tx))
+    spec = canonical(request.spec)
+    if not spec.name:
+        spec = replace(spec, name=_free_name(tx))
     validate.service_spec(spec)
     if tx.services.find("name", spec.name):
         raise Conflict(f"name conflicts with an existing object: service {spec.name} already exists")
@@ -77,7 +79,7 @@ def _wanted(service: Service, request: UpdateService) -> ServiceSpec:
         return service.previous_spec
     if request.spec is None:
         raise Invalid("the update has no spec")
-    return request.spec
+    return canonical(request.spec)
 
 
 def _runs_anew(old: ServiceSpec, new: ServiceSpec) -> bool:

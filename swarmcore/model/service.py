@@ -6,12 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 
 from msgspec import field
+from msgspec.structs import replace
 
 from swarmcore.model.base import Object, Part, Spec, Uint, Version, shown
+from swarmcore.model.container import Isolation
 from swarmcore.model.endpoint import Endpoint, EndpointSpec
 from swarmcore.model.network import NetworkAttachmentConfig
 from swarmcore.model.policy import UpdateConfig
-from swarmcore.model.task import TaskSpec
+from swarmcore.model.task import RuntimeType, TaskSpec
 
 
 class ReplicatedService(Part, frozen=True, kw_only=True):
@@ -103,3 +105,25 @@ class Service(Object, frozen=True, kw_only=True):
     endpoint: Endpoint | None = None
     update_status: UpdateStatus | None = None
     job_status: JobStatus | None = None
+
+
+def canonical(spec: ServiceSpec) -> ServiceSpec:
+    """The spec with Docker's values where it says nothing.
+
+    Clients read a spec, change a field and send all of it back: what they did not touch must compare equal.
+    """
+    template = spec.task_template
+    container = template.container
+    mode = spec.mode if spec.mode.names else ServiceMode(replicated=ReplicatedService())
+    if mode.replicated is not None and mode.replicated.replicas is None:
+        mode = replace(mode, replicated=ReplicatedService(replicas=1))
+    return replace(
+        spec,
+        mode=mode,
+        task_template=replace(
+            template,
+            container_spec=replace(container, isolation=container.isolation or Isolation.DEFAULT),
+            runtime=template.runtime or RuntimeType.CONTAINER,
+        ),
+        endpoint_spec=spec.endpoint_spec or EndpointSpec(),
+    )

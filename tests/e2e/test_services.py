@@ -31,8 +31,10 @@ async def test_three_replicas_run_on_three_hosts(swarm: Swarm) -> None:
 async def test_scaling_up_to_fifty_and_down_again_leaves_three(swarm: Swarm) -> None:
     await swarm.create("web", 3)
     await swarm.until_running("web", 3)
+    first = {task["ID"] for task in await swarm.running("web")}
     await swarm.scale("web", 50)
     tasks = await swarm.until_running("web", 50)
+    assert first <= {task["ID"] for task in tasks}  # what runs is left alone
     nodes = [task["NodeID"] for task in tasks]
     assert {nodes.count(node) for node in set(nodes)} == {10}
     await swarm.scale("web", 3)
