@@ -175,7 +175,7 @@ async def test_wrong_requests_change_nothing_and_say_why(swarm: Swarm) -> None:
         "TaskTemplate": {"ContainerSpec": {"Image": DEMO_REFERENCE}},
         "EndpointSpec": {"Ports": [{"TargetPort": 80, "PublishedPort": 8080}]},
     }
-    with pytest.raises(Invalid, match="no behaviour yet"):
+    with pytest.raises(Invalid, match="not supported yet"):
         await swarm.post("m1", "/services/create", published)
     assert [s["Spec"]["Name"] for s in await swarm.get("m3", "/services")] == ["web"]
 

@@ -93,7 +93,7 @@ async def test_docker_py_gets_the_error_of_a_field_without_behaviour(swarm: Swar
         assert error.value.status_code == 400
         return str(error.value.explanation)
 
-    assert "no behaviour yet" in await with_docker_py(swarm, "m1", refused)
+    assert "not supported yet" in await with_docker_py(swarm, "m1", refused)
 
 
 async def docker_cli(swarm: Swarm, host: str, *words: str) -> str:
