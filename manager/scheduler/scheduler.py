@@ -1,172 +1,125 @@
-"""The scheduler's loop: gives every task that waits a node, or says why none will do."""
+"""The leader's loop that gives each PENDING task a node, or says in its status why none is suitable.
+
+It follows commits: a new task is decided at once, all that came meanwhile together and at most one raft entry at
+a time. Tasks without a suitable node are held, and decided again when a node changes or a task's end makes room.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from itertools import islice
 
-import msgspec
-from msgspec import Struct
-from msgspec.structs import replace
-
-from manager.scheduler.filters import Filters
-from manager.scheduler.nodeset import NodeSet
-from manager.scheduler.spread import Spread
-from manager.store.follow import follow
+from manager.scheduler.nodeset import NodeSet, waits_for_node
+from manager.scheduler.plan import Decision, plan, write
 from manager.store.store import Store
 from manager.store.tables import View
-from manager.store.tx import Tx
-from manager.store.watch import Change, Commit
+from manager.store.tx import MAX_CHANGES, Tx
+from manager.store.watch import Commit, Feed, Lagged
 from swarmcore.clock import Clock
-from swarmcore.model.node import Availability, Node, NodeState
-from swarmcore.model.task import Task, TaskState, TaskStatus
+from swarmcore.errors import OutOfSequence, Unavailable
+from swarmcore.model.node import Node
+from swarmcore.model.task import Task
 
 log = logging.getLogger(__name__)
-ASSIGNED = "scheduler assigned task to node"
-
-
-class Decision(Struct, frozen=True):
-    """Where a task goes, or why nowhere."""
-
-    task: Task
-    node_id: str
-    refusal: str = ""
+RETRY = 0.1  # seconds until a lost write is planned again from the state
 
 
 class Scheduler:
+    """Runs while this manager leads; its first pass looks at every node and task."""
+
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._nodes = NodeSet()
-        self._waiting: dict[str, Task] = {}  # PENDING without a node
-        self._stale = False  # something changed that may let a waiting task be placed
 
     async def run(self) -> None:
-        await follow(self._store, self._clock, self)
-
-    # -- Follower ----------------------------------------------------------------------------------
-    def restart(self, view: View) -> None:
-        self._nodes = NodeSet()
-        for node in view.nodes:
-            self._nodes.put_node(node)
-        self._waiting = {}
-        for task in view.tasks:
-            self._nodes.put_task(task)
-            if _waits(task):
-                self._waiting[task.id] = task
-        self._stale = True
-
-    def take(self, commit: Commit) -> None:
-        for change in commit.changes:
-            match change.object:
-                case Node() as node:
-                    self._take_node(change, node)
-                case Task() as task:
-                    self._take_task(change, task)
-
-    def _take_node(self, change: Change, node: Node) -> None:
-        if change.new is None:
-            self._nodes.drop_node(node.id)
-            return
-        known = self._nodes.get(node.id)
-        self._nodes.put_node(node)
-        if known is None:  # its tasks, if it was away
-            for task in self._store.view().tasks.find("node_id", node.id):
-                self._nodes.put_task(task)
-        self._stale = True
-
-    def _take_task(self, change: Change, task: Task) -> None:
-        old = change.old
-        if isinstance(old, Task) and old.node_id != task.node_id:
-            self._nodes.drop_task(old)
-        if change.new is None:
-            self._nodes.drop_task(task)
-        else:
-            self._nodes.put_task(task)
-            if isinstance(old, Task) and not old.status.state.is_final:
-                self._nodes.note_failure(task, self._clock.monotonic())
-        if change.new is not None and _waits(task):
-            known = self._waiting.get(task.id)
-            self._waiting[task.id] = task
-            self._stale |= known is None or known.spec != task.spec
-        else:
-            self._waiting.pop(task.id, None)
-            # It gave something back: room for one that waits.
-            self._stale |= (
-                change.new is None or task.status.state.is_final or task.desired_state > TaskState.RUNNING
-            )
-
-    async def act(self) -> float | None:
-        if self._stale and self._waiting:
-            decisions = self._decide()
-            refused = [each for each in decisions if not each.node_id]
-            changed = [each for each in refused if each.task.status.err != each.refusal]
-            placed = [each for each in decisions if each.node_id]
+        while True:
             try:
-                await self._store.batch([*placed, *changed], self._carry_out)
-            finally:
-                # What was only meant counts no more; the commits say what came of it.
-                for each in placed:
-                    self._nodes.drop_task(replace(each.task, node_id=each.node_id))
-            view = self._store.view()
-            for each in placed:
-                if (task := view.tasks.get(each.task.id)) is not None and task.node_id:
-                    self._nodes.put_task(task)
-        self._stale = False
-        return None
-
-    # -- deciding ----------------------------------------------------------------------------------
-    def _decide(self) -> list[Decision]:
-        """Every waiting task, in the order of their creation; those of one spec share all the questions."""
-        groups: dict[bytes, list[Task]] = {}
-        for task in self._waiting.values():
-            groups.setdefault(_likeness(task), []).append(task)
-        return [decision for tasks in groups.values() for decision in self._decide_alike(tasks)]
-
-    def _decide_alike(self, tasks: list[Task]) -> list[Decision]:
-        filters = Filters(tasks[0])
-        fitting = [info for info in self._nodes if filters.accept(info)]
-        spread = Spread(tasks[0], fitting, self._clock.monotonic())
-        decisions: list[Decision] = []
-        refusal = ""
-        for task in tasks:
-            info = None if refusal else spread.choose(filters.accept)
-            if info is None:
-                refusal = refusal or filters.refusal(self._nodes)
-                decisions.append(Decision(task, "", refusal))
-                continue
-            info.put(replace(task, node_id=info.node.id))
-            decisions.append(Decision(task, info.node.id))
-        return decisions
-
-    def _carry_out(self, tx: Tx, decision: Decision) -> None:
-        """The task and the node may have changed since: then the commit that did it wakes this loop again."""
-        task = tx.tasks.get(decision.task.id)
-        if task is None or not _waits(task):
-            return
-        if not decision.node_id:
-            status = replace(task.status, timestamp=tx.now(), err=decision.refusal)
-            tx.tasks.put(replace(task, status=status))
-            return
-        node = tx.nodes.get(decision.node_id)
-        if node is None or node.status.state is not NodeState.READY:
-            return
-        if node.spec.availability is not Availability.ACTIVE:
-            return
-        status = TaskStatus(timestamp=tx.now(), state=TaskState.ASSIGNED, message=ASSIGNED)
-        tx.tasks.put(replace(task, node_id=node.id, status=status))
+                with self._store.view_and_watch() as (view, feed):
+                    await _Pass(self._store, self._clock, view).follow(feed)
+            except Lagged:
+                log.info("the scheduler fell behind the store and starts over")
+            except (Unavailable, OutOfSequence) as error:
+                # Whether the write happened is what the state will say.
+                log.info("tasks are scheduled again in a moment", extra={"error": str(error)})
+                await self._clock.sleep(RETRY)
 
 
-def _waits(task: Task) -> bool:
-    """Tasks that name their node already (global services) are not chosen for here."""
-    return (
-        task.status.state is TaskState.PENDING
-        and not task.node_id
-        and task.desired_state <= TaskState.RUNNING
-    )
+class _Pass:
+    """The scheduling from one view of the state on, until a write or the feed fails."""
+
+    def __init__(self, store: Store, clock: Clock, view: View) -> None:
+        self._store = store
+        self._clock = clock
+        self._nodes = NodeSet(view, clock.now())
+        self._waiting = {task.id: task for task in view.tasks if waits_for_node(task)}
+        self._held: dict[str, Task] = {}  # no node is suitable as things are
+        self._changed = False  # things are not as they were
+
+    async def follow(self, feed: Feed) -> None:
+        while True:
+            while self._waiting and await self._decide():
+                self._note(feed.drain())
+            self._note((await feed.get(), *feed.drain()))
+
+    def _note(self, commits: tuple[Commit, ...]) -> None:
+        for commit in commits:
+            for change in commit.changes:
+                match change.object:
+                    case Node() as node if change.kind == "remove":
+                        self._changed |= self._nodes.remove_node(node.id)
+                    case Node() as node:
+                        self._changed |= self._nodes.put_node(node)
+                    case Task() as task:
+                        self._note_task(task, removed=change.kind == "remove")
+        if self._changed:
+            self._waiting = self._held | self._waiting
+            self._held = {}
+            self._changed = False
+
+    def _note_task(self, task: Task, *, removed: bool) -> None:
+        if removed or not waits_for_node(task):
+            self._waiting.pop(task.id, None)
+            self._held.pop(task.id, None)
+        else:
+            (self._held if task.id in self._held else self._waiting)[task.id] = task
+        if removed:
+            self._changed |= self._nodes.remove_task(task.id)
+        else:
+            self._changed |= self._nodes.put_task(task, self._clock.now())
+
+    async def _decide(self) -> bool:
+        """Decide on as many tasks as one raft entry takes; False if a commit that is not noted yet stood against."""
+        tasks = list(islice(self._waiting.values(), MAX_CHANGES))
+        decisions = plan(self._nodes, tasks, self._clock.now())
+        refused: list[Decision] = []
+        if news := [decision for decision in decisions if decision.is_news]:
+            refused = await self._write(news)
+        else:
+            await asyncio.sleep(0)  # however many are held, the others get their turns
+        for decision in decisions:
+            del self._waiting[decision.task.id]
+            if decision.placed is None:
+                self._held[decision.task.id] = decision.task
+        for decision in refused:
+            # Why is in a commit that waits in the feed: it forgets the task or makes the choice anew.
+            self._nodes.remove_task(decision.task.id)
+            self._held.pop(decision.task.id, None)
+            self._waiting[decision.task.id] = decision.task
+        _report(decisions, len(refused))
+        return not refused
+
+    async def _write(self, decisions: list[Decision]) -> list[Decision]:
+        """Those that did not hold any more."""
+
+        def change(tx: Tx) -> list[Decision]:
+            return [decision for decision in decisions if not write(tx, decision)]
+
+        return await self._store.transact(change)
 
 
-def _likeness(task: Task) -> bytes:
-    version = task.spec_version.index if task.spec_version is not None else 0
-    if version:
-        return f"{task.service_id}@{version}".encode()
-    return task.service_id.encode() + msgspec.msgpack.encode(task.spec)
+def _report(decisions: list[Decision], refused: int) -> None:
+    if placed := sum(decision.placed is not None for decision in decisions):
+        log.info("tasks assigned", extra={"tasks": placed - refused, "overtaken": refused})
+    for reason in sorted({d.reason for d in decisions if d.placed is None and d.is_news}):
+        log.info("tasks wait for a node", extra={"reason": reason})

@@ -1,68 +1,121 @@
-"""Where the next task goes: even over the branches of the spread preferences, then over nodes, then least work."""
+"""Which of the nodes that fit gets the next task: the emptiest branch of each preference, then the emptiest node.
+
+Each spread preference splits the nodes by a label (nodes without it are a branch of their own). A task goes to the
+branch with the fewest tasks of its service, and in the last branch to the node with the fewest of the service, then
+the fewest of all, then the lowest id: the same state always gives the same choice. Nodes where the service keeps
+failing come last.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from heapq import heapify, heappop, heappush
+from typing import Protocol
 
 from manager.constraints import ENGINE_LABEL, NODE_LABEL
-from manager.scheduler.nodeset import NodeInfo
-from swarmcore.model.node import Node
-from swarmcore.model.task import Task
+from manager.scheduler.filters import Checks, fits
+from manager.scheduler.nodeset import MAX_FAILURES, NodeInfo, ServiceVersion
+from swarmcore.model.task import TaskSpec
 
-Rank = tuple[bool, int, int, str]
-
-
-class Spread:
-    """Chooses among `candidates` for tasks of one spec; counts change as tasks are put on nodes."""
-
-    def __init__(self, task: Task, candidates: Iterable[NodeInfo], now: float) -> None:
-        self._service = task.service_id
-        self._root = _Branch(list(candidates), _descriptors(task), task.service_id)
-        self._troubled: Callable[[NodeInfo], bool] = lambda info: info.is_troubled(task, now)
-
-    def choose(self, accept: Callable[[NodeInfo], bool]) -> NodeInfo | None:
-        """The best node that still accepts the task; None when there is none left."""
-        return self._best(self._root, accept)
-
-    def _best(self, branch: _Branch, accept: Callable[[NodeInfo], bool]) -> NodeInfo | None:
-        if branch.children:
-            for child in sorted(branch.children, key=_Branch.load):
-                if (found := self._best(child, accept)) is not None:
-                    return found
-            return None
-        return min((info for info in branch.nodes if accept(info)), key=self._rank, default=None)
-
-    def _rank(self, info: NodeInfo) -> Rank:
-        return self._troubled(info), info.of_service[self._service], info.active, info.node.id
+Rank = tuple[int, int, int, str]  # the smallest is the best; it ends with the node's id, so no two are equal
+Place = Callable[[NodeInfo], None]
 
 
-class _Branch:
-    """A node of the preference tree: nodes with the same value, divided by the next preference."""
+class Order:
+    """How the nodes compare for the tasks of one service."""
 
-    def __init__(self, nodes: Sequence[NodeInfo], descriptors: Sequence[str], service: str) -> None:
-        self.nodes = nodes
-        self._service = service
-        self.children: list[_Branch] = []
-        if descriptors:
-            groups: dict[str, list[NodeInfo]] = {}
-            for info in nodes:
-                groups.setdefault(_value(descriptors[0], info.node), []).append(info)
-            self.children = [_Branch(groups[value], descriptors[1:], service) for value in sorted(groups)]
+    def __init__(self, version: ServiceVersion, checks: Checks, now: datetime) -> None:
+        self.service_id = version[0]
+        self._version, self._checks, self._now = version, checks, now
 
-    def load(self) -> int:
-        return sum(info.of_service[self._service] for info in self.nodes)
+    def fits(self, node: NodeInfo) -> bool:
+        return fits(self._checks, node)
 
-
-def _descriptors(task: Task) -> tuple[str, ...]:
-    preferences = task.spec.placement.preferences if task.spec.placement is not None else ()
-    found = [p.spread.spread_descriptor for p in preferences if p.spread is not None]
-    # Others than labels are ignored, as in Docker.
-    return tuple(d for d in found if d.lower().startswith((NODE_LABEL, ENGINE_LABEL)))
+    def rank(self, node: NodeInfo) -> Rank:
+        failures = node.failures(self._version, self._now)
+        trouble = failures if failures >= MAX_FAILURES else 0
+        return trouble, node.active_of(self.service_id), node.active, node.node.id
 
 
-def _value(descriptor: str, node: Node) -> str:
-    """A node without the label is in a branch of its own, with all others that lack it."""
+class Branch(Protocol):
+    """Some of the nodes. `tasks` counts the service's on all of them, also on those that do not fit."""
+
+    tasks: int
+
+    def best(self) -> Rank | None:
+        """Of the node that comes next; None when none fits any more."""
+        ...
+
+    def take(self, place: Place) -> NodeInfo:
+        """Choose the best node and have `place` put the task on it."""
+        ...
+
+
+def branch(nodes: Iterable[NodeInfo], descriptors: Sequence[str], order: Order) -> Branch:
+    if not descriptors:
+        return _Leaf(nodes, order)
+    parts: dict[str, list[NodeInfo]] = {}
+    for node in nodes:
+        parts.setdefault(_label(node, descriptors[0]), []).append(node)
+    return _Fork([branch(part, descriptors[1:], order) for part in parts.values()])
+
+
+def spread_over(spec: TaskSpec) -> tuple[str, ...]:
+    """The labels of the preferences, outermost first; others than labels have no meaning, as in Docker."""
+    preferences = spec.placement.preferences if spec.placement is not None else ()
+    descriptors = [preference.spread.spread_descriptor for preference in preferences if preference.spread]
+    return tuple(text for text in descriptors if text.lower().startswith((NODE_LABEL, ENGINE_LABEL)))
+
+
+def _label(node: NodeInfo, descriptor: str) -> str:
     if descriptor.lower().startswith(NODE_LABEL):
-        return node.spec.labels.get(descriptor[len(NODE_LABEL) :], "")
-    labels = node.description.engine.labels if node.description is not None else {}
-    return labels.get(descriptor[len(ENGINE_LABEL) :], "")
+        return node.node.spec.labels.get(descriptor[len(NODE_LABEL) :], "")
+    description = node.node.description
+    return description.engine.labels.get(descriptor[len(ENGINE_LABEL) :], "") if description else ""
+
+
+class _Leaf:
+    def __init__(self, nodes: Iterable[NodeInfo], order: Order) -> None:
+        self.tasks = 0
+        self._order = order
+        self._heap: list[tuple[Rank, NodeInfo]] = []
+        for node in nodes:
+            self.tasks += node.active_of(order.service_id)
+            if order.fits(node):
+                self._heap.append((order.rank(node), node))
+        heapify(self._heap)
+
+    def best(self) -> Rank | None:
+        return self._heap[0][0] if self._heap else None
+
+    def take(self, place: Place) -> NodeInfo:
+        node = heappop(self._heap)[1]
+        place(node)
+        self.tasks += 1
+        if self._order.fits(node):
+            heappush(self._heap, (self._order.rank(node), node))
+        return node
+
+
+class _Fork:
+    def __init__(self, branches: Sequence[Branch]) -> None:
+        self.tasks = sum(part.tasks for part in branches)
+        # Branches of equal load: the better node decides, else small services would all meet in the first branch.
+        self._heap: list[tuple[int, Rank, Branch]] = []
+        for part in branches:
+            self._push(part)
+
+    def _push(self, part: Branch) -> None:
+        if (rank := part.best()) is not None:
+            heappush(self._heap, (part.tasks, rank, part))
+
+    def best(self) -> Rank | None:
+        return self._heap[0][1] if self._heap else None
+
+    def take(self, place: Place) -> NodeInfo:
+        part = heappop(self._heap)[2]
+        node = part.take(place)
+        self.tasks += 1
+        self._push(part)
+        return node
