@@ -51,6 +51,7 @@ class RaftNode:
         self._on_close = on_close
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._changing = asyncio.Lock()
+        self._linked: set[str] = set()  # peers with an open link
         self.on_change: Callable[[], None] = lambda: None
         self._core = RaftCore(
             node_id,
@@ -67,7 +68,7 @@ class RaftNode:
         self._driver.after_tick = self._after_tick
         self._seen = self._view()
         transport.on_message(self._driver.receive)
-        transport.on_connection(lambda peer, up: self._driver.kick())
+        transport.on_connection(self._link_changed)
         self._driver.kick()
 
     # ------------------------------------------------------------------------ what is known
@@ -113,9 +114,13 @@ class RaftNode:
         library = self._core.library
         if peer == self.node_id:
             return True
-        if not library.leading:
-            return peer == library.leader_id
+        if not library.leading:  # followers do not talk to each other, but they keep links
+            return peer == library.leader_id or peer in self._linked
         return library.now() - library.answered_at(peer) <= self._config.election_max
+
+    def _link_changed(self, peer: str, up: bool) -> None:
+        (self._linked.add if up else self._linked.discard)(peer)
+        self._driver.kick()
 
     # ------------------------------------------------------------------------ writing and reading
     async def propose(self, data: bytes) -> int:

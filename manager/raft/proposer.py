@@ -16,7 +16,8 @@ class Member(Struct, frozen=True, kw_only=True):
 
 
 class RaftStatus(Struct, frozen=True, kw_only=True):
-    """For `node ls`, `/info` and metrics. `reachable` is the leader's view: answered within an election time-out."""
+    """For `node ls`, `/info` and metrics. `reachable`: on the leader, answered within an election time-out; on
+    the others, has an open link to this manager."""
 
     node_id: str
     leader: str | None

@@ -57,6 +57,16 @@ async def test_writes_reach_all_members_and_followers_read_them(trio: list[RealM
         assert member.log.data == [b"%d" % number for number in range(20)]
 
 
+async def test_every_member_sees_which_others_are_reachable(trio: list[RealMember]) -> None:
+    for member in trio:
+        await until(lambda member=member: list(member.raft.status().reachable.values()) == [True] * 3)  # type: ignore[misc]
+    *rest, last = sorted(trio, key=lambda member: member.raft.is_leader)  # a follower dies
+    dead = rest[0]
+    await dead.raft.close()
+    for member in (rest[1], last):
+        await until(lambda member=member: not member.raft.status().reachable[dead.name])  # type: ignore[misc]
+
+
 async def test_many_writers_share_commits(trio: list[RealMember]) -> None:
     leader = await leader_of(trio)
     await asyncio.gather(*(leader.raft.propose(b"%d" % number) for number in range(500)))
