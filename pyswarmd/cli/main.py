@@ -10,6 +10,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pyswarmd.cli import daemon, image, lab, node, service, swarm
 from pyswarmd.client import EngineClient
@@ -17,8 +18,15 @@ from pyswarmd.config import RUN_DIR, SOCKET_NAME, VERSION
 from swarmcore.errors import SwarmError
 
 
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the words of a command; its subcommands' parsers are of this class too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see: {self.prog} --help)\n")
+
+
 def build() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pyswarm", description="Multi-host container orchestration that one person can understand."
     )
     parser.add_argument("--version", action="version", version=f"pyswarm {VERSION}")

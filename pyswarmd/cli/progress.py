@@ -39,18 +39,26 @@ async def wait_converged(client: EngineClient, service: str, *, quiet: bool = Fa
 
 
 async def _tasks(client: EngineClient, service: str, **more: list[str]) -> list[dict[str, Any]]:
-    wanted = filters(service=[service], desired_state=["running"], **more)
-    return list(await client.get("/tasks", filters=wanted))
+    return list(await client.get("/tasks", filters=filters(service=[service], **more)))
 
 
 async def _up_to_date(client: EngineClient, service: str) -> int:
-    tasks = await _tasks(client, service, _up_to_date=["true"])
+    tasks = await _tasks(client, service, desired_state=["running"], _up_to_date=["true"])
     return sum(1 for task in tasks if task["Status"]["State"] == "running")
 
 
 async def _errors(client: EngineClient, service: str) -> str:
-    """The first reason that keeps a task from running."""
-    for task in await _tasks(client, service):
+    """Why the newest task that does not run does not; empty when all slots are fine."""
+    newest: dict[int, dict[str, Any]] = {}
+    for task in sorted(await _tasks(client, service), key=lambda task: str(task["CreatedAt"])):
+        if task["DesiredState"] != "remove":
+            newest[task["Slot"]] = task if _tells(task) else newest.get(task["Slot"], task)
+    for task in newest.values():
         if task["Status"]["State"] != "running" and task["Status"].get("Err"):
             return str(task["Status"]["Err"])
     return ""
+
+
+def _tells(task: dict[str, Any]) -> bool:
+    """A successor that has only just been made does not hide why it was needed."""
+    return task["Status"]["State"] == "running" or bool(task["Status"].get("Err"))

@@ -19,9 +19,12 @@ def exit_code(*words: str) -> object:
 
 
 @pytest.mark.parametrize("words", [[], ["nonsense"], ["join", "10.0.0.1:2377"], ["service", "create"]])
-def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert exit_code(*words) == 2
-    assert "usage: pyswarm" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pyswarm") and line.endswith("--help)")
 
 
 def test_nobody_behind_the_socket_is_one_line_and_exit_code_1(
