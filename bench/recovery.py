@@ -78,7 +78,8 @@ async def mend(lab: Lab) -> None:
         await client.post("/services/web/update", service["Spec"], version=version)
 
         async def even() -> bool:
-            nodes = [task["NodeID"] for task in await tasks(lab, "m1")]
+            new = template["ForceUpdate"]
+            nodes = [t["NodeID"] for t in await tasks(lab, "m1") if t["Spec"].get("ForceUpdate") == new]
             return len(nodes) == REPLICAS and len(set(nodes)) == len(HOSTS)
 
     await lab.until(even, "replicas on all hosts", 60)

@@ -31,9 +31,9 @@ from worker.state_db import StateDb
 log = logging.getLogger(__name__)
 
 DESCRIBE_PERIOD = 20.0
-# A new leader gives every node six heartbeats to appear: after a long time without a leader, two attempts
+# A new leader gives every node four heartbeats to appear: after a long time without a leader, two attempts
 # must fit, and one address that swallows packets must not use it up.
-RETRY_LIMIT = 2.5
+RETRY_LIMIT = 1.5
 CONNECT_TIMEOUT = 2.0
 
 

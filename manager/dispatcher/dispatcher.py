@@ -3,7 +3,7 @@
 `serve` is registered on every manager; one that does not lead names the leader. `run` is a leader loop:
 sessions exist only while it runs. A node is DISCONNECTED when its stream breaks, DOWN when it does not come
 back within the reconnect grace or falls silent for three heartbeats, and ORPHANED are its tasks a day later.
-A new leader knows no leases, so every node that was not down is UNKNOWN at first, with twice the grace.
+A new leader knows no leases, so every node that was not down is UNKNOWN at first, with a longer grace.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ log = logging.getLogger(__name__)
 # Docker's period is 5 s; a dead node's tasks shall run elsewhere within 5 s of its death, so ours is 1 s.
 HEARTBEAT_PERIOD = 1.0
 GRACE = 3.0
-NEW_LEADER_GRACE = 2 * GRACE
+# A dead leader may have been a worker too: with the election its tasks are back within 5 s of its death.
+NEW_LEADER_GRACE = 4.0
 # Long enough for a daemon to be restarted without its tasks being moved.
 RECONNECT_GRACE = 2.5
 ORPHAN_AFTER = 24 * 3600.0

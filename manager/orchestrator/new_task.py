@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from manager.orchestrator.fitness import meets_constraints
 from swarmcore.model.base import Annotations
 from swarmcore.model.cluster import Cluster
+from swarmcore.model.endpoint import EndpointSpec
 from swarmcore.model.node import Node
 from swarmcore.model.policy import Placement
 from swarmcore.model.service import Service
@@ -18,10 +19,12 @@ from swarmcore.model.task import Task, TaskState, TaskStatus
 def new_task(
     service: Service, slot: int, task_id: str, desired: TaskState, now: datetime, cluster: Cluster | None
 ) -> Task:
+    """`now` is its time of creation, which orders the tasks of a slot."""
     template = service.spec.task_template
     default_driver = cluster.spec.task_defaults.log_driver if cluster is not None else None
     return Task(
         id=task_id,
+        created_at=now,
         spec=template,
         spec_version=service.spec_version,
         service_id=service.id,
@@ -42,6 +45,8 @@ def is_current(task: Task, service: Service, node: Node | None) -> bool:
     if task.spec_version == service.spec_version:
         return True
     template = service.spec.task_template
+    if task.endpoint is not None and task.endpoint.spec != (service.spec.endpoint_spec or EndpointSpec()):
+        return False
     if task.spec == template:
         return True
     same_but_placement = replace(task.spec, placement=None) == replace(template, placement=None)

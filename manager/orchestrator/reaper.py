@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 from manager.orchestrator.fitness import is_lost
 from manager.orchestrator.restart_policy import age, policy_of
+from manager.orchestrator.update_plan import UNDER_WAY
 from manager.store.follow import follow
 from manager.store.store import Store
 from manager.store.tables import View
 from manager.store.tx import Tx
 from manager.store.watch import Commit
 from swarmcore.clock import Clock
+from swarmcore.model.cluster import Cluster
 from swarmcore.model.node import Node, NodeState
+from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState
 
 DEFAULT_HISTORY = 5
@@ -37,6 +40,11 @@ class TaskReaper:
             match change.new or change.old:
                 case Task() as task:
                     self._dirty.add((task.service_id, task.slot))
+                case Service() as service:  # an update that ends needs its predecessors no more
+                    tasks = self._store.view().tasks.find("service_id", service.id)
+                    self._dirty.update((task.service_id, task.slot) for task in tasks)
+                case Cluster():
+                    self.restart(self._store.view())
                 case Node() as node if change.new is None or node.status.state is NodeState.DOWN:
                     tasks = self._store.view().tasks.find("node_id", node.id)
                     self._dirty.update((task.service_id, task.slot) for task in tasks)
@@ -55,7 +63,7 @@ class TaskReaper:
 def _useless(view: View, slot: _Slot) -> list[Task]:
     tasks = sorted(view.tasks.find("slot", slot), key=age)
     gone = [task for task in tasks if _may_go(task, view)]
-    kept = [task for task in tasks if task not in gone]
+    kept = [task for task in tasks if task.desired_state < TaskState.REMOVE]
     return gone + _beyond_history(kept, _limit(kept, view), view)
 
 
@@ -67,7 +75,23 @@ def _may_go(task: Task, view: View) -> bool:
 
 
 def _limit(tasks: Sequence[Task], view: View) -> int:
-    """How many tasks a slot keeps, those that run included; negative: all."""
+    """How many tasks a slot keeps, those that run included; negative: all.
+
+    The last one always stays, for it tells that the slot is filled; and its predecessor does while it is needed.
+    """
+    limit = _wanted_limit(tasks, view)
+    if limit < 0 or not tasks:
+        return limit
+    service = view.services.get(tasks[-1].service_id)
+    status = service.update_status if service is not None else None
+    updating = (
+        status is not None and status.state in UNDER_WAY
+    )  # update_plan.py tells old from new slots by it
+    waiting = tasks[-1].desired_state < TaskState.RUNNING  # restart_policy.py takes the delay from it
+    return max(limit, 2 if updating or waiting else 1)
+
+
+def _wanted_limit(tasks: Sequence[Task], view: View) -> int:
     if not tasks:
         return DEFAULT_HISTORY
     attempts = policy_of(tasks[-1]).max_attempts
@@ -79,8 +103,8 @@ def _limit(tasks: Sequence[Task], view: View) -> int:
 
 
 def _beyond_history(tasks: Sequence[Task], limit: int, view: View) -> list[Task]:
-    """The oldest ended ones above the limit. The last task of a slot stays: it tells that the slot is filled."""
-    surplus = len(tasks) - max(limit, 1)
+    """The oldest ended ones above the limit."""
+    surplus = len(tasks) - limit
     if limit < 0 or surplus <= 0:
         return []
     return [task for task in tasks[:-1] if _has_ended(task, view)][:surplus]

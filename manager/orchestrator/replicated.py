@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from manager.orchestrator.fitness import evicted
 from manager.orchestrator.new_task import new_task
 from manager.orchestrator.replicated_plan import plan, plan_removed
-from manager.orchestrator.steps import Plan, Step
+from manager.orchestrator.steps import Around, Plan, Step
 from manager.store.follow import follow
 from manager.store.store import Store
 from manager.store.tables import View
@@ -32,6 +33,7 @@ class _Work(Struct, frozen=True):
     service_id: str
     step: Step | None
     plan: Plan
+    made_for: int = 0  # the version of the service that the plan was made for
 
 
 class ReplicatedOrchestrator:
@@ -43,6 +45,9 @@ class ReplicatedOrchestrator:
         self._new_id = new_id
         self._dirty: dict[str, None] = {}  # service ids worth a plan
         self._due: dict[str, datetime] = {}  # when to plan a service though nothing happens
+        # Both only save what the state does not hold; without them a plan is a little less exact.
+        self._evicted: dict[str, frozenset[str]] = {}  # by node: the tasks it has no room for any more
+        self._began: dict[str, datetime] = {}  # by task that has ended: since when it had been running
 
     async def run(self) -> None:
         await follow(self._store, self._clock, self)
@@ -50,6 +55,8 @@ class ReplicatedOrchestrator:
     # -- Follower ----------------------------------------------------------------------------------
     def restart(self, view: View) -> None:
         self._due.clear()
+        self._began.clear()
+        self._evicted = {node.id: evicted(node, view.tasks.find("node_id", node.id)) for node in view.nodes}
         self._dirty = {service.id: None for service in view.services}
         self._dirty |= {task.service_id: None for task in view.tasks if task.service_id}
 
@@ -60,9 +67,20 @@ class ReplicatedOrchestrator:
                     self._dirty[service.id] = None
                 case Task() as task if task.service_id:
                     self._dirty[task.service_id] = None
+                    self._note_end(change)
                 case Node() as node if _matters(change):
-                    for task in self._store.view().tasks.find("node_id", node.id):
-                        self._dirty[task.service_id] = None
+                    tasks = self._store.view().tasks.find("node_id", node.id)
+                    self._evicted[node.id] = evicted(node, tasks) if change.new else frozenset()
+                    self._dirty |= {task.service_id: None for task in tasks}
+
+    def _note_end(self, change: Change) -> None:
+        old, new = change.old, change.new
+        if new is None:
+            self._began.pop(change.object.id, None)
+        elif isinstance(old, Task) and isinstance(new, Task) and not old.status.state.is_final:
+            status = old.status if old.status.state is TaskState.RUNNING else new.status
+            if new.status.state.is_final and status.timestamp is not None:
+                self._began[new.id] = status.timestamp
 
     async def act(self) -> float | None:
         now = self._clock.now()
@@ -90,20 +108,23 @@ class ReplicatedOrchestrator:
             return []
         else:
             node_ids = {task.node_id for task in tasks if task.node_id}
-            nodes = {node.id: node for node_id in node_ids if (node := view.nodes.get(node_id))}
-            made = plan(service, tasks, nodes, now)
+            nodes = {node_id: node for node_id in node_ids if (node := view.nodes.get(node_id))}
+            gone = frozenset[str]().union(*(self._evicted.get(node_id, ()) for node_id in nodes))
+            made = plan(service, tasks, Around(now=now, nodes=nodes, evicted=gone, began=self._began))
         if made.due is not None:
             self._due[service_id] = made.due
         work = [_Work(service_id, step, made) for step in made.steps]
         if made.update_status is not None:
-            work.append(_Work(service_id, None, made))
+            assert service is not None, "only a service has an update"
+            work.append(_Work(service_id, None, made, service.version.index))
         return work
 
     def _carry_out(self, tx: Tx, work: _Work) -> None:
         """What the plan rests on may have changed since: then this part is left to the next plan."""
         service = tx.services.get(work.service_id)
         if work.step is None:
-            if service is not None:
+            # What a plan says about a service's update holds for that very spec only: the user's newer one wins.
+            if service is not None and service.version.index == work.made_for:
                 _write_update(tx, service, work.plan)
             return
         step = work.step
@@ -111,11 +132,18 @@ class ReplicatedOrchestrator:
             if service is None:
                 return
             cluster = next(iter(tx.clusters), None)
-            task = new_task(service, step.create_in, self._new_id(), step.create_as, tx.now(), cluster)
-            tx.tasks.put(task)
+            created = _time_of_successor(tx, service, step)
+            tx.tasks.put(new_task(service, step.create_in, self._new_id(), step.create_as, created, cluster))
         _desire(tx, step.start, TaskState.RUNNING)
         _desire(tx, step.stop, TaskState.SHUTDOWN)
         _desire(tx, step.remove, TaskState.REMOVE)
+
+
+def _time_of_successor(tx: Tx, service: Service, step: Step) -> datetime:
+    """Later than that of the tasks it runs beside (start-first), though an earlier leader's clock may be ahead."""
+    slot = tx.tasks.find("slot", (service.id, step.create_in))
+    beside = [t for t in slot if t.desired_state <= TaskState.RUNNING and t.id not in step.stop]
+    return max([tx.now(), *(t.created_at + timedelta(microseconds=1) for t in beside if t.created_at)])
 
 
 def _desire(tx: Tx, task_ids: tuple[str, ...], desired: TaskState) -> None:

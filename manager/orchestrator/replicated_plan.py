@@ -1,18 +1,16 @@
-"""What a replicated service needs next. Pure: the service, its tasks, the nodes and the time, nothing remembered."""
+"""What a replicated service needs next. Pure: it follows from the service, its tasks, the nodes and the time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 
-from manager.orchestrator.fitness import must_move
 from manager.orchestrator.new_task import is_current
 from manager.orchestrator.restart_policy import should_restart, start_time, successor_state
 from manager.orchestrator.slots import Slots, by_slot, free_numbers, is_filled, live, surplus
-from manager.orchestrator.steps import Plan, Step
+from manager.orchestrator.steps import Around, Plan, Step
 from manager.orchestrator.update_plan import next_move
-from swarmcore.model.node import Node
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState
 
@@ -22,8 +20,8 @@ def plan_removed(tasks: Iterable[Task]) -> Plan:
     return Plan(steps=_remove(tasks))
 
 
-def plan(service: Service, tasks: Iterable[Task], nodes: Mapping[str, Node], now: datetime) -> Plan:
-    """`nodes` by id. Steps are safe to repeat: what is done already gives no step."""
+def plan(service: Service, tasks: Iterable[Task], around: Around) -> Plan:
+    """Steps are safe to repeat: what is done already gives no step."""
     slots = {number: slot for number, slot in by_slot(tasks).items() if is_filled(slot)}
     wanted = service.spec.replicas
     steps: list[Step] = []
@@ -33,11 +31,11 @@ def plan(service: Service, tasks: Iterable[Task], nodes: Mapping[str, Node], now
     due: list[datetime] = []
     dirty: list[int] = []
     for number, slot in sorted(slots.items()):
-        moved = _keep_slot(number, slot, nodes, now, steps, due)
+        moved = _keep_slot(number, slot, around, steps, due)
         last = (live(slot) or slot)[-1]  # one that has ended for good is renewed too
-        if not moved and not is_current(last, service, nodes.get(last.node_id)):
+        if not moved and not is_current(last, service, around.node_of(last)):
             dirty.append(number)
-    return _with_update(service, slots, dirty, nodes, now, steps, due)
+    return _with_update(service, slots, dirty, around, steps, due)
 
 
 def _remove(tasks: Iterable[Task]) -> tuple[Step, ...]:
@@ -45,27 +43,21 @@ def _remove(tasks: Iterable[Task]) -> tuple[Step, ...]:
 
 
 def _keep_slot(
-    number: int,
-    slot: Sequence[Task],
-    nodes: Mapping[str, Node],
-    now: datetime,
-    steps: list[Step],
-    due: list[datetime],
+    number: int, slot: Sequence[Task], around: Around, steps: list[Step], due: list[datetime]
 ) -> bool:
     """Replace what has ended or must leave its node, start what has waited long enough. True if it was replaced."""
     running = live(slot)
     if not running:
         return False
     newest = running[-1]
-    node = nodes.get(newest.node_id)
-    over = [t for t in running if t.status.state.is_final or must_move(t, nodes.get(t.node_id))]
+    over = [t for t in running if t.status.state.is_final or around.must_leave(t)]
     if newest in over:
         again = should_restart(newest, slot)
         steps.append(
             Step(
                 stop=tuple(task.id for task in over),
                 create_in=number if again else None,
-                create_as=successor_state(newest, node),
+                create_as=successor_state(newest, around.node_of(newest)),
             )
         )
         return True
@@ -74,8 +66,8 @@ def _keep_slot(
     if over:
         steps.append(Step(stop=tuple(task.id for task in over)))
     if newest.desired_state < TaskState.RUNNING:
-        start = start_time(newest, list(slot[: slot.index(newest)]), nodes)
-        if start <= now:
+        start = start_time(newest, slot[: slot.index(newest)], around.nodes)
+        if start <= around.now:
             steps.append(Step(start=(newest.id,)))
         else:
             due.append(start)
@@ -86,12 +78,11 @@ def _with_update(
     service: Service,
     slots: Slots,
     dirty: Sequence[int],
-    nodes: Mapping[str, Node],
-    now: datetime,
+    around: Around,
     steps: list[Step],
     due: list[datetime],
 ) -> Plan:
-    move = next_move(service, slots, dirty, nodes, now)
+    move = next_move(service, slots, dirty, around)
     if move.due is not None:
         due.append(move.due)
     return Plan(

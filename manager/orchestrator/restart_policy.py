@@ -39,16 +39,27 @@ def _restarts(task: Task, slot: Sequence[Task], policy: RestartPolicy) -> int:
     """Successors made so far for this spec, within the window before the task's end where there is one."""
     same_spec = sorted((t for t in slot if t.spec_version == task.spec_version), key=age)
     successors = same_spec[1:]
-    ended = task.status.timestamp
+    ended = seen_at(task)
     if policy.window and ended is not None:
         begin = ended - timedelta(microseconds=policy.window / 1000)
         return sum(1 for t in successors if t.created_at is not None and t.created_at > begin)
     return len(successors)
 
 
-def age(task: Task) -> tuple[float, str]:
-    """Sorts a slot's tasks, oldest first."""
-    return (task.created_at.timestamp() if task.created_at is not None else 0.0, task.id)
+def age(task: Task) -> tuple[bool, float, str]:
+    """Sorts a slot's tasks, oldest first.
+
+    A task that shall run is newer than one that shall not, whatever their times say: the clocks of two leaders
+    differ, and no successor may be taken for its predecessor.
+    """
+    created = task.created_at.timestamp() if task.created_at is not None else 0.0
+    return (task.desired_state <= TaskState.RUNNING, created, task.id)
+
+
+def seen_at(task: Task) -> datetime | None:
+    """When it came to its state. The time is its node's, and not believed if it lies in the future of the store."""
+    times = [time for time in (task.status.timestamp, task.updated_at) if time is not None]
+    return min(times) if times else None
 
 
 def start_time(task: Task, older: Sequence[Task], node_of: Mapping[str, Node]) -> datetime:
@@ -58,7 +69,8 @@ def start_time(task: Task, older: Sequence[Task], node_of: Mapping[str, Node]) -
     """
     assert task.created_at is not None, "a stored task has a time"
     start = task.created_at + timedelta(microseconds=_delay(task, older, node_of) / 1000)
-    if any(_still_runs(other, node_of.get(other.node_id)) for other in older):
+    stopping = [other for other in older if other.desired_state > TaskState.RUNNING]
+    if any(still_runs(other, node_of.get(other.node_id)) for other in stopping):
         return max(start, task.created_at + OLD_TASK_TIMEOUT)
     return start
 
@@ -75,7 +87,7 @@ def _delay(task: Task, older: Sequence[Task], node_of: Mapping[str, Node]) -> in
     return policy_of(last).delay_ns
 
 
-def _still_runs(task: Task, node: Node | None) -> bool:
+def still_runs(task: Task, node: Node | None) -> bool:
     return not task.status.state.is_final and not is_lost(task, node)
 
 
@@ -84,4 +96,4 @@ def successor_state(old: Task, node: Node | None) -> TaskState:
     own_end = old.status.state in _OWN_END and not must_move(old, node)
     if own_end and policy_of(old).delay_ns > 0:
         return TaskState.READY
-    return TaskState.READY if _still_runs(old, node) else TaskState.RUNNING
+    return TaskState.READY if still_runs(old, node) else TaskState.RUNNING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
 
 from manager.orchestrator.restart_policy import age, should_restart
 from swarmcore.model.task import Task, TaskState
@@ -13,8 +14,9 @@ Slots = dict[int, list[Task]]
 
 
 def by_slot(tasks: Iterable[Task]) -> Slots:
+    """Without those to be removed: a slot given up and taken up again begins anew."""
     slots: Slots = {}
-    for task in sorted(tasks, key=age):
+    for task in sorted((t for t in tasks if t.desired_state < TaskState.REMOVE), key=age):
         slots.setdefault(task.slot, []).append(task)
     return slots
 
@@ -43,15 +45,16 @@ def free_numbers(taken: Iterable[int]) -> Iterator[int]:
 def surplus(slots: Mapping[int, Sequence[Task]], wanted: int) -> list[int]:
     """Which slots to give up, so that `wanted` stay.
 
-    From nodes with the most copies first, then those that do not run, then the highest number (as swarmkit does).
+    As in swarmkit: first those without a node and those being replaced, then from nodes with the most copies, of
+    these those that do not run, then the highest number.
     """
     order = sorted(slots, key=lambda number: (not _runs(slots[number]), number))
     copies: Counter[str] = Counter()
-    rank: dict[int, tuple[int, int]] = {}
+    rank: dict[int, tuple[float, int]] = {}
     for place, number in enumerate(order):
-        node = _node(slots[number])
+        node = _only_node(slots[number])
         copies[node] += 1
-        rank[number] = (copies[node], place)
+        rank[number] = (copies[node] if node else inf, place)
     return sorted(order, key=lambda number: rank[number])[wanted:]
 
 
@@ -59,5 +62,6 @@ def _runs(slot: Sequence[Task]) -> bool:
     return any(task.status.state is TaskState.RUNNING for task in live(slot))
 
 
-def _node(slot: Sequence[Task]) -> str:
-    return (live(slot) or slot)[-1].node_id
+def _only_node(slot: Sequence[Task]) -> str:
+    tasks = live(slot) or slot[-1:]
+    return tasks[0].node_id if len(tasks) == 1 else ""

@@ -1,13 +1,32 @@
-"""What a plan asks for: steps that each commit whole, and when to look again."""
+"""What a plan rests on and what it asks for: steps that each commit whole, and when to look again."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from datetime import datetime
 
 from msgspec import Struct
 
+from manager.orchestrator.fitness import must_move
+from swarmcore.model.node import Node
 from swarmcore.model.service import ServiceSpec, UpdateStatus
-from swarmcore.model.task import TaskState
+from swarmcore.model.task import Task, TaskState
+
+
+class Around(Struct, frozen=True, kw_only=True):
+    """What matters for a plan besides the service and its tasks."""
+
+    now: datetime
+    nodes: Mapping[str, Node]  # by id
+    evicted: Set[str] = frozenset()  # ids of tasks that their nodes have no room for any more
+    #: Since when tasks that have ended had been running, as far as this leader saw them end.
+    began: Mapping[str, datetime] = {}
+
+    def node_of(self, task: Task) -> Node | None:
+        return self.nodes.get(task.node_id)
+
+    def must_leave(self, task: Task) -> bool:
+        return task.id in self.evicted or must_move(task, self.node_of(task))
 
 
 class Step(Struct, frozen=True, kw_only=True):

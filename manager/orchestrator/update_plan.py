@@ -8,19 +8,22 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from manager.orchestrator.restart_policy import successor_state
+from manager.orchestrator.new_task import is_current
+from manager.orchestrator.restart_policy import seen_at, still_runs
 from manager.orchestrator.slots import live
-from manager.orchestrator.steps import Step
-from swarmcore.model.node import Node
-from swarmcore.model.policy import FailureAction, UpdateConfig, UpdateOrder
+from manager.orchestrator.steps import Around, Step
+from swarmcore.model.policy import SECOND, FailureAction, UpdateConfig, UpdateOrder
 from swarmcore.model.service import Service, UpdateState, UpdateStatus
 from swarmcore.model.task import Task, TaskState
 
 #: What Docker does where a service has no update settings: one slot at a time.
 DEFAULT = UpdateConfig(parallelism=1)
-_FAILED = frozenset({TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED})
+#: How long a task may take to run, where nobody saw since when it ran before it ended.
+SLOW_START = timedelta(minutes=1)
+UNDER_WAY = frozenset({UpdateState.UPDATING, UpdateState.ROLLBACK_STARTED})
 _STOPPED = frozenset({UpdateState.PAUSED, UpdateState.ROLLBACK_PAUSED})
-_UNDER_WAY = frozenset({UpdateState.UPDATING, UpdateState.ROLLBACK_STARTED})
+_FAILED = frozenset({TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED})
+_Slots = Mapping[int, Sequence[Task]]
 
 
 class Move(Struct, frozen=True, kw_only=True):
@@ -30,117 +33,113 @@ class Move(Struct, frozen=True, kw_only=True):
     roll_back: bool = False
 
 
-def next_move(
-    service: Service,
-    slots: Mapping[int, Sequence[Task]],
-    dirty: Sequence[int],
-    nodes: Mapping[str, Node],
-    now: datetime,
-) -> Move:
-    """`slots` are the filled ones, `dirty` those of them whose live task is not what the service wants."""
+def next_move(service: Service, slots: _Slots, dirty: Sequence[int], around: Around) -> Move:
+    """`slots` are the filled ones, `dirty` those of them whose last task is not what the service wants."""
     status = service.update_status
     if status is not None and status.state in _STOPPED:
         return Move()
-    if status is None or status.state not in _UNDER_WAY:
+    if status is None or status.state not in UNDER_WAY:
         if not dirty:
             return Move()
-        status = UpdateStatus(state=UpdateState.UPDATING, started_at=now, message="update in progress")
-        return _go_on(service, status, slots, dirty, nodes, now, written=status)
-    if status.started_at is None:
-        status = replace(status, started_at=now)
-        return _go_on(service, status, slots, dirty, nodes, now, written=status)
-    return _go_on(service, status, slots, dirty, nodes, now, written=None)
-
-
-def settings(service: Service, status: UpdateStatus | None) -> UpdateConfig:
-    rolls_back = status is not None and status.state is UpdateState.ROLLBACK_STARTED
-    return (service.spec.rollback_config if rolls_back else service.spec.update_config) or DEFAULT
+        status = UpdateStatus(state=UpdateState.UPDATING, started_at=around.now, message="update in progress")
+    elif status.started_at is None:  # asked for by hand: it begins now
+        status = replace(status, started_at=around.now)
+    move = _go_on(service, status, slots, dirty, around)
+    return replace(move, status=status) if move.status is None and status != service.update_status else move
 
 
 def _go_on(
-    service: Service,
-    status: UpdateStatus,
-    slots: Mapping[int, Sequence[Task]],
-    dirty: Sequence[int],
-    nodes: Mapping[str, Node],
-    now: datetime,
-    *,
-    written: UpdateStatus | None,
+    service: Service, status: UpdateStatus, slots: _Slots, dirty: Sequence[int], around: Around
 ) -> Move:
     config = settings(service, status)
-    updated = [t for slot in slots.values() for t in slot if _is_of(t, service, status)]
-    failed = [task for task in updated if _counts_as_failure(task, config)]
-    too_many = len(failed) / max(1, len(slots)) > config.max_failure_ratio
+    firsts = _first_tasks(service, status, slots)
+    failed = [task for task in firsts if _counts_as_failure(task, config, around)]
+    too_many = len(failed) > config.max_failure_ratio * len(slots)
     if too_many and config.failure_action is not FailureAction.CONTINUE:
-        return _give_up(service, status, config, failed[0], now)
-    busy, due = _busy(slots, dirty, config, now)
+        return _give_up(service, status, config, failed[0], around.now)
+    busy, due = _busy(service, slots, dirty, config, around.now)
     if not dirty:
-        return _finish(status, updated, config, busy, now, written)
+        return Move(due=due) if busy else _finish(status, firsts, config, around.now)
     room = len(dirty) if config.parallelism == 0 else max(0, config.parallelism - busy)
-    steps = tuple(_replace(number, slots[number], config, nodes) for number in dirty[:room])
-    return Move(steps=steps, due=due, status=written)
+    steps = tuple(_replace(number, slots[number], service, config, around) for number in dirty[:room])
+    return Move(steps=steps, due=due)
 
 
-def _is_of(task: Task, service: Service, status: UpdateStatus) -> bool:
-    began = status.started_at
-    return (
-        task.spec_version == service.spec_version
-        and task.created_at is not None
-        and (began is None or task.created_at >= began)
-    )
+def settings(service: Service, status: UpdateStatus) -> UpdateConfig:
+    rolls_back = status.state is UpdateState.ROLLBACK_STARTED
+    return (service.spec.rollback_config if rolls_back else service.spec.update_config) or DEFAULT
 
 
-def _counts_as_failure(task: Task, config: UpdateConfig) -> bool:
-    """It ended by itself while the update goes on; one that had run for the monitor's time did not fail it."""
+def _first_tasks(service: Service, status: UpdateStatus, slots: _Slots) -> list[Task]:
+    """The first task that this update made in each slot. What comes of its successors is the restart policy's."""
+    found = []
+    for slot in slots.values():
+        mine = [task for task in slot if task.spec_version == service.spec_version]
+        since = [t for t in mine if t.created_at and status.started_at and t.created_at >= status.started_at]
+        found += since[:1]
+    return found
+
+
+def _counts_as_failure(task: Task, config: UpdateConfig, around: Around) -> bool:
+    """It ended by itself; one that had run for the monitor's time did not fail the update."""
     if task.status.state not in _FAILED:
         return False
-    ended, made = task.status.timestamp, task.created_at
-    return ended is None or made is None or ended - made <= _span(config.monitor_ns) + timedelta(minutes=1)
+    if task.status.state is TaskState.REJECTED:
+        return True  # it never ran
+    ended, monitor = task.status.timestamp, _span(config.monitor_ns)
+    if (began := around.began.get(task.id)) is None and task.created_at is not None:
+        began, monitor = task.created_at, monitor + SLOW_START
+    return ended is None or began is None or ended - began <= monitor
 
 
 def _busy(
-    slots: Mapping[int, Sequence[Task]], dirty: Sequence[int], config: UpdateConfig, now: datetime
+    service: Service, slots: _Slots, dirty: Sequence[int], config: UpdateConfig, now: datetime
 ) -> tuple[int, datetime | None]:
-    """How many slots are being replaced, or rest after that, and until when at the longest."""
+    """How many slots are being replaced or rest after that, and when the first of these has rested."""
     busy, due = 0, None
+    waiting = set(dirty)
     for number, slot in slots.items():
-        running = live(slot)
-        if number in dirty or not running:
-            continue
-        newest = running[-1]
-        if newest.status.state < TaskState.RUNNING or len(running) > 1:
+        mine = [task for task in slot if task.spec_version == service.spec_version]
+        if number in waiting or not mine or len(mine) == len(slot):
+            continue  # the update has not been here: the slot is still to come, or is a new one
+        came = [seen_at(task) for task in mine if task.status.state >= TaskState.RUNNING]
+        if not came:
             busy += 1
-        elif config.delay and newest.status.timestamp is not None and len(slot) > 1:
-            until = newest.status.timestamp + _span(config.delay)
+        elif config.delay and (times := [time for time in came if time is not None]):
+            until = min(times) + _span(config.delay)
             if until > now:
                 busy += 1
                 due = until if due is None else min(due, until)
     return busy, due
 
 
-def _replace(number: int, slot: Sequence[Task], config: UpdateConfig, nodes: Mapping[str, Node]) -> Step:
+def _replace(
+    number: int, slot: Sequence[Task], service: Service, config: UpdateConfig, around: Around
+) -> Step:
     old = live(slot)
+    for task in old:
+        if task.status.state is TaskState.RUNNING and is_current(task, service, around.node_of(task)):
+            # A start-first update left it running and is rolled back: what is wanted is here already.
+            return Step(
+                stop=tuple(other.id for other in old if other is not task),
+                start=(task.id,) if task.desired_state < TaskState.RUNNING else (),
+            )
     if not old or config.order is UpdateOrder.START_FIRST:
         return Step(create_in=number)  # the old ones stop when the new one runs
-    desired = successor_state(old[-1], nodes.get(old[-1].node_id))
-    return Step(stop=tuple(task.id for task in old), create_in=number, create_as=desired)
+    waits = any(still_runs(task, around.node_of(task)) for task in old)
+    return Step(
+        stop=tuple(task.id for task in old),
+        create_in=number,
+        create_as=TaskState.READY if waits else TaskState.RUNNING,
+    )
 
 
-def _finish(
-    status: UpdateStatus,
-    updated: Sequence[Task],
-    config: UpdateConfig,
-    busy: int,
-    now: datetime,
-    written: UpdateStatus | None,
-) -> Move:
+def _finish(status: UpdateStatus, firsts: Sequence[Task], config: UpdateConfig, now: datetime) -> Move:
     """Everything is replaced: watch the last ones for the monitor's time, then it is done."""
-    if busy:
-        return Move(status=written)
-    times = [task.status.timestamp for task in updated if task.status.timestamp is not None]
-    done = max(times) + _span(config.monitor_ns) if times else now
-    if done > now:
-        return Move(due=done, status=written)
+    times = [time for task in firsts if (time := seen_at(task)) is not None]
+    watch = config.monitor_ns if config.delay < config.monitor_ns else config.delay + SECOND
+    if times and (done := max(times) + _span(watch)) > now:
+        return Move(due=done)
     back = status.state is UpdateState.ROLLBACK_STARTED
     return Move(
         status=replace(

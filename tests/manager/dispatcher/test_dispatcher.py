@@ -247,7 +247,7 @@ async def test_a_new_leader_does_not_trust_what_it_did_not_see() -> None:
         await b.until(lambda: b.node("up").status.state is NodeState.UNKNOWN)
         assert b.node("dead").status.state is NodeState.DOWN
         await b.connect("back")
-        assert 5 < await b.until(lambda: b.node("up").status.state is NodeState.DOWN) < 6.5
+        assert 3 < await b.until(lambda: b.node("up").status.state is NodeState.DOWN) < 4.5
         assert b.node("back").status.state is NodeState.READY
     await b.close()
 
@@ -283,7 +283,7 @@ async def test_tasks_of_a_node_that_stays_down_are_orphaned() -> None:
 async def test_a_node_that_joined_but_never_came_is_down() -> None:
     async with bench() as b:
         await b.put(node("n9"))
-        assert 5 < await b.until(lambda: b.node("n9").status.state is NodeState.DOWN) < 7
+        assert 3 < await b.until(lambda: b.node("n9").status.state is NodeState.DOWN) < 5
 
 
 @virtual
