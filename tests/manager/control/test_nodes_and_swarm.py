@@ -1,0 +1,198 @@
+"""Nodes, the swarm's settings and tokens, secrets and configs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from manager.raft.proposer import Member, RaftStatus
+from pki.tokens import parse_join_token
+from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound, OutOfSequence, Unsupported
+from swarmcore.model.cluster import Cluster, DispatcherConfig, EncryptionConfig, SwarmSpec
+from swarmcore.model.network import NetworkSpec
+from swarmcore.model.node import Availability, Node, NodeRole, NodeState
+from swarmcore.model.secret import ConfigSpec, SecretSpec
+from swarmcore.rpc.messages.control import (
+    CreateConfig,
+    CreateNetwork,
+    CreateSecret,
+    RemoveConfig,
+    RemoveNode,
+    RemoveSecret,
+    UpdateConfig,
+    UpdateNode,
+    UpdateSecret,
+    UpdateSwarm,
+)
+from tests.manager.control.bench import Bench
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    return await Bench().begin()
+
+
+def cluster(bench: Bench) -> Cluster:
+    (found,) = bench.store.view().clusters
+    return found
+
+
+async def change(bench: Bench, node: Node, **fields: Any) -> Node:
+    request = UpdateNode(id=node.id, version=node.version.index, spec=replace(node.spec, **fields))
+    await bench.control.handle(request)
+    found = bench.store.view().nodes.get(node.id)
+    assert found is not None
+    return found
+
+
+# -- nodes -----------------------------------------------------------------------------------------
+
+
+async def test_a_node_is_drained_and_labelled(bench: Bench) -> None:
+    node = await bench.node("n1")
+    drained = await change(bench, node, availability=Availability.DRAIN, labels={"zone": "a"})
+    assert drained.spec.availability is Availability.DRAIN
+    with pytest.raises(OutOfSequence):
+        await change(bench, node, availability=Availability.ACTIVE)
+
+
+async def test_the_last_manager_stays_a_manager(bench: Bench) -> None:
+    (manager,) = bench.store.view().nodes
+    with pytest.raises(FailedPrecondition, match="last manager"):
+        await change(bench, manager, role=NodeRole.WORKER)
+
+
+async def test_nobody_is_demoted_whose_loss_costs_the_quorum(bench: Bench) -> None:
+    nodes = [await bench.node(name, NodeRole.MANAGER) for name in ("manager1", "manager2", "manager3")]
+    for node in nodes:
+        bench.raft.member_table[node.id] = Member(node_id=node.id, address=f"{node.id}:2377")
+    status = bench.raft.status()
+    lost = RaftStatus(**{f: getattr(status, f) for f in status.__struct_fields__} | {
+        "reachable": {"manager1": True, "manager2": True, "manager3": False}
+    })  # fmt: skip
+    bench.raft.status = lambda: lost  # type: ignore[method-assign]
+    with pytest.raises(FailedPrecondition, match="no reachable majority"):
+        await change(bench, nodes[1], role=NodeRole.WORKER)
+    assert (await change(bench, nodes[2], role=NodeRole.WORKER)).spec.role is NodeRole.WORKER
+
+
+async def test_only_a_node_that_is_down_is_removed_without_force(bench: Bench) -> None:
+    await bench.node("n1")
+    with pytest.raises(FailedPrecondition, match="is not down"):
+        await bench.control.handle(RemoveNode(id="n1"))
+    await bench.control.handle(RemoveNode(id="n1", force=True))
+    await bench.node("n2", state=NodeState.DOWN)
+    await bench.control.handle(RemoveNode(id="n2"))
+    assert {node.id for node in bench.store.view().nodes} & {"n1", "n2"} == set()
+    assert {"n1", "n2"} <= set(cluster(bench).blacklisted_certificates)
+
+
+async def test_a_raft_member_is_never_removed(bench: Bench) -> None:
+    await bench.node("manager1", NodeRole.MANAGER, NodeState.DOWN)
+    with pytest.raises(FailedPrecondition, match="member of the raft cluster"):
+        await bench.control.handle(RemoveNode(id="manager1", force=True))
+
+
+async def test_two_nodes_of_one_host_name_are_told_apart_by_id(bench: Bench) -> None:
+    await bench.node("n1", state=NodeState.DOWN, hostname="host")
+    await bench.node("n2", hostname="host")
+    with pytest.raises(Invalid, match="ambiguous"):
+        await bench.control.handle(RemoveNode(id="host"))
+    await bench.control.handle(RemoveNode(id="n1"))
+    with pytest.raises(NotFound):
+        await bench.control.handle(RemoveNode(id="n1"))
+
+
+# -- the swarm -------------------------------------------------------------------------------------
+
+
+async def test_tokens_are_rotated_one_at_a_time(bench: Bench) -> None:
+    before = cluster(bench)
+    spec = before.spec
+    version = before.version.index
+    await bench.control.handle(UpdateSwarm(version=version, spec=spec, rotate_worker_token=True))
+    after = cluster(bench)
+    old, new = before.root_ca.join_tokens, after.root_ca.join_tokens
+    assert new.worker != old.worker and new.manager == old.manager
+    assert parse_join_token(new.worker).digest == parse_join_token(old.worker).digest
+    with pytest.raises(OutOfSequence):
+        await bench.control.handle(UpdateSwarm(version=version, spec=spec))
+
+
+async def test_settings_that_are_left_out_stay(bench: Bench) -> None:
+    wanted = SwarmSpec(dispatcher=DispatcherConfig(heartbeat_period=2 * 10**9))
+    await bench.control.handle(UpdateSwarm(version=cluster(bench).version.index, spec=wanted))
+    spec = cluster(bench).spec
+    assert spec.dispatcher.heartbeat_period == 2 * 10**9
+    assert spec.orchestration.task_history_retention_limit == 5
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SwarmSpec(dispatcher=DispatcherConfig(heartbeat_period=1)),
+        SwarmSpec(encryption_config=EncryptionConfig(auto_lock_managers=True)),
+        SwarmSpec(name="other"),
+    ],
+)
+async def test_settings_without_sense_or_behaviour_are_refused(bench: Bench, spec: SwarmSpec) -> None:
+    before = cluster(bench)
+    with pytest.raises(Invalid):
+        await bench.control.handle(UpdateSwarm(version=before.version.index, spec=spec))
+    assert cluster(bench) == before
+
+
+async def test_networks_are_refused(bench: Bench) -> None:
+    with pytest.raises(Unsupported):
+        await bench.control.handle(CreateNetwork(spec=NetworkSpec(name="net")))
+
+
+# -- secrets and configs ---------------------------------------------------------------------------
+
+
+async def test_a_secret_keeps_its_data_and_changes_its_labels(bench: Bench) -> None:
+    spec = SecretSpec(name="key", data=b"hush")
+    await bench.control.handle(CreateSecret(id="x1", spec=spec))
+    with pytest.raises(Conflict):
+        await bench.control.handle(CreateSecret(id="x2", spec=spec))
+    version = bench.store.view().secrets.get("x1").version.index  # type: ignore[union-attr]
+    with pytest.raises(Invalid, match="only updates to Labels"):
+        await bench.control.handle(UpdateSecret(id="key", version=version, spec=replace(spec, data=b"other")))
+    labelled = SecretSpec(name="key", labels={"a": "b"})
+    await bench.control.handle(UpdateSecret(id="key", version=version, spec=labelled))
+    held = bench.store.view().secrets.get("x1")
+    assert held is not None and (held.spec.data, held.spec.labels) == (b"hush", {"a": "b"})
+    await bench.control.handle(RemoveSecret(id="key"))
+    assert len(bench.store.view().secrets) == 0
+
+
+async def test_a_config_keeps_its_data_and_changes_its_labels(bench: Bench) -> None:
+    spec = ConfigSpec(name="conf", data=b"a=b")
+    await bench.control.handle(CreateConfig(id="c1", spec=spec))
+    version = bench.store.view().configs.get("c1").version.index  # type: ignore[union-attr]
+    with pytest.raises(Invalid, match="only updates to Labels"):
+        await bench.control.handle(UpdateConfig(id="c1", version=version, spec=ConfigSpec(name="other")))
+    with pytest.raises(OutOfSequence):
+        await bench.control.handle(UpdateConfig(id="c1", version=version + 7, spec=spec))
+    await bench.control.handle(UpdateConfig(id="c1", version=version, spec=replace(spec, labels={"a": "b"})))
+    await bench.control.handle(RemoveConfig(id="c1"))
+    assert len(bench.store.view().configs) == 0
+
+
+@pytest.mark.parametrize("size", [0, 500 << 10])
+async def test_secret_data_has_limits(bench: Bench, size: int) -> None:
+    with pytest.raises(Invalid, match="data must be larger than 0"):
+        await bench.control.handle(CreateSecret(id="x", spec=SecretSpec(name="x", data=bytes(size))))
+
+
+async def test_requests_with_secrets_do_not_show_them() -> None:
+    assert "hush" not in repr(CreateSecret(spec=SecretSpec(name="x", data=b"hush")))
+    assert "hush" not in repr(UpdateSecret(id="x", version=1, spec=SecretSpec(name="x", data=b"hush")))
+
+
+async def test_a_data_name_is_checked(bench: Bench) -> None:
+    for name in ("", "-x", "x-", "a" * 65, "a b"):
+        with pytest.raises(Invalid, match="invalid config name"):
+            await bench.control.handle(CreateConfig(id="c", spec=ConfigSpec(name=name, data=b"x")))

@@ -1,0 +1,114 @@
+"""Any manager takes requests; the leader carries them out, and they are passed on at most once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from manager.control.proxy import PATIENCE, ControlProxy
+from manager.raft.proposer import Member
+from swarmcore.errors import Conflict, Forbidden, NoLeader, OutcomeUnknown, SwarmError, Unavailable
+from swarmcore.model.node import NodeRole
+from swarmcore.rpc.messages.control import ControlReply, CreateService, ForwardedControl, RemoveService
+from swarmcore.rpc.server import Peer
+from tests.manager.control.bench import Bench, spec
+
+
+class Wire:
+    """An RpcClient whose answers are given; the last one again and again."""
+
+    def __init__(self, *answers: ControlReply | SwarmError) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, Struct]] = []
+
+    async def call(self, address: str, request: Struct, reply: Any, *, timeout: float = 5.0) -> Any:
+        self.asked.append((address, request))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, SwarmError):
+            raise answer
+        return answer
+
+
+async def follower(*answers: ControlReply | SwarmError) -> tuple[ControlProxy, Wire, Bench]:
+    bench = await Bench().begin()
+    bench.raft.leading = False
+    bench.raft.other_leader = Member(node_id="leader", address="10.0.0.9:2377")
+    wire = Wire(*answers)
+    proxy = ControlProxy(bench.control, bench.store, bench.raft, wire, bench.clock, lambda: "new-id")
+    return proxy, wire, bench
+
+
+def peer(node_id: str) -> Peer:
+    return Peer(node_id=node_id, role=NodeRole.MANAGER, cluster_id="c", address="10.0.0.2")
+
+
+async def test_the_leader_carries_out_what_it_is_asked() -> None:
+    bench = await Bench().begin()
+    wire = Wire(ControlReply())
+    proxy = ControlProxy(bench.control, bench.store, bench.raft, wire, bench.clock, lambda: "new-id")
+    assert (await proxy.handle(CreateService(spec=spec()))).id == "new-id"
+    assert not wire.asked
+
+
+async def test_a_follower_passes_on_with_the_id_that_it_chose() -> None:
+    proxy, wire, _ = await follower(ControlReply(id="new-id"))
+    assert (await proxy.handle(CreateService(spec=spec()))).id == "new-id"
+    ((address, request),) = wire.asked
+    assert address == "10.0.0.9:2377"
+    assert isinstance(request, ForwardedControl)
+    assert isinstance(request.request, CreateService) and request.request.id == "new-id"
+
+
+async def test_the_leaders_refusal_is_passed_back() -> None:
+    proxy, wire, _ = await follower(Conflict("taken"))
+    with pytest.raises(Conflict, match="taken"):
+        await proxy.handle(CreateService(spec=spec()))
+    assert len(wire.asked) == 1
+
+
+async def test_a_create_whose_answer_was_lost_is_asked_again_with_the_same_id() -> None:
+    proxy, wire, _ = await follower(OutcomeUnknown("lost"), ControlReply(id="new-id"))
+    assert (await proxy.handle(CreateService(spec=spec()))).id == "new-id"
+    first, second = (request for _, request in wire.asked)
+    assert first == second
+
+
+async def test_a_change_whose_answer_was_lost_is_not_repeated() -> None:
+    proxy, wire, _ = await follower(OutcomeUnknown("lost"))
+    with pytest.raises(OutcomeUnknown):
+        await proxy.handle(RemoveService(id="web"))
+    assert len(wire.asked) == 1
+
+
+async def test_a_request_waits_for_a_leader_but_not_for_ever() -> None:
+    proxy, wire, bench = await follower(Unavailable("gone"))
+    began = bench.clock.monotonic()
+    with pytest.raises(Unavailable):
+        await proxy.handle(RemoveService(id="web"))
+    assert bench.clock.monotonic() - began >= PATIENCE
+    bench.raft.other_leader = None
+    with pytest.raises(NoLeader):
+        await proxy.handle(RemoveService(id="web"))
+
+
+async def test_a_passed_on_request_is_not_passed_on_again() -> None:
+    proxy, wire, bench = await follower(ControlReply())
+    passed_on = ForwardedControl(request=RemoveService(id="web"))
+    bench.raft.leading = True
+    await bench.node("m2", NodeRole.MANAGER)
+    bench.raft.leading = False
+    with pytest.raises(NoLeader):
+        await proxy.forwarded(peer("m2"), passed_on)
+    assert not wire.asked
+
+
+async def test_only_managers_of_the_store_may_pass_on() -> None:
+    """A certificate says what a node was when it got it."""
+    proxy, _, bench = await follower(ControlReply())
+    bench.raft.leading = True
+    await bench.node("w1", NodeRole.WORKER)
+    for node_id in ("w1", "stranger"):
+        with pytest.raises(Forbidden):
+            await proxy.forwarded(peer(node_id), ForwardedControl(request=RemoveService(id="web")))

@@ -1,0 +1,158 @@
+"""Services: created once, updated in sequence, rolled back, removed, and refused with one clear line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound, OutOfSequence, SwarmError
+from swarmcore.model.service import ReplicatedService, ServiceMode, UpdateState
+from swarmcore.rpc.messages.control import CreateService, RemoveService, UpdateService
+from tests.manager.control.bench import Bench, spec
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    return await Bench().begin()
+
+
+async def test_a_service_is_created_with_dockers_defaults(bench: Bench) -> None:
+    service = await bench.create()
+    assert service.spec.replicas == 1
+    assert service.spec.mode.name == "replicated"
+    assert service.spec_version.index == 1
+
+
+async def test_a_service_without_a_name_gets_one(bench: Bench) -> None:
+    await bench.control.handle(CreateService(id="x", spec=spec("")))
+    (service,) = bench.store.view().services
+    assert service.spec.name
+
+
+async def test_asking_twice_with_one_id_creates_once(bench: Bench) -> None:
+    request = CreateService(id="x", spec=spec())
+    assert (await bench.control.handle(request)).id == (await bench.control.handle(request)).id == "x"
+    assert len(bench.store.view().services) == 1
+
+
+async def test_a_taken_name_is_a_conflict_in_any_case(bench: Bench) -> None:
+    await bench.create("web")
+    with pytest.raises(Conflict, match="service WEB already exists"):
+        await bench.control.handle(CreateService(id="other", spec=spec("WEB")))
+    assert len(bench.store.view().services) == 1
+
+
+async def test_a_change_of_the_template_makes_a_new_spec_version_and_keeps_the_old_spec(bench: Bench) -> None:
+    first = await bench.create()
+    second = await bench.update(first, spec(image="app:2"))
+    assert second.spec_version.index == 2
+    assert second.previous_spec == first.spec
+    assert second.spec.task_template.container.image == "app:2"
+
+
+async def test_a_change_of_scale_or_labels_is_no_new_spec_version(bench: Bench) -> None:
+    first = await bench.create()
+    scaled = await bench.update(
+        first, replace(first.spec, mode=ServiceMode(replicated=ReplicatedService(replicas=5)))
+    )
+    labelled = await bench.update(scaled, replace(scaled.spec, labels={"a": "b"}))
+    assert (labelled.spec.replicas, labelled.spec.labels) == (5, {"a": "b"})
+    assert labelled.spec_version == first.spec_version
+
+
+async def test_sending_the_same_spec_back_changes_nothing(bench: Bench) -> None:
+    first = await bench.create()
+    assert await bench.update(first, spec()) == first
+
+
+async def test_a_stale_version_is_out_of_sequence(bench: Bench) -> None:
+    first = await bench.create()
+    await bench.update(first, spec(image="app:2"))
+    with pytest.raises(OutOfSequence, match="update out of sequence"):
+        await bench.update(first, spec(image="app:3"))
+    assert bench.service("web").spec.task_template.container.image == "app:2"
+
+
+async def test_a_rollback_swaps_the_specs(bench: Bench) -> None:
+    first = await bench.create()
+    second = await bench.update(first, spec(image="app:2"))
+    third = await bench.update(second, None, rollback=True)
+    assert third.spec == first.spec
+    assert third.previous_spec == second.spec
+    assert third.spec_version.index == 3
+    assert third.update_status is not None and third.update_status.state is UpdateState.ROLLBACK_STARTED
+
+
+async def test_nothing_to_roll_back_to_is_said(bench: Bench) -> None:
+    with pytest.raises(FailedPrecondition, match="does not have a previous spec"):
+        await bench.update(await bench.create(), None, rollback=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (spec("other"), "renaming services is not supported"),
+        (spec("web", Mode={"Global": {}}), "only replicated services are"),
+    ],
+)
+async def test_what_cannot_change_is_refused(bench: Bench, wanted: Any, words: str) -> None:
+    first = await bench.create()
+    with pytest.raises(SwarmError, match=words):
+        await bench.update(first, wanted)
+    assert bench.service("web") == first
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"TaskTemplate": {"ContainerSpec": {}}}, "image reference must be provided"),
+        ({"TaskTemplate": {"Placement": {"Constraints": ["nonsense"]}}}, "invalid constraint 'nonsense'"),
+        (
+            {"TaskTemplate": {"Placement": {"Preferences": [{"Spread": {"SpreadDescriptor": "x"}}]}}},
+            "invalid placement preference 'x'",
+        ),
+        ({"TaskTemplate": {"Resources": {"Limits": {"NanoCPUs": 10}}}}, "invalid cpu value"),
+        ({"TaskTemplate": {"Resources": {"Limits": {"MemoryBytes": 10}}}}, "Must be at least 4MiB"),
+        ({"TaskTemplate": {"Resources": {"Limits": {"Pids": -1}}}}, "pids limit"),
+        ({"TaskTemplate": {"RestartPolicy": {"Delay": -1}}}, "restart delay cannot be negative"),
+        ({"UpdateConfig": {"MaxFailureRatio": 2}}, "not between 0 and 1"),
+        ({"Mode": {"Global": {}}}, "mode global is not supported yet"),
+        ({"Mode": {"Global": {}, "Replicated": {}}}, "a service has one mode"),
+        ({"EndpointSpec": {"Ports": [{"TargetPort": 80}]}}, "published ports are not supported yet"),
+        ({"EndpointSpec": {"Ports": [{"TargetPort": 0}]}}, "invalid port"),
+        ({"Networks": [{"Target": "net"}]}, "network"),
+    ],
+)
+async def test_a_bad_spec_is_refused_and_nothing_is_written(
+    bench: Bench, fields: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(Invalid, match=words) as refusal:
+        await bench.create(**fields)
+    assert "\n" not in str(refusal.value)
+    assert len(bench.store.view().services) == 0
+
+
+@pytest.mark.parametrize("name", ["-x", "x-", "a b", "a" * 64, "ü"])
+async def test_a_bad_name_is_refused(bench: Bench, name: str) -> None:
+    with pytest.raises(Invalid, match="name"):
+        await bench.create(name)
+
+
+async def test_a_service_is_found_by_id_name_and_prefix(bench: Bench) -> None:
+    service = await bench.create("web")
+    await bench.create("wide")
+    for text in (service.id, "web", "WEB", "id-we"):
+        request = UpdateService(id=text, version=service.version.index, spec=service.spec)
+        assert (await bench.control.handle(request)).id == service.id
+    with pytest.raises(Invalid, match="ambiguous"):
+        await bench.control.handle(RemoveService(id="id-w"))
+    with pytest.raises(NotFound, match="service nothere not found"):
+        await bench.control.handle(RemoveService(id="nothere"))
+
+
+async def test_a_removed_service_is_gone(bench: Bench) -> None:
+    await bench.create()
+    await bench.control.handle(RemoveService(id="web"))
+    assert len(bench.store.view().services) == 0
