@@ -136,7 +136,8 @@ def _replace(
 
 def _finish(status: UpdateStatus, firsts: Sequence[Task], config: UpdateConfig, now: datetime) -> Move:
     """Everything is replaced: watch the last ones for the monitor's time, then it is done."""
-    times = [time for task in firsts if (time := seen_at(task)) is not None]
+    alive = [task for task in firsts if not task.status.state.is_final]  # of the others all is known
+    times = [time for time in (status.started_at, *map(seen_at, alive)) if time is not None]
     watch = config.monitor_ns if config.delay < config.monitor_ns else config.delay + SECOND
     if times and (done := max(times) + _span(watch)) > now:
         return Move(due=done)

@@ -1,0 +1,1 @@
+"""Tests of the loops that create, replace and retire tasks."""
