@@ -241,7 +241,9 @@ class Member:
         )
 
     def side(self) -> ManagerSide:
-        """The manager side; NotManager names a manager where this node is a worker."""
+        """The manager side. NotManager names one where this node is a worker, Unavailable says what stopped it."""
+        if self.manager is None and self._error and self._keystore.role is NodeRole.MANAGER:
+            raise Unavailable(self._error, "mend what its log names, then restart the daemon")
         if self.manager is None:
             known = [m.address for m in self._local.managers]
             where = f"run the command on a manager, such as {known[0]}" if known else "run it on a manager"

@@ -45,6 +45,9 @@ def preflight(*, path: str | None = None, runtimes: Sequence[str] = RUNTIMES) ->
     if not found:
         missing.append(" or ".join(runtimes) or "a runtime")
         packages.append("crun")
+    if shutil.which("nft", path=searched) is None:
+        missing.append("nft")
+        packages.append("nftables")
     if missing:
         raise FailedPrecondition(
             f"this host cannot run containers: {' and '.join(missing)} not found",

@@ -24,9 +24,9 @@ PURE_V1 = "".join(line for line in HYBRID.splitlines(keepends=True) if "cgroup2"
 
 @pytest.mark.root
 def test_missing_programs_are_named_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(FailedPrecondition, match="conmon and crun or runc not found") as failure:
+    with pytest.raises(FailedPrecondition, match="conmon and crun or runc and nft not found") as failure:
         preflight(path=str(tmp_path))
-    assert failure.value.hint == "install it: apt-get install conmon crun"
+    assert failure.value.hint == "install it: apt-get install conmon crun nftables"
     assert "\n" not in str(failure.value)
 
 
