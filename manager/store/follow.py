@@ -55,6 +55,17 @@ async def _next(feed: Feed, clock: Clock, due: float | None) -> Commit | None:
     left = due - clock.monotonic()
     if left <= 0:
         return None
-    async with owned(feed.get(), "next commit") as commit, owned(clock.sleep(left), "due") as timer:
-        await asyncio.wait({commit, timer}, return_when=asyncio.FIRST_COMPLETED)
-        return commit.result() if commit.done() else None
+    async with owned(_get(feed), "next commit") as getter, owned(clock.sleep(left), "due") as timer:
+        await asyncio.wait({getter, timer}, return_when=asyncio.FIRST_COMPLETED)
+        got: Commit | Lagged | None = getter.result() if getter.done() else None
+    if isinstance(got, Lagged):
+        raise got
+    return got
+
+
+async def _get(feed: Feed) -> Commit | Lagged:
+    """Lagging is no failure of the task that waits: raised there it would be logged as one."""
+    try:
+        return await feed.get()
+    except Lagged as lagged:
+        return lagged
