@@ -8,7 +8,7 @@ from itertools import islice
 
 from manager.orchestrator.new_task import is_current
 from manager.orchestrator.restart_policy import should_restart, start_time, successor_state
-from manager.orchestrator.slots import Slots, by_slot, free_numbers, is_filled, live, surplus
+from manager.orchestrator.slots import by_slot, free_numbers, is_filled, live, surplus
 from manager.orchestrator.steps import Around, Plan, Step
 from manager.orchestrator.update_plan import next_move
 from swarmcore.model.service import Service
@@ -30,12 +30,23 @@ def plan(service: Service, tasks: Iterable[Task], around: Around) -> Plan:
     steps += [Step(create_in=number) for number in islice(free_numbers(slots), wanted - len(slots))]
     due: list[datetime] = []
     dirty: list[int] = []
+    moving = False
     for number, slot in sorted(slots.items()):
-        moved = _keep_slot(number, slot, around, steps, due)
         last = (live(slot) or slot)[-1]  # one that has ended for good is renewed too
-        if not moved and not is_current(last, service, around.node_of(last)):
+        current = is_current(last, service, around.node_of(last))
+        if _keep_slot(number, slot, current, around, steps, due):
+            moving = moving or not current
+        elif not current:
             dirty.append(number)
-    return _with_update(service, slots, dirty, around, steps, due)
+    move = next_move(service, slots, dirty, around, moving=moving)
+    if move.due is not None:
+        due.append(move.due)
+    return Plan(
+        steps=(*steps, *move.steps),
+        due=min(due) if due else None,
+        update_status=move.status,
+        roll_back_to=service.previous_spec if move.roll_back else None,
+    )
 
 
 def _remove(tasks: Iterable[Task]) -> tuple[Step, ...]:
@@ -43,14 +54,19 @@ def _remove(tasks: Iterable[Task]) -> tuple[Step, ...]:
 
 
 def _keep_slot(
-    number: int, slot: Sequence[Task], around: Around, steps: list[Step], due: list[datetime]
+    number: int,
+    slot: Sequence[Task],
+    current: bool,
+    around: Around,
+    steps: list[Step],
+    due: list[datetime],
 ) -> bool:
     """Replace what has ended or must leave its node, start what has waited long enough. True if it was replaced."""
     running = live(slot)
     if not running:
         return False
     newest = running[-1]
-    over = [t for t in running if t.status.state.is_final or around.must_leave(t)]
+    over = [task for task in running if around.is_over(task)]
     if newest in over:
         again = should_restart(newest, slot)
         steps.append(
@@ -61,7 +77,7 @@ def _keep_slot(
             )
         )
         return True
-    if newest.status.state is TaskState.RUNNING:
+    if newest.status.state is TaskState.RUNNING and current:
         over = running[:-1]  # the new task of a start-first update has taken over
     if over:
         steps.append(Step(stop=tuple(task.id for task in over)))
@@ -72,22 +88,3 @@ def _keep_slot(
         else:
             due.append(start)
     return False
-
-
-def _with_update(
-    service: Service,
-    slots: Slots,
-    dirty: Sequence[int],
-    around: Around,
-    steps: list[Step],
-    due: list[datetime],
-) -> Plan:
-    move = next_move(service, slots, dirty, around)
-    if move.due is not None:
-        due.append(move.due)
-    return Plan(
-        steps=(*steps, *move.steps),
-        due=min(due) if due else None,
-        update_status=move.status,
-        roll_back_to=service.previous_spec if move.roll_back else None,
-    )

@@ -28,6 +28,10 @@ class Around(Struct, frozen=True, kw_only=True):
     def must_leave(self, task: Task) -> bool:
         return task.id in self.evicted or must_move(task, self.node_of(task))
 
+    def is_over(self, task: Task) -> bool:
+        """It shall run, but has ended or must leave its node."""
+        return task.status.state.is_final or self.must_leave(task)
+
 
 class Step(Struct, frozen=True, kw_only=True):
     """Task ids whose desired state changes, and at most one new task: all of it or nothing."""

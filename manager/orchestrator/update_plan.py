@@ -33,8 +33,13 @@ class Move(Struct, frozen=True, kw_only=True):
     roll_back: bool = False
 
 
-def next_move(service: Service, slots: _Slots, dirty: Sequence[int], around: Around) -> Move:
-    """`slots` are the filled ones, `dirty` those of them whose last task is not what the service wants."""
+def next_move(
+    service: Service, slots: _Slots, dirty: Sequence[int], around: Around, *, moving: bool = False
+) -> Move:
+    """`slots` are the filled ones, `dirty` those of them whose last task is not what the service wants.
+
+    `moving`: another such slot gets a new task just now for another reason, so this is not the end.
+    """
     status = service.update_status
     if status is not None and status.state in _STOPPED:
         return Move()
@@ -44,12 +49,12 @@ def next_move(service: Service, slots: _Slots, dirty: Sequence[int], around: Aro
         status = UpdateStatus(state=UpdateState.UPDATING, started_at=around.now, message="update in progress")
     elif status.started_at is None:  # asked for by hand: it begins now
         status = replace(status, started_at=around.now)
-    move = _go_on(service, status, slots, dirty, around)
+    move = _go_on(service, status, slots, dirty, around, moving)
     return replace(move, status=status) if move.status is None and status != service.update_status else move
 
 
 def _go_on(
-    service: Service, status: UpdateStatus, slots: _Slots, dirty: Sequence[int], around: Around
+    service: Service, status: UpdateStatus, slots: _Slots, dirty: Sequence[int], around: Around, moving: bool
 ) -> Move:
     config = settings(service, status)
     firsts = _first_tasks(service, status, slots)
@@ -59,7 +64,7 @@ def _go_on(
         return _give_up(service, status, config, failed[0], around.now)
     busy, due = _busy(service, slots, dirty, config, around.now)
     if not dirty:
-        return Move(due=due) if busy else _finish(status, firsts, config, around.now)
+        return Move(due=due) if busy or moving else _finish(status, firsts, config, around.now)
     room = len(dirty) if config.parallelism == 0 else max(0, config.parallelism - busy)
     steps = tuple(_replace(number, slots[number], service, config, around) for number in dirty[:room])
     return Move(steps=steps, due=due)
@@ -116,7 +121,7 @@ def _busy(
 def _replace(
     number: int, slot: Sequence[Task], service: Service, config: UpdateConfig, around: Around
 ) -> Step:
-    old = live(slot)
+    old = [task for task in live(slot) if not around.is_over(task)]  # the others are stopped anyway
     for task in old:
         if task.status.state is TaskState.RUNNING and is_current(task, service, around.node_of(task)):
             # A start-first update left it running and is rolled back: what is wanted is here already.

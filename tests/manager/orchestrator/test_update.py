@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
+from swarmcore.aio import owned
 from swarmcore.model.node import Availability, NodeState
 from swarmcore.model.policy import FailureAction, Placement, RestartPolicy, UpdateConfig, UpdateOrder
 from swarmcore.model.resources import ResourceRequirements, Resources
 from swarmcore.model.service import ServiceSpec, UpdateState
-from swarmcore.model.task import TaskState
+from swarmcore.model.task import TaskState, TaskStatus
 from tests.manager.orchestrator.objects import SECOND, node, service, template
 from tests.manager.orchestrator.world import World, in_world
 
@@ -425,5 +426,47 @@ def test_a_task_with_resources_that_changes_keeps_its_slot() -> None:
             )
             await world.until(in_state(world, U.COMPLETED))
             assert sorted(task.slot for task in world.running()) == [1, 2]
+
+    in_world(story)
+
+
+def test_a_spec_that_the_user_sends_while_a_rollback_is_decided_wins() -> None:
+    config = UpdateConfig(parallelism=1, failure_action=FailureAction.ROLLBACK)
+
+    async def story(world: World) -> None:
+        await started(world, config=config)
+        async with world.led():
+            await world.until(lambda: len(world.running()) == 4)
+            await world.change(image("web:2"))
+            await world.until(lambda: world.running("web:2"))
+            victim = world.running("web:2")[0]
+            held = world.store.update()
+            tx = await held.__aenter__()
+            async with owned(world.change(image("web:3")), "request") as request:
+                await world.rest(
+                    0
+                )  # the user's request is the next in line, whatever the loop makes of this commit
+                tx.tasks.put(replace(victim, status=TaskStatus(state=S.FAILED, timestamp=tx.now())))
+                await held.__aexit__(None, None, None)
+                await request
+            await world.until(in_state(world, U.COMPLETED))
+            assert len(world.running("web:3")) == 4
+
+    in_world(story)
+
+
+@pytest.mark.parametrize("order", list(UpdateOrder))
+def test_a_leader_whose_clock_is_behind_takes_no_old_task_for_a_new_one(order: UpdateOrder) -> None:
+    async def story(world: World) -> None:
+        await started(world, config=UpdateConfig(parallelism=1, order=order))
+        world.clock.ahead = 30.0
+        async with world.led():
+            await world.until(lambda: len(world.running()) == 4)
+        world.clock.ahead = 0.0
+        async with world.led():
+            await world.change(image("web:2"))
+            await world.until(in_state(world, U.COMPLETED))
+            assert len(world.running("web:2")) == 4
+            assert len(world.tasks()) == 8
 
     in_world(story)

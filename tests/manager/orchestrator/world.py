@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -32,9 +33,18 @@ from tests.manager.orchestrator.objects import node, service
 S = TaskState
 
 
+class LeadersClock(LoopClock):
+    """The wall clocks of managers differ: `ahead` is how many seconds the present leader's is."""
+
+    ahead = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.ahead)
+
+
 class World:
     def __init__(self) -> None:
-        self.clock = LoopClock()
+        self.clock = LeadersClock()
         self.store = Store(self.clock)
         self.raft = SoloRaft(self.store)
         self.store.attach(self.raft)
