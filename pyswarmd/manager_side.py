@@ -30,6 +30,7 @@ from swarmcore.aio import Tasks
 from swarmcore.clock import Clock
 from swarmcore.errors import NoLeader, SwarmError, Unavailable
 from swarmcore.ids import new_id
+from swarmcore.model.cluster import Cluster
 from swarmcore.model.node import Node as NodeObject
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest
@@ -103,7 +104,7 @@ class ManagerSide:
         await self._take_place(swarm, remotes)
         assert self._manager is not None
         self._tasks.start(self._manager.run(), "manager")
-        self._tasks.start(self._drop_removed(), "removed nodes")
+        self._tasks.start(self._follow_commits(), "commits")
 
     def _serve(self) -> None:
         """Make every component and register what it answers."""
@@ -159,17 +160,25 @@ class ManagerSide:
     async def _ask_leader(self, address: str) -> int:
         return (await self._client.call(address, ReadIndex(), ReadIndexReply, timeout=2.0)).index
 
-    async def _drop_removed(self) -> None:
-        """A node that is removed loses its streams at once, not at its next message."""
+    async def _follow_commits(self) -> None:
+        """A removed node loses its streams at once, not at its next message; new settings count at once."""
         while True:
             try:
-                with self.store.watch() as feed:
+                with self.store.view_and_watch() as (view, feed):
+                    for cluster in view.clusters:
+                        self._settings_are(cluster)
                     while True:
                         for change in (await feed.get()).changes:
                             if change.kind == "remove" and isinstance(change.old, NodeObject):
                                 self._server.drop(change.old.id)
+                            elif isinstance(change.new, Cluster):
+                                self._settings_are(change.new)
             except Lagged:
-                log.info("the watch for removed nodes starts again")
+                log.info("the watch of commits starts again")
+
+    def _settings_are(self, cluster: Cluster) -> None:
+        if (interval := cluster.spec.raft.snapshot_interval) > 0:
+            self.raft.snapshot_every(interval)
 
     async def retire(self) -> None:
         """Give up the place in raft, handing the lead over first; alone there is nobody to tell."""

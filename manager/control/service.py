@@ -13,6 +13,8 @@ from swarmcore.model.base import Version
 from swarmcore.model.service import Service, ServiceSpec, UpdateState, UpdateStatus, canonical
 from swarmcore.rpc.messages.control import ControlReply, CreateService, RemoveService, UpdateService
 
+_PAUSED = frozenset({UpdateState.PAUSED, UpdateState.ROLLBACK_PAUSED})
+
 
 def create(tx: Tx, request: CreateService) -> ControlReply:
     if (existing := tx.services.get(request.id)) is not None:
@@ -48,6 +50,8 @@ def update(tx: Tx, request: UpdateService) -> ControlReply:
     if spec.mode.name != service.spec.mode.name:
         raise Unimplemented("service mode change is not allowed", "create a new service and remove this one")
     if spec == service.spec:
+        if service.update_status is not None and service.update_status.state in _PAUSED:
+            tx.services.put(replace(service, update_status=None))  # the user wants it to go on
         return ControlReply(id=service.id)
     changed = _runs_anew(service.spec, spec)
     tx.services.put(
@@ -67,7 +71,7 @@ def _new_status(request: UpdateService) -> UpdateStatus | None:
     """An update under way ends here; the orchestrator says when the next one begins."""
     if not request.rollback:
         return None
-    return UpdateStatus(state=UpdateState.ROLLBACK_STARTED, message="rollback in progress")
+    return UpdateStatus(state=UpdateState.ROLLBACK_STARTED, message="manually requested rollback")
 
 
 def _wanted(service: Service, request: UpdateService) -> ServiceSpec:

@@ -27,9 +27,14 @@ def update(tx: Tx, request: UpdateSwarm) -> ControlReply:
         worker=new_join_token(root) if request.rotate_worker_token else tokens.worker,
         manager=new_join_token(root) if request.rotate_manager_token else tokens.manager,
     )
+    spec = merged(cluster.spec, request.spec)
+    if replace(spec.raft, snapshot_interval=0) != replace(cluster.spec.raft, snapshot_interval=0):
+        raise Unsupported(
+            "of raft's settings only SnapshotInterval can be changed", "leave the others as they are"
+        )
     changed = replace(
         cluster,
-        spec=merged(cluster.spec, request.spec),
+        spec=spec,
         root_ca=replace(cluster.root_ca, join_tokens=rotated),
     )
     if changed != cluster:

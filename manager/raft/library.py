@@ -53,6 +53,7 @@ ATTRIBUTES = (
     "otherNodes",
     "serializer",
     "leaderCommitIndex",
+    "conf",
 )
 
 if VERSION != SUPPORTED_VERSION:
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
         _SyncObj__otherNodes: set[Node]
         _SyncObj__serializer: Any
         _SyncObj__leaderCommitIndex: int | None
+        _SyncObj__conf: SyncObjConf
 
         def __init__(self, *args: object, **kwargs: object) -> None: ...
         def _onTick(self, timeToWait: float = 0.0) -> None: ...
@@ -215,6 +217,10 @@ class Library(SyncObj):
         self._poller = _NullPoller()
         self._SyncObj__serializer = compaction
         self._SyncObj__raftLog = journal
+
+    def compact_above(self, entries: int) -> None:
+        """Take a snapshot when the journal holds more than so many entries."""
+        self._SyncObj__conf.logCompactionMinEntries = entries
 
     def restore(self, applied: int) -> None:
         """Take up the state that the journal holds, above a snapshot that covers `applied`."""

@@ -13,6 +13,7 @@ from manager.raft.driver import Driver
 from manager.raft.interfaces import Background, Journal, PeerTransport, Snapshots
 from manager.raft.messages import SnapshotMeta
 from manager.raft.proposer import Member, RaftStatus, StateMachine
+from manager.raft.storage import TRAILING
 from swarmcore.errors import FailedPrecondition, NoLeader, NotFound, OutcomeUnknown, Unavailable
 
 log = logging.getLogger(__name__)
@@ -159,6 +160,10 @@ class RaftNode:
             return None
         await self.wait_until(lambda: self._core.library.applied_index >= index)
         return index
+
+    def snapshot_every(self, entries: int) -> None:
+        """What the swarm's settings say; beside them the journal keeps some for slow followers."""
+        self._core.library.compact_above(entries + TRAILING)
 
     # ------------------------------------------------------------------------ members and lead
     async def add_member(self, member: Member) -> None:

@@ -24,6 +24,9 @@ from manager.raft.segments import (
 )
 from pki.seal import DataKeys
 
+#: Entries that stay behind a snapshot, for followers that lag a little.
+TRAILING = 500
+
 
 class Wal:
     """Implements interfaces.Journal. Reading it raises CorruptState for anything but a torn last frame.
@@ -38,7 +41,7 @@ class Wal:
         disk: Disk,
         keys: DataKeys,
         *,
-        trailing: int = 500,
+        trailing: int = TRAILING,
         segment_bytes: int = 8 << 20,
         random: RandomBytes = random_bytes,
     ) -> None:

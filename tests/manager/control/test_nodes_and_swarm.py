@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from manager.raft.proposer import Member, RaftStatus
 from pki.tokens import parse_join_token
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound, OutOfSequence, Unsupported
-from swarmcore.model.cluster import Cluster, DispatcherConfig, EncryptionConfig, SwarmSpec
+from swarmcore.model.cluster import Cluster, DispatcherConfig, EncryptionConfig, RaftConfig, SwarmSpec
 from swarmcore.model.network import NetworkSpec
 from swarmcore.model.node import Availability, Node, NodeRole, NodeState
 from swarmcore.model.secret import ConfigSpec, SecretSpec
@@ -122,10 +122,13 @@ async def test_tokens_are_rotated_one_at_a_time(bench: Bench) -> None:
 
 
 async def test_settings_that_are_left_out_stay(bench: Bench) -> None:
-    wanted = SwarmSpec(dispatcher=DispatcherConfig(heartbeat_period=2 * 10**9))
+    wanted = SwarmSpec(
+        dispatcher=DispatcherConfig(heartbeat_period=2 * 10**9), raft=RaftConfig(snapshot_interval=500)
+    )
     await bench.control.handle(UpdateSwarm(version=cluster(bench).version.index, spec=wanted))
     spec = cluster(bench).spec
     assert spec.dispatcher.heartbeat_period == 2 * 10**9
+    assert spec.raft.snapshot_interval == 500
     assert spec.orchestration.task_history_retention_limit == 5
 
 
@@ -134,6 +137,8 @@ async def test_settings_that_are_left_out_stay(bench: Bench) -> None:
     [
         SwarmSpec(dispatcher=DispatcherConfig(heartbeat_period=1)),
         SwarmSpec(encryption_config=EncryptionConfig(auto_lock_managers=True)),
+        SwarmSpec(raft=RaftConfig(keep_old_snapshots=3)),
+        SwarmSpec(raft=RaftConfig(election_tick=50)),
         SwarmSpec(name="other"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound, OutOfSequence, SwarmError
-from swarmcore.model.service import ReplicatedService, ServiceMode, UpdateState
+from swarmcore.model.service import ReplicatedService, ServiceMode, UpdateState, UpdateStatus
 from swarmcore.rpc.messages.control import CreateService, RemoveService, UpdateService
 from tests.manager.control.bench import Bench, spec
 
@@ -65,6 +65,15 @@ async def test_a_change_of_scale_or_labels_is_no_new_spec_version(bench: Bench) 
 async def test_sending_the_same_spec_back_changes_nothing(bench: Bench) -> None:
     first = await bench.create()
     assert await bench.update(first, spec()) == first
+
+
+async def test_sending_the_spec_of_a_paused_update_again_lets_it_go_on(bench: Bench) -> None:
+    held = await bench.create()
+    async with bench.store.update() as tx:
+        tx.services.put(replace(held, update_status=UpdateStatus(state=UpdateState.PAUSED)))
+    resumed = await bench.update(bench.service("web"), held.spec)
+    assert resumed.update_status is None
+    assert resumed.spec_version == held.spec_version
 
 
 async def test_a_stale_version_is_out_of_sequence(bench: Bench) -> None:

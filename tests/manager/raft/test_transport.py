@@ -109,6 +109,21 @@ async def test_a_member_that_was_away_long_catches_up_by_snapshot(
         await member.stop()
 
 
+async def test_the_snapshot_interval_can_be_changed(root: RootAuthority, tmp_path: Path) -> None:
+    member = RealMember("m1", root, tmp_path)
+    await member.listen()
+    raft = await member.start({"m1": member.address})
+    await raft.wait_lead(True)
+    await asyncio.gather(*(raft.propose(b"x") for _ in range(600)))
+    snapshot = member.folder / "raft" / "snapshot"
+    assert not snapshot.exists()
+    raft.snapshot_every(50)
+    for _ in range(50):
+        await raft.propose(b"y")
+    await until(snapshot.exists)
+    await member.stop()
+
+
 async def test_a_whole_swarm_restarts_with_what_it_knew(trio: list[RealMember]) -> None:
     leader = await leader_of(trio)
     await leader.raft.propose(b"kept")
