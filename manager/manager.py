@@ -14,6 +14,7 @@ from manager.orchestrator.replicated import ReplicatedOrchestrator
 from manager.raft.proposer import Proposer
 from manager.scheduler.scheduler import Scheduler
 from manager.store.store import Store
+from manager.store.tx import Overtaken
 from swarmcore.aio import Backoff, owned
 from swarmcore.clock import Clock
 from swarmcore.errors import NoLeader, OutcomeUnknown, SwarmError
@@ -72,9 +73,9 @@ class Manager:
             if failures is None:
                 log.info("this manager does not lead any more", extra={"term": self._proposer.term})
                 continue
-            # A write that meets the loss of the lead before its loop hears of it is no failure of the loop. If the
+            # A write that meets a change of the lead before its loop hears of it is no failure of the loop. If the
             # lead is still here, a fresh start from the state costs little and is always right.
-            _, unexpected = failures.split((NoLeader, OutcomeUnknown))
+            _, unexpected = failures.split((NoLeader, OutcomeUnknown, Overtaken))
             if unexpected is not None:
                 log.error("a leader's loop failed", exc_info=unexpected)
                 await self._hand_over()
