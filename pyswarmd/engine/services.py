@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from aiohttp import web
-from manager.control.status import service_status
 
 from manager.control import filters as select
 from manager.control.lookup import lookup
+from manager.control.status import service_status
 from pyswarmd.engine import views
 from pyswarmd.engine.context import Route, answer, asked, body, empty, filters, node_of, version
 from swarmcore.errors import Invalid
