@@ -292,13 +292,19 @@ def test_many_tasks_without_a_node_leave_the_others_their_turns() -> None:
 def test_a_choice_that_was_overtaken_holds_no_resources() -> None:
     async def story() -> None:
         scene = Scene()
-        await scene.put(node("n1"))
+        down = node("n1", state=NodeState.DOWN)
+        await scene.put(down)
         async with scheduling(scene):
             await scene.put(task("t1", reserve=Resources(memory_bytes=600)))
+            await scene.until_told(NOT_READY)
+            await scene.put(node("n1"))
             async with scene.store.update() as tx:
                 await asyncio.sleep(1)  # the scheduler has chosen n1 and waits for its turn to write
-                tx.put(replace(node("n1", state=NodeState.DOWN), version=scene.node("n1").version))
-            await scene.until_told(NOT_READY)
+                tx.put(replace(down, version=scene.node("n1").version))
+            await asyncio.sleep(
+                1
+            )  # the reason is the same as before: no commit tells the scheduler of its task
+            assert scene.task().status.err == NOT_READY
             await scene.put(node("n1"))
             await scene.until_on("n1")
 
