@@ -305,7 +305,9 @@ def test_a_choice_that_was_overtaken_holds_no_resources() -> None:
                 1
             )  # the reason is the same as before: no commit tells the scheduler of its task
             assert scene.task().status.err == NOT_READY
+            written = len(scene.raft.log)
             await scene.put(node("n1"))
             await scene.until_on("n1")
+        assert len(scene.raft.log) == written + 2  # the node and the assignment, no refusal in between
 
     run_virtual(story())
