@@ -28,11 +28,22 @@ def lab_name(request: pytest.FixtureRequest) -> Iterator[str]:
         archive = build_demo_image()
         await asyncio.gather(*(load_image(host, archive) for host in lab.hosts()))
 
+    failed = request.session.testsfailed
     try:
         asyncio.run(up())
         yield name
     finally:
+        if request.session.testsfailed > failed:
+            show_logs(lab)
         asyncio.run(lab.down())
+
+
+def show_logs(lab: Lab) -> None:
+    """The ends of the daemons' logs, into the report of the failed test."""
+    for host in lab.hosts():
+        if host.log_file.exists():
+            lines = host.log_file.read_text(errors="replace").splitlines()[-60:]
+            print(f"--- {host.name}", *lines, sep="\n")
 
 
 @pytest.fixture
