@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from manager.orchestrator.fitness import is_lost
 from manager.orchestrator.restart_policy import age, policy_of
-from manager.orchestrator.update_plan import UNDER_WAY
+from manager.orchestrator.update_plan import UNDER_WAY, first_task
 from manager.store.follow import follow
 from manager.store.store import Store
 from manager.store.tables import View
@@ -64,7 +64,7 @@ def _useless(view: View, slot: _Slot) -> list[Task]:
     tasks = sorted(view.tasks.find("slot", slot), key=age)
     gone = [task for task in tasks if _may_go(task, view)]
     kept = [task for task in tasks if task.desired_state < TaskState.REMOVE]
-    return gone + _beyond_history(kept, _limit(kept, view), view)
+    return gone + _beyond_history(kept, view)
 
 
 def _may_go(task: Task, view: View) -> bool:
@@ -74,40 +74,53 @@ def _may_go(task: Task, view: View) -> bool:
     return task.status.state.is_final or is_lost(task, view.nodes.get(task.node_id))
 
 
-def _limit(tasks: Sequence[Task], view: View) -> int:
-    """How many tasks a slot keeps, those that run included; negative: all.
-
-    The last one always stays, for it tells that the slot is filled; and its predecessor does while it is needed.
-    """
-    limit = _wanted_limit(tasks, view)
-    if limit < 0 or not tasks:
-        return limit
-    service = view.services.get(tasks[-1].service_id)
-    status = service.update_status if service is not None else None
-    updating = (
-        status is not None and status.state in UNDER_WAY
-    )  # update_plan.py tells old from new slots by it
-    waiting = tasks[-1].desired_state < TaskState.RUNNING  # restart_policy.py takes the delay from it
-    return max(limit, 2 if updating or waiting else 1)
-
-
-def _wanted_limit(tasks: Sequence[Task], view: View) -> int:
+def _beyond_history(tasks: Sequence[Task], view: View) -> list[Task]:
+    """The oldest ended ones above the limit, which counts those that run as well; negative: it keeps all."""
     if not tasks:
-        return DEFAULT_HISTORY
-    attempts = policy_of(tasks[-1]).max_attempts
+        return []
+    limit = _limit(tasks, view)
+    surplus = len(tasks) - limit
+    if limit < 0 or surplus <= 0:
+        return []
+    needed = {task.id for task in (*_counted(tasks), *_told_by(tasks, view))}
+    return [task for task in tasks if task.id not in needed and _has_ended(task, view)][:surplus]
+
+
+def _limit(tasks: Sequence[Task], view: View) -> int:
+    attempts = policy_of(_newest(tasks)[-1]).max_attempts
     if attempts:
-        return attempts + 1  # they are counted: see restart_policy.py
+        return attempts + 1
     cluster = next(iter(view.clusters), None)
     limit = cluster.spec.orchestration.task_history_retention_limit if cluster is not None else None
     return DEFAULT_HISTORY if limit is None else limit
 
 
-def _beyond_history(tasks: Sequence[Task], limit: int, view: View) -> list[Task]:
-    """The oldest ended ones above the limit."""
-    surplus = len(tasks) - limit
-    if limit < 0 or surplus <= 0:
-        return []
-    return [task for task in tasks[:-1] if _has_ended(task, view)][:surplus]
+def _newest(tasks: Sequence[Task]) -> list[Task]:
+    """Those of the newest spec that the slot has seen. A start-first update leaves older ones live for a while."""
+    versions = [task.spec_version.index if task.spec_version is not None else 0 for task in tasks]
+    return [task for task, version in zip(tasks, versions, strict=True) if version == max(versions)]
+
+
+def _counted(tasks: Sequence[Task]) -> list[Task]:
+    """What restart_policy.py counts as attempts, and by which it knows that a spec was given up in the slot."""
+    newest = _newest(tasks)
+    return newest[-((policy_of(newest[-1]).max_attempts or 0) + 1) :]
+
+
+def _told_by(tasks: Sequence[Task], view: View) -> list[Task]:
+    """What the plans tell something by."""
+    last = tasks[-1]  # that the slot is filled
+    needed = [last]
+    if last.desired_state < TaskState.RUNNING:  # its delay: restart_policy.py takes it from the predecessor
+        needed += [task for task in tasks if task.desired_state > TaskState.RUNNING][-1:]
+    service = view.services.get(last.service_id)
+    status = service.update_status if service is not None else None
+    if service is not None and status is not None and status.state in UNDER_WAY:
+        # Old slots from new ones, and whether the update failed here: see update_plan.py.
+        needed += [task for task in tasks if task.spec_version != service.spec_version][-1:]
+        if (first := first_task(service, status, tasks)) is not None:
+            needed.append(first)
+    return needed
 
 
 def _has_ended(task: Task, view: View) -> bool:

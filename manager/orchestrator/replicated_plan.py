@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 
 from manager.orchestrator.new_task import is_current
-from manager.orchestrator.restart_policy import should_restart, start_time, successor_state
+from manager.orchestrator.restart_policy import has_given_up, should_restart, start_time, successor_state
 from manager.orchestrator.slots import by_slot, free_numbers, is_filled, live, surplus
 from manager.orchestrator.steps import Around, Plan, Step
 from manager.orchestrator.update_plan import next_move
@@ -34,10 +34,11 @@ def plan(service: Service, tasks: Iterable[Task], around: Around) -> Plan:
     for number, slot in sorted(slots.items()):
         last = (live(slot) or slot)[-1]  # one that has ended for good is renewed too
         current = is_current(last, service, around.node_of(last))
-        if _keep_slot(number, slot, current, around, steps, due):
+        wanted_again = any(is_current(task, service, around.node_of(task)) for task in live(slot)[:-1])
+        if _keep_slot(number, slot, around, steps, due, takes_over=current or not wanted_again):
             moving = moving or not current
-        elif not current:
-            dirty.append(number)
+        elif not current and not has_given_up(slot, service.spec_version):
+            dirty.append(number)  # given up: trying for ever is not what the policy asks for
     move = next_move(service, slots, dirty, around, moving=moving)
     if move.due is not None:
         due.append(move.due)
@@ -56,12 +57,16 @@ def _remove(tasks: Iterable[Task]) -> tuple[Step, ...]:
 def _keep_slot(
     number: int,
     slot: Sequence[Task],
-    current: bool,
     around: Around,
     steps: list[Step],
     due: list[datetime],
+    *,
+    takes_over: bool,
 ) -> bool:
-    """Replace what has ended or must leave its node, start what has waited long enough. True if it was replaced."""
+    """Replace what has ended or must leave its node, start what has waited long enough. True if it was replaced.
+
+    `takes_over`: the newest task, once it runs, ends those beside it. A rollback may want one of these again.
+    """
     running = live(slot)
     if not running:
         return False
@@ -77,8 +82,8 @@ def _keep_slot(
             )
         )
         return True
-    if newest.status.state is TaskState.RUNNING and current:
-        over = running[:-1]  # the new task of a start-first update has taken over
+    if newest.status.state is TaskState.RUNNING and takes_over:
+        over = running[:-1]
     if over:
         steps.append(Step(stop=tuple(task.id for task in over)))
     if newest.desired_state < TaskState.RUNNING:

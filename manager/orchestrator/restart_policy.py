@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from manager.orchestrator.fitness import is_lost, must_move
+from swarmcore.model.base import Version
 from swarmcore.model.node import Node
 from swarmcore.model.policy import RestartCondition, RestartPolicy
 from swarmcore.model.task import Task, TaskState
@@ -62,24 +63,33 @@ def seen_at(task: Task) -> datetime | None:
     return min(times) if times else None
 
 
+def has_given_up(slot: Sequence[Task], version: Version) -> bool:
+    """The last task of this version ended by itself, and its policy lets none follow."""
+    mine = [task for task in slot if task.spec_version == version]
+    if not mine or mine[-1].desired_state <= TaskState.RUNNING:
+        return False
+    return mine[-1].status.state in _OWN_END and not should_restart(mine[-1], slot)
+
+
 def start_time(task: Task, older: Sequence[Task], node_of: Mapping[str, Node]) -> datetime:
     """When a task that waits (desired READY) may start: after its delay, and when its predecessors have stopped.
 
-    `older` are the stored tasks of its slot that were made before it, oldest first.
+    `older` are the stored tasks of its slot that were made before it, oldest first. One of them that shall run
+    beside it (start-first) is no predecessor.
     """
     assert task.created_at is not None, "a stored task has a time"
-    start = task.created_at + timedelta(microseconds=_delay(task, older, node_of) / 1000)
-    stopping = [other for other in older if other.desired_state > TaskState.RUNNING]
-    if any(still_runs(other, node_of.get(other.node_id)) for other in stopping):
+    before = [other for other in older if other.desired_state > TaskState.RUNNING]
+    start = task.created_at + timedelta(microseconds=_delay(task, before, node_of) / 1000)
+    if any(still_runs(other, node_of.get(other.node_id)) for other in before):
         return max(start, task.created_at + OLD_TASK_TIMEOUT)
     return start
 
 
-def _delay(task: Task, older: Sequence[Task], node_of: Mapping[str, Node]) -> int:
+def _delay(task: Task, before: Sequence[Task], node_of: Mapping[str, Node]) -> int:
     """Nanoseconds."""
-    if not older:
+    if not before:
         return 0
-    last = older[-1]
+    last = before[-1]
     moved = must_move(last, node_of.get(last.node_id))
     updated = last.spec_version != task.spec_version
     if moved or updated or last.status.state not in _OWN_END:

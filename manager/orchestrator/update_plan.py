@@ -57,7 +57,7 @@ def _go_on(
     service: Service, status: UpdateStatus, slots: _Slots, dirty: Sequence[int], around: Around, moving: bool
 ) -> Move:
     config = settings(service, status)
-    firsts = _first_tasks(service, status, slots)
+    firsts = [task for slot in slots.values() if (task := first_task(service, status, slot)) is not None]
     failed = [task for task in firsts if _counts_as_failure(task, config, around)]
     too_many = len(failed) > config.max_failure_ratio * len(slots)
     if too_many and config.failure_action is not FailureAction.CONTINUE:
@@ -75,14 +75,11 @@ def settings(service: Service, status: UpdateStatus) -> UpdateConfig:
     return (service.spec.rollback_config if rolls_back else service.spec.update_config) or DEFAULT
 
 
-def _first_tasks(service: Service, status: UpdateStatus, slots: _Slots) -> list[Task]:
-    """The first task that this update made in each slot. What comes of its successors is the restart policy's."""
-    found = []
-    for slot in slots.values():
-        mine = [task for task in slot if task.spec_version == service.spec_version]
-        since = [t for t in mine if t.created_at and status.started_at and t.created_at >= status.started_at]
-        found += since[:1]
-    return found
+def first_task(service: Service, status: UpdateStatus, slot: Sequence[Task]) -> Task | None:
+    """The first one that this update made in the slot. What comes of its successors is the restart policy's."""
+    mine = [task for task in slot if task.spec_version == service.spec_version]
+    since = [t for t in mine if t.created_at and status.started_at and t.created_at >= status.started_at]
+    return since[0] if since else None
 
 
 def _counts_as_failure(task: Task, config: UpdateConfig, around: Around) -> bool:
