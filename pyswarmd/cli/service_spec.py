@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     p("--restart-delay", default=None)
     p("--restart-max-attempts", type=int, default=None)
     p("--restart-window", default=None)
-    p("--update-parallelism", type=int, default=None)
-    p("--update-delay", default=None)
-    p("--update-order", choices=("stop-first", "start-first"), default=None)
+    for what, actions in (("update", ("pause", "continue", "rollback")), ("rollback", ("pause", "continue"))):
+        p(f"--{what}-parallelism", type=int, default=None, help="slots at a time, 0 = all")
+        p(f"--{what}-delay", default=None)
+        p(f"--{what}-failure-action", choices=actions, default=None)
+        p(f"--{what}-monitor", default=None, help="how long a new task must not fail")
+        p(f"--{what}-max-failure-ratio", default=None, metavar="0..1")
+        p(f"--{what}-order", choices=("stop-first", "start-first"), default=None)
     p("--health-cmd", default=None)
     p("--no-healthcheck", action="store_true")
     p("--dns", **many)
@@ -122,8 +127,9 @@ def spec(options: argparse.Namespace) -> dict[str, Any]:
         "TaskTemplate": task,
         "Mode": _mode(options),
     }
-    if update := _update(options):
-        found["UpdateConfig"] = update
+    for field, what in (("UpdateConfig", "update"), ("RollbackConfig", "rollback")):
+        if config := _update(options, what):
+            found[field] = config
     if options.publish or options.endpoint_mode:
         found["EndpointSpec"] = _without_empty(
             {"Mode": options.endpoint_mode, "Ports": [_port(text) for text in options.publish]}
@@ -190,15 +196,30 @@ def _restart(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _update(options: argparse.Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if options.update_parallelism is not None:
-        found["Parallelism"] = options.update_parallelism
-    if options.update_delay is not None:
-        found["Delay"] = units.duration(options.update_delay)
-    if options.update_order is not None:
-        found["Order"] = options.update_order
-    return found
+def _update(options: argparse.Namespace, what: str) -> dict[str, Any]:
+    """The flags that begin with `what`: update or rollback."""
+    fields: dict[str, tuple[str, Callable[[Any], Any]]] = {
+        "Parallelism": ("parallelism", int),
+        "Delay": ("delay", units.duration),
+        "FailureAction": ("failure_action", str),
+        "Monitor": ("monitor", units.duration),
+        "MaxFailureRatio": ("max_failure_ratio", _ratio),
+        "Order": ("order", str),
+    }
+    given = {field: (getattr(options, f"{what}_{flag}"), read) for field, (flag, read) in fields.items()}
+    found = {field: read(value) for field, (value, read) in given.items() if value is not None}
+    # The API takes a missing Parallelism for 0, all at once; whoever sets a delay does not ask for that.
+    return {"Parallelism": 1, **found} if found else {}
+
+
+def _ratio(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 1:
+        raise Invalid(f"invalid failure ratio {text!r}", "write it as a number from 0 to 1, like 0.25")
+    return number
 
 
 def _health(options: argparse.Namespace) -> dict[str, Any] | None:

@@ -20,7 +20,6 @@ from swarmcore.model.container import (
 )
 from swarmcore.model.endpoint import EndpointMode
 from swarmcore.model.network import NetworkAttachmentConfig
-from swarmcore.model.policy import DEFAULT_MONITOR, FailureAction, UpdateConfig, UpdateOrder
 from swarmcore.model.resources import ResourceRequirements
 from swarmcore.model.service import ServiceSpec
 from swarmcore.model.task import RuntimeType, TaskSpec
@@ -40,8 +39,6 @@ def unsupported(spec: ServiceSpec) -> Iterator[str]:
     """One clear line for each thing that this version would have to ignore."""
     if spec.mode.name != "replicated":
         yield f"mode {spec.mode.name} is not supported yet: only replicated services are"
-    yield from _update("UpdateConfig", spec.update_config)
-    yield from _update("RollbackConfig", spec.rollback_config)
     if (endpoint := spec.endpoint_spec) is not None:
         if endpoint.mode is not EndpointMode.VIP:
             yield f"endpoint mode {endpoint.mode} is not supported yet"
@@ -135,20 +132,3 @@ def _networks(networks: tuple[NetworkAttachmentConfig, ...]) -> Iterator[str]:
             yield "the network host takes no aliases and no driver options"
     if len(networks) > 1 and any(network.target == HOST_NETWORK for network in networks):
         yield "the network host cannot be combined with other networks"
-
-
-def _update(name: str, config: UpdateConfig | None) -> Iterator[str]:
-    """docker's CLI always sends its defaults, so those are taken; anything else would be ignored."""
-    if config is None:
-        return
-    wrong = {
-        "Parallelism": config.parallelism not in (0, 1),
-        "Delay": config.delay != 0,
-        "FailureAction": config.failure_action is not FailureAction.PAUSE,
-        "Monitor": config.monitor not in (0, DEFAULT_MONITOR),
-        "MaxFailureRatio": config.max_failure_ratio != 0,
-        "Order": config.order is not UpdateOrder.STOP_FIRST,
-    }
-    for field, is_wrong in wrong.items():
-        if is_wrong:
-            yield f"{name}.{field} other than the default is not supported yet"

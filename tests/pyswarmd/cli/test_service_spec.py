@@ -11,6 +11,7 @@ from pyswarmd.cli.main import build
 from pyswarmd.cli.service_spec import mount, spec
 from swarmcore.errors import Invalid, NotFound
 from swarmcore.model.codec import convert_spec
+from swarmcore.model.policy import FailureAction, UpdateConfig, UpdateOrder
 from swarmcore.model.service import ServiceSpec
 
 EVERY_FLAG = """
@@ -22,7 +23,10 @@ EVERY_FLAG = """
     --ulimit nofile=10:20 --oom-score-adj -5 --limit-cpu 0.5 --limit-memory 64M --limit-pids 9
     --reserve-cpu 0.1 --reserve-memory 32M --stop-signal TERM --stop-grace-period 3s
     --restart-condition any --restart-delay 0s --restart-max-attempts 0 --restart-window 1m
-    --update-parallelism 0 --update-delay 1s --update-order start-first --health-cmd true
+    --update-parallelism 0 --update-delay 1s --update-order start-first --update-failure-action rollback
+    --update-monitor 20s --update-max-failure-ratio 0.25 --rollback-parallelism 2 --rollback-delay 3s
+    --rollback-order stop-first --rollback-failure-action continue --rollback-monitor 1m
+    --rollback-max-failure-ratio 1 --health-cmd true
     --dns 1.1.1.1 --endpoint-mode dnsrr --log-driver none --log-opt a=b
 """
 
@@ -64,8 +68,29 @@ def test_every_flag_lands_in_a_field_that_the_vocabulary_knows() -> None:
     assert (task.restart_policy.delay, task.restart_policy.max_attempts) == (0, 0)
     assert task.placement is not None
     assert task.placement.max_replicas == 2
+    assert read.update_config == UpdateConfig(
+        parallelism=0,
+        delay=10**9,
+        failure_action=FailureAction.ROLLBACK,
+        monitor=20 * 10**9,
+        max_failure_ratio=0.25,
+        order=UpdateOrder.START_FIRST,
+    )
+    assert read.rollback_config == UpdateConfig(
+        parallelism=2,
+        delay=3 * 10**9,
+        failure_action=FailureAction.CONTINUE,
+        monitor=60 * 10**9,
+        max_failure_ratio=1.0,
+        order=UpdateOrder.STOP_FIRST,
+    )
     assert read.endpoint_spec is not None
     assert (read.endpoint_spec.ports[0].published_port, read.endpoint_spec.ports[0].target_port) == (8080, 80)
+
+
+def test_an_update_goes_slot_by_slot_unless_another_number_is_typed() -> None:
+    assert made("--update-delay", "1s", "app")["UpdateConfig"] == {"Parallelism": 1, "Delay": 10**9}
+    assert made("--rollback-monitor", "1s", "app")["RollbackConfig"] == {"Parallelism": 1, "Monitor": 10**9}
 
 
 @pytest.mark.parametrize(
@@ -133,6 +158,10 @@ def test_both_forms_of_a_published_port(text: str, port: tuple[int, int, str, st
         ["-e", "=x"],
         ["--limit-memory", "lots"],
         ["--stop-grace-period", "soon"],
+        ["--update-monitor", "soon"],
+        ["--update-max-failure-ratio", "half"],
+        ["--update-max-failure-ratio", "nan"],
+        ["--rollback-max-failure-ratio", "1.5"],
         ["--mount", "type=bind,src=/a"],
         ["--mount", "type=bind,src=/a,dst=/b,colour=red"],
         ["--mount", "type=tmpfs,dst=/b,tmpfs-mode=9"],

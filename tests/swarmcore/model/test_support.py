@@ -31,12 +31,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"Mode": {"Global": {}}}, "mode global is not supported yet"),
     ({"Mode": {"ReplicatedJob": {}}}, "mode replicated-job is not supported yet"),
     ({"Mode": {"GlobalJob": {}}}, "mode global-job is not supported yet"),
-    ({"UpdateConfig": {"Parallelism": 2}}, "UpdateConfig.Parallelism other than the default"),
-    ({"UpdateConfig": {"Delay": 1}}, "UpdateConfig.Delay other than the default"),
-    ({"UpdateConfig": {"FailureAction": "rollback"}}, "UpdateConfig.FailureAction other than the default"),
-    ({"RollbackConfig": {"Order": "start-first"}}, "RollbackConfig.Order other than the default"),
-    ({"RollbackConfig": {"MaxFailureRatio": 0.1}}, "RollbackConfig.MaxFailureRatio other than the default"),
-    ({"RollbackConfig": {"Monitor": 1}}, "RollbackConfig.Monitor other than the default"),
     ({"EndpointSpec": {"Mode": "dnsrr"}}, "endpoint mode dnsrr is not supported yet"),
     ({"EndpointSpec": {"Ports": [{"TargetPort": 80}]}}, "published ports are not supported yet"),
     ({"Networks": [{"Target": "shop"}]}, "network shop is not supported yet"),
@@ -84,6 +78,8 @@ ACCEPTED: list[dict[str, Any]] = [
     container(Init=False, Healthcheck={"Test": ["NONE"]}, Privileges={"Seccomp": {"Mode": "default"}}),
     container(Healthcheck={}, Privileges={"CredentialSpec": None, "AppArmor": {}}),
     {"UpdateConfig": {"Parallelism": 0}, "RollbackConfig": {}},
+    {"UpdateConfig": {"Parallelism": 2, "Delay": 1, "FailureAction": "rollback", "Monitor": 1}},
+    {"RollbackConfig": {"Order": "start-first", "MaxFailureRatio": 0.1, "FailureAction": "continue"}},
     template(LogDriver={"Name": "none"}, Resources={"Limits": None}, Runtime="container"),
 ]
 
