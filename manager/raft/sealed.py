@@ -1,7 +1,7 @@
 """The form of raft's files: a header, then frames sealed with AES-256-GCM that cannot be moved, altered or reordered.
 
     header  magic(8) version(4) number(8) key id(16) salt(16) crc32(4)
-    frame   marker(4) length(4) crc32 of the body(4) crc32 of the twelve bytes before(4) body(length)
+    frame   marker(4) length(4) crc32 of the body(4) crc32 of the twelve bytes before(4) body(length) end(1)
 
 Each file has its own key, derived from the data key and the header's salt, so a counter serves as nonce. A body is
 authenticated together with its header and its length. The checksums protect nobody: they tell a write that a crash
@@ -32,12 +32,13 @@ _HEADER = struct.Struct("<8sIQ16s16s")
 _FRAME = struct.Struct("<4sII")
 _CRC = struct.Struct("<I")
 _MARKER = b"\xf5Psw"
-_TAG_BYTES = 16
+_END = b"\xa5"  # not zero, so that a frame whose last byte reads as zero was not written to its end
+TAG_BYTES = 16
 _SECTOR = 512  # what a disk writes whole or not at all
 HEADER_BYTES = _HEADER.size + _CRC.size
 _HEAD_BYTES = _FRAME.size + _CRC.size
 #: What a frame adds to the size of its plain data.
-OVERHEAD = _HEAD_BYTES + _TAG_BYTES
+OVERHEAD = _HEAD_BYTES + TAG_BYTES + len(_END)
 
 
 class Keyring:
@@ -76,12 +77,12 @@ class Sealer:
         self._counter = 0
 
     def seal(self, plain: bytes) -> bytes:
-        length = len(plain) + _TAG_BYTES
+        length = len(plain) + TAG_BYTES
         body = self._cipher.encrypt(_nonce(self._counter), plain, self.header + _CRC.pack(length))
         self._counter += 1
         head = _FRAME.pack(_MARKER, length, crc32(body))
         self.size += len(plain) + OVERHEAD
-        return b"".join((head, _CRC.pack(crc32(head)), body))
+        return b"".join((head, _CRC.pack(crc32(head)), body, _END))
 
 
 class Opener:
@@ -120,14 +121,14 @@ class Opener:
                 if _is_torn(data, offset):
                     return
                 raise self.corrupt(f"frame {counter} at byte {offset} is damaged")
-            yield self.open_body(counter, data[offset + _HEAD_BYTES : end])
+            yield self.open_body(counter, data[offset + _HEAD_BYTES : end - len(_END)])
             offset, counter = end, counter + 1
 
     def open_frame(self, counter: int, frame: bytes) -> bytes:
         """One frame, read on its own."""
         if _frame_end(frame, 0) != len(frame):
             raise self.corrupt(f"frame {counter} is damaged")
-        return self.open_body(counter, frame[_HEAD_BYTES:])
+        return self.open_body(counter, frame[_HEAD_BYTES : -len(_END)])
 
     def open_body(self, counter: int, body: bytes) -> bytes:
         try:
@@ -142,18 +143,21 @@ def _length(data: bytes, offset: int) -> int | None:
         return None
     marker, length, _ = _FRAME.unpack_from(data, offset)
     (check,) = _CRC.unpack_from(data, offset + _FRAME.size)
-    good = marker == _MARKER and check == crc32(data[offset : offset + _FRAME.size]) and length >= _TAG_BYTES
+    good = marker == _MARKER and check == crc32(data[offset : offset + _FRAME.size]) and length >= TAG_BYTES
     return int(length) if good else None
 
 
 def _frame_end(data: bytes, offset: int) -> int | None:
     """Where the frame at `offset` ends; None if it is not whole."""
     length = _length(data, offset)
-    if length is None or offset + _HEAD_BYTES + length > len(data):
+    if length is None:
         return None
     start = offset + _HEAD_BYTES
+    end = start + length
+    if data[end : end + len(_END)] != _END:
+        return None
     _, _, check = _FRAME.unpack_from(data, offset)
-    return start + length if crc32(memoryview(data)[start : start + length]) == check else None
+    return end + len(_END) if crc32(memoryview(data)[start:end]) == check else None
 
 
 def _is_torn(data: bytes, offset: int) -> bool:
@@ -164,10 +168,12 @@ def _is_torn(data: bytes, offset: int) -> bool:
             return False  # something whole follows: this one had been synced
         after = data.find(_MARKER, after + 1)
     length = _length(data, offset)
-    end = len(data) if length is None else offset + _HEAD_BYTES + length
-    if end > len(data) or len(data) - offset < _HEAD_BYTES:
-        return True
-    return end == len(data) and _has_unwritten_sector(data, offset)
+    if length is None:
+        if len(data) - offset < _HEAD_BYTES:
+            return True
+    elif len(data) != (end := offset + _HEAD_BYTES + length + len(_END)):
+        return len(data) < end
+    return data[-1] == 0 or _has_unwritten_sector(data, offset)
 
 
 def _has_unwritten_sector(data: bytes, offset: int) -> bool:

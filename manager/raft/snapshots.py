@@ -14,7 +14,16 @@ import msgspec
 
 from manager.raft.interfaces import CorruptState, Disk, DiskReader, Snapshot, SnapshotSink, SnapshotSource
 from manager.raft.messages import SnapshotMeta
-from manager.raft.sealed import HEADER_BYTES, OVERHEAD, Keyring, Opener, RandomBytes, Sealer, random_bytes
+from manager.raft.sealed import (
+    HEADER_BYTES,
+    OVERHEAD,
+    TAG_BYTES,
+    Keyring,
+    Opener,
+    RandomBytes,
+    Sealer,
+    random_bytes,
+)
 from pki.seal import DataKeys
 
 MAGIC = b"pswRaftS"
@@ -45,6 +54,7 @@ class SnapshotStore:
                 self.disk.unlink(name)
         if NAME not in names:
             return None
+        self.disk.fsync_dir()  # a process that was killed may have renamed it and got no further
         with _Source(self.disk.open(NAME), self.keyring) as source:
             parts = []
             at = 0
@@ -190,7 +200,7 @@ class _Source:
         length = int.from_bytes(self._reader.read(offset + 4, 4), "little")
         if length > _META_LIMIT:
             raise self.corrupt("its beginning is damaged")
-        return self._reader.read(offset, length + OVERHEAD - 16)
+        return self._reader.read(offset, length - TAG_BYTES + OVERHEAD)
 
     def corrupt(self, why: str) -> CorruptState:
         return self._opener.corrupt(why)

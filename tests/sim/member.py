@@ -12,11 +12,8 @@ from manager.raft.interfaces import Journal, Snapshots
 from manager.raft.messages import Message, RequestVote, SnapshotMeta, VoteReply
 from swarmcore.errors import SwarmError
 from tests.sim.checks import Invariants
+from tests.sim.disk import Crash
 from tests.sim.world import Clock, Handle, Network
-
-
-class Crash(BaseException):
-    """The process dies here."""
 
 
 class Storage(Protocol):
@@ -26,7 +23,7 @@ class Storage(Protocol):
     failing: bool
 
     def open(self, hook: Callable[[str], None]) -> tuple[Journal, Snapshots]: ...
-    def crash(self, random: Random) -> None: ...
+    def crash(self) -> None: ...
 
 
 class Machine:
@@ -135,7 +132,7 @@ class Member:
         if self.driver is not None:
             self.driver.stop()
         self.network.isolate(self.name)
-        self.storage.crash(self.random)
+        self.storage.crash()
         self.clock.at(self.random.uniform(*self.restart_after), self.start)
 
     def fatal(self, error: Exception) -> None:

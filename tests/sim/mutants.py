@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from unittest import mock
 
 import msgspec
+from msgspec import Struct
 
 from manager.raft.append import Follower
+from manager.raft.compaction import Compactor
 from manager.raft.core import RaftCore
 from manager.raft.gate import Gate
 from manager.raft.membership import Membership
 from manager.raft.messages import AppendReply, Message, PreVote, RequestVote
 from manager.raft.reads import Reads
 from manager.raft.replication import Replicator
+from manager.raft.storage import Wal
 from manager.raft.votes import Votes
-from tests.sim.memory import MemoryJournal
+from tests.sim.disk import SimDisk, SimFile, no_hook
+
+Fault = AbstractContextManager[object]
 
 
-def forgotten_vote() -> object:
+def forgotten_vote() -> Fault:
     """A restart forgets whom it voted for."""
-    return mock.patch.object(MemoryJournal, "getVotedForNodeId", lambda self: None)
+    return mock.patch.object(Wal, "getVotedForNodeId", lambda self: None)
 
 
-def stale_acknowledgement() -> object:
+def stale_acknowledgement() -> Fault:
     """An acknowledgement of an earlier term counts."""
     original = Replicator.append_reply
 
@@ -40,19 +45,19 @@ def stale_acknowledgement() -> object:
     return mock.patch.object(Replicator, "append_reply", append_reply)
 
 
-def local_reads() -> object:
+def local_reads() -> Fault:
     """A leader answers reads without asking anybody whether it still leads."""
     return mock.patch.object(Reads, "confirmed", lambda self, sequence: True)
 
 
-def several_changes_at_once() -> object:
+def several_changes_at_once() -> Fault:
     """The next configuration does not wait for the last one."""
     return mock.patch.object(Membership, "can_change", lambda self: True)
 
 
-def leader_counts_itself_before_its_sync() -> object:
+def leader_counts_itself_before_its_sync() -> Fault:
     """A leader's commit rule does not wait for its own disk."""
-    original = MemoryJournal.sync
+    original = Wal.sync
 
     def tick_sync(self: RaftCore) -> None:
         if not self.library.leading:
@@ -71,28 +76,28 @@ def leader_counts_itself_before_its_sync() -> object:
     return both()
 
 
-def no_gate() -> object:
+def no_gate() -> Fault:
     """Votes and acknowledgements leave before they are durable, and the disk is slow."""
 
     def send(self: Gate, peer: str, message: Message) -> bool:
         return self._transport.send(peer, message)
 
-    original = MemoryJournal.sync
+    original = Wal.sync
     turn = iter(range(1 << 62))
 
-    def lazy(self: MemoryJournal) -> None:
+    def lazy(self: Wal) -> None:
         if next(turn) % 10 == 0:
             original(self)
 
     @contextmanager
     def both() -> Iterator[None]:
-        with mock.patch.object(Gate, "send", send), mock.patch.object(MemoryJournal, "sync", lazy):
+        with mock.patch.object(Gate, "send", send), mock.patch.object(Wal, "sync", lazy):
             yield
 
     return both()
 
 
-def no_election_restriction() -> object:
+def no_election_restriction() -> Fault:
     """Votes go to members whose log is behind."""
 
     def anybody(self: Votes, message: RequestVote | PreVote) -> bool:
@@ -101,7 +106,7 @@ def no_election_restriction() -> object:
     return mock.patch.object(Votes, "up_to_date", anybody)
 
 
-def truncates_what_matches() -> object:
+def truncates_what_matches() -> Fault:
     """A repeated message cuts off what came after it, and old rejections cause repetitions (PySyncObj's D1)."""
     original, original_reply = Follower._store, Replicator.append_reply
 
@@ -125,7 +130,7 @@ def truncates_what_matches() -> object:
     return both()
 
 
-def commits_earlier_terms_by_counting() -> object:
+def commits_earlier_terms_by_counting() -> Fault:
     """A follower takes the leader's commit index for its own unverified tail."""
     original = Follower.append
 
@@ -139,23 +144,69 @@ def commits_earlier_terms_by_counting() -> object:
     return mock.patch.object(Follower, "append", append)
 
 
-def early_service() -> object:
+def early_service() -> Fault:
     """A leader serves before an entry of its own term is committed and applied."""
     return mock.patch.object(RaftCore, "ready", property(lambda self: self.library.leading))
 
 
-MUTANTS: dict[str, Callable[[], object]] = {
-    mutant.__name__: mutant
-    for mutant in (
-        forgotten_vote,
-        stale_acknowledgement,
-        local_reads,
-        several_changes_at_once,
-        leader_counts_itself_before_its_sync,
-        no_gate,
-        no_election_restriction,
-        truncates_what_matches,
-        commits_earlier_terms_by_counting,
-        early_service,
+def no_sync() -> Fault:
+    """Writes are left to the kernel's cache."""
+    return mock.patch.object(SimFile, "fdatasync", lambda self: None)
+
+
+def no_directory_sync() -> Fault:
+    """Files are synced, their names are not."""
+    return mock.patch.object(SimDisk, "fsync_dir", lambda self: None)
+
+
+def retried_sync() -> Fault:
+    """A failed sync is tried again, and believed."""
+    original = SimFile.fdatasync
+
+    def fdatasync(self: SimFile) -> None:
+        for _ in range(3):
+            try:
+                original(self)
+                return
+            except OSError:
+                self.disk.hook = no_hook
+
+    return mock.patch.object(SimFile, "fdatasync", fdatasync)
+
+
+def trimmed_before_the_snapshot() -> Fault:
+    """The journal is cut while the snapshot is still being written."""
+
+    def check(self: Compactor) -> tuple[int, int | None]:
+        running, self._running = self._running, None
+        return (0, None) if running is None else (2, running)
+
+    return mock.patch.object(Compactor, "checkSerializing", check)
+
+
+class Mutant(Struct, frozen=True):
+    """A planted fault and the plan that shows it soonest (None: any)."""
+
+    plant: Callable[[], Fault]
+    plan: str | None = None
+
+
+MUTANTS: dict[str, Mutant] = {
+    fault.__name__: Mutant(fault, plan)
+    for fault, plan in (
+        (forgotten_vote, "elections"),
+        (stale_acknowledgement, "late"),
+        (local_reads, "three"),
+        (several_changes_at_once, "churn-storm"),
+        (leader_counts_itself_before_its_sync, "storm"),
+        (no_gate, "storm"),
+        (no_election_restriction, "storm"),
+        (truncates_what_matches, "five"),
+        (commits_earlier_terms_by_counting, "storm"),
+        (early_service, "storm"),
+        (no_sync, "storm"),
+        (no_directory_sync, "storm"),
+        (retried_sync, "storm"),
+        (trimmed_before_the_snapshot, "storm"),
     )
 }

@@ -1,4 +1,10 @@
-"""`python -m tests.sim.run --seeds N`: play many seeds on all cores; exit code 1 if an invariant broke."""
+"""Plays many simulated runs on all cores; exit code 1 if an invariant broke or a planted fault was not noticed.
+
+python -m tests.sim.run --seeds 2000                      so many runs, the plans in turn
+python -m tests.sim.run --seeds 300 --plan storm          all of one plan
+python -m tests.sim.run --plan storm --seed 17            one run again, with the log of what happened
+python -m tests.sim.run --mutants                         does the simulation notice planted faults?
+"""
 
 from __future__ import annotations
 
@@ -9,8 +15,11 @@ import os
 import sys
 import time
 from collections import Counter
-from functools import partial
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 
+from tests.sim.mutants import MUTANTS
 from tests.sim.story import CHURN, CHURN_STORM, ELECTIONS, FIVE, LATE, STORM, Plan, Report, play
 
 PLANS: dict[str, Plan] = {
@@ -22,43 +31,103 @@ PLANS: dict[str, Plan] = {
     "churn": CHURN,
     "churn-storm": CHURN_STORM,
 }
+#: A planted fault must be noticed within so many runs of the plan that suits it.
+MUTANT_RUNS = 400
+
+Run = tuple[int, str, str | None]  # seed, plan, mutant
 
 
-def _play(seed: int, name: str) -> Report:
+def runs(count: int, first: int = 0, plan: str | None = None, mutant: str | None = None) -> Iterator[Run]:
+    names = [plan] if plan else list(PLANS)
+    for seed in range(first, first + count):
+        yield seed, names[seed % len(names)], mutant
+
+
+def play_run(run: Run) -> Report:
+    seed, plan, mutant = run
     logging.disable(logging.CRITICAL)
-    return play(seed, PLANS[name])
+    fault: AbstractContextManager[object] = MUTANTS[mutant].plant() if mutant else nullcontext()
+    with fault:
+        return play(seed, PLANS[plan])
+
+
+def play_all(wanted: Iterable[Run], jobs: int) -> Iterator[tuple[Run, Report]]:
+    """In order. Closing it ends the processes at once."""
+    todo = list(wanted)
+    if jobs == 1:
+        yield from ((run, play_run(run)) for run in todo)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from zip(todo, pool.imap(play_run, todo, chunksize=2), strict=True)
+
+
+def caught(mutant: str, jobs: int = 1, limit: int = MUTANT_RUNS) -> tuple[int, str] | None:
+    """After how many runs the planted fault showed, and as what."""
+    wanted = runs(limit, plan=MUTANTS[mutant].plan, mutant=mutant)
+    for count, (_, report) in enumerate(play_all(wanted, jobs), start=1):
+        if report.violations:
+            return count, report.violations[0]
+    return None
+
+
+def _check_mutants(jobs: int) -> int:
+    missed = 0
+    for name, mutant in MUTANTS.items():
+        started = time.monotonic()
+        found = caught(name, jobs)
+        seconds = time.monotonic() - started
+        missed += found is None
+        verdict = "NOT NOTICED" if found is None else f"run {found[0]}: {found[1]}"
+        print(f"{name} ({mutant.plan}, {seconds:.1f} s): {verdict}", flush=True)
+    return missed
+
+
+def _check(wanted: list[Run], jobs: int) -> int:
+    started = time.monotonic()
+    numbers: dict[str, Counter[str]] = {}
+    slowest = 0.0
+    failed = 0
+    for (seed, plan, _), report in play_all(wanted, jobs):
+        numbers.setdefault(plan, Counter()).update({"runs": 1, **report.numbers})
+        slowest = max(slowest, report.recovery)
+        if report.violations:
+            failed += 1
+            print(f"VIOLATED: {report.violations[0]}")
+            print(f"  again: python -m tests.sim.run --plan {plan} --seed {seed}", flush=True)
+    columns = list(next(iter(numbers.values()), {}))
+    print(f"{'plan':12}" + "".join(f"{column:>13}" for column in columns))
+    total: Counter[str] = Counter()
+    for plan, counts in numbers.items():
+        total.update(counts)
+        print(f"{plan:12}" + "".join(f"{counts[column]:13}" for column in columns))
+    print(f"{'all':12}" + "".join(f"{total[column]:13}" for column in columns))
+    seconds = time.monotonic() - started
+    print(
+        f"{failed} of {len(wanted)} runs violated an invariant; slowest recovery {slowest:.1f} simulated s; "
+        f"took {seconds:.1f} s, {len(wanted) / seconds:.1f} runs per second"
+    )
+    return failed
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200, help="how many seeds for each plan")
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--plan", choices=sorted(PLANS), action="append", help="default: all")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=200, help="how many runs")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--plan", choices=sorted(PLANS), help="only this one; default: all in turn")
+    parser.add_argument("--seed", type=int, help="this run only, told in detail")
+    parser.add_argument("--mutants", action="store_true", help="check that planted faults are noticed")
+    parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant this fault")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    failed = 0
-    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-        for name in options.plan or PLANS:
-            started = time.monotonic()
-            numbers: Counter[str] = Counter()
-            recoveries = []
-            bad = 0
-            seeds = range(options.first, options.first + options.seeds)
-            for report in pool.imap(partial(_play, name=name), seeds, chunksize=4):
-                numbers.update(report.numbers)
-                recoveries.append(report.recovery)
-                if report.violations:
-                    bad += 1
-                    print(f"{name} seed {report.seed}: {report.violations[0]}", flush=True)
-            facts = ", ".join(f"{count} {what}" for what, count in numbers.items())
-            slowest = max(recoveries, default=0.0)
-            print(
-                f"{name}: {len(seeds)} seeds, {bad} violated; {facts}; "
-                f"slowest recovery {slowest:.1f} s; took {time.monotonic() - started:.1f} s",
-                flush=True,
-            )
-            failed += bad
-    return 1 if failed else 0
+    if options.mutants:
+        return 1 if _check_mutants(options.jobs) else 0
+    if options.seed is not None:
+        (run,) = islice(runs(1, options.seed, options.plan, options.mutant), 1)
+        report = play_run(run)
+        print("\n".join((*report.violations, *(f"{what}: {n}" for what, n in report.numbers.items()))))
+        return 1 if report.violations else 0
+    wanted = list(runs(options.seeds, options.first, options.plan, options.mutant))
+    return 1 if _check(wanted, options.jobs) else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a simulated member's disk holds between its lives."""
+"""What a simulated member's disk holds between its lives: the real journal and the real snapshots, in tiny files."""
 
 from __future__ import annotations
 
@@ -7,26 +7,41 @@ from collections.abc import Callable
 from random import Random
 
 from manager.raft.interfaces import Journal, Snapshots
-from tests.sim.memory import MemoryDisk, MemoryJournal, MemorySnapshots
+from manager.raft.snapshots import SnapshotStore
+from manager.raft.storage import Wal
+from pki.seal import DataKeys
+from tests.sim.disk import SimDisk
+
+#: So small that every run begins many segments and snapshots have several chunks.
+SEGMENT_BYTES, CHUNK, TRAILING = 6000, 400, 20
 
 
-class MemoryStorage:
-    """The in-memory journal and snapshots."""
+class DiskStorage:
+    """Crashes are kill -9 or power loss, one as likely as the other; sometimes a life begins with a new data key."""
 
     def __init__(self, seed: int) -> None:
+        #: True while the disk is told to fail (EIO, ENOSPC).
         self.failing = False
-        self._disk = MemoryDisk()
-        self._journal: MemoryJournal | None = None
+        self._random = Random(seed)
+        self._disk = SimDisk(self._random)
+        self._keys = DataKeys(current=self._random.randbytes(32))
 
     def open(self, hook: Callable[[str], None]) -> tuple[Journal, Snapshots]:
-        def write(operation: str) -> None:
-            hook(operation)
-            if self.failing and operation.startswith("before"):
-                raise OSError(errno.ENOSPC, "no space left on device")
+        def operation(name: str) -> None:
+            hook(name)
+            if self.failing and not name.endswith("done"):
+                code = errno.EIO if "sync" in name else errno.ENOSPC
+                raise OSError(code, f"the simulated disk fails to {name}")
 
-        self._journal = MemoryJournal(self._disk, write)
-        return self._journal, MemorySnapshots(self._disk, write)
+        self._disk.hook = operation
+        if self._random.random() < 0.2:
+            older = (self._keys.current, *self._keys.older)
+            self._keys = DataKeys(current=self._random.randbytes(32), older=older)
+        randbytes = self._random.randbytes
+        return (
+            Wal(self._disk, self._keys, trailing=TRAILING, segment_bytes=SEGMENT_BYTES, random=randbytes),
+            SnapshotStore(self._disk, self._keys, chunk=CHUNK, random=randbytes),
+        )
 
-    def crash(self, random: Random) -> None:
-        if self._journal is not None:
-            self._journal.crash(random)
+    def crash(self) -> None:
+        self._disk.crash(power=self._random.random() < 0.5)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from manager.raft.core import RaftConfig, RaftCore
 from tests.sim.checks import Invariants
 from tests.sim.member import Member, Storage
-from tests.sim.storage import MemoryStorage
+from tests.sim.storage import DiskStorage
 from tests.sim.world import Clock, Network
 
 FAULTS = ("partition", "stall", "crash", "pause", "reset", "disk", "handover")
@@ -40,7 +40,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     reconnect_every: float = 0.1
     snapshot_entries: int = 40
     batch_bytes: int = 600
-    storage: Callable[[int], Storage] = MemoryStorage
+    storage: Callable[[int], Storage] = DiskStorage
 
 
 STORM = Plan(pace=(0.02, 0.4), restart=(0.005, 0.12))

@@ -64,7 +64,8 @@ class Clock:
 class Endpoint(Protocol):
     """A member as the network sees it."""
 
-    alive: bool
+    @property
+    def alive(self) -> bool: ...
 
     def dials(self, other: str) -> bool: ...
     def deliver(self, sender: str, message: Message, still_up: Callable[[], bool]) -> None: ...
