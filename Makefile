@@ -41,7 +41,7 @@ sim: setup ## raft under simulated faults: make sim SEEDS=2000
 	$(BIN)/python -m tests.sim.run --seeds $(SEEDS)
 
 bench: setup ## the figures of docs/bench.md
-	$(BIN)/python -m bench.raft && $(BIN)/python -m bench.start
+	$(BIN)/python -m bench.raft --api && $(BIN)/python -m bench.start && $(BIN)/python -m bench.recovery
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
