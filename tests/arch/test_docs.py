@@ -1,0 +1,101 @@
+"""The documents: links lead somewhere, every command is described, no two decisions share a number."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyswarmd.cli.main import build
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+_CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as hosts of Git repositories make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def links(page: Path) -> list[str]:
+    found = _LINK.findall(_CODE.sub("", page.read_text()))
+    return [link for link in found if not re.match(r"[a-z]+:", link)]
+
+
+def leads_nowhere(page: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    if not target.is_relative_to(ROOT) or not target.exists():
+        return True
+    return bool(anchor) and anchor not in anchors(target)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links_lead_somewhere(page: Path) -> None:
+    assert [link for link in links(page) if leads_nowhere(page, link)] == []
+
+
+Command = tuple[tuple[str, ...], argparse.ArgumentParser]
+
+
+def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[Command]:
+    """Every command that has no commands of its own."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        yield words, parser
+    for group in groups:
+        for word, inner in group.choices.items():
+            yield from commands(inner, (*words, word))
+
+
+def flags(parser: argparse.ArgumentParser) -> set[str]:
+    return {name for action in parser._actions for name in action.option_strings if name.startswith("--")}
+
+
+def test_every_command_is_described() -> None:
+    text = (ROOT / "docs/cli.md").read_text()
+    missing = [
+        " ".join(words)
+        for words, _ in commands(build())
+        if not re.search(rf"`(pyswarm )?{' '.join(map(re.escape, words))}(?![\w-])", text)
+    ]
+    assert missing == []
+
+
+def test_every_flag_is_described() -> None:
+    text = (ROOT / "docs/cli.md").read_text()
+    known = set().union(*(flags(parser) for _, parser in commands(build())))
+    # The flags of rollbacks are those of updates with another first word.
+    known -= {flag for flag in known if flag.replace("--rollback-", "--update-") in known - {flag}}
+    assert sorted(flag for flag in known if not re.search(rf"{re.escape(flag)}(?![\w-])", text)) == []
+
+
+def test_no_two_decisions_share_a_number() -> None:
+    names = [path.name for path in (ROOT / "docs/decisions").glob("*.md")]
+    assert [name for name in names if not re.match(r"\d{4}-[a-z0-9-]+\.md$", name)] == []
+    numbers = Counter(name[:4] for name in names)
+    assert [number for number, count in numbers.items() if count > 1] == []
+
+
+def test_a_decision_begins_with_its_number() -> None:
+    wrong = [
+        path.name
+        for path in (ROOT / "docs/decisions").glob("*.md")
+        if not path.read_text().startswith(f"# {path.name[:4]}: ")
+    ]
+    assert wrong == []
