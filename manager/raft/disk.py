@@ -15,7 +15,6 @@ class RealDisk:
     """Implements interfaces.Disk. A second process (or a second RealDisk) on the directory gets BlockingIOError."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
         _make(directory)
         self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -36,7 +35,11 @@ class RealDisk:
         return _Reader(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd))
 
     def read(self, name: str) -> bytes:
-        return (self._directory / name).read_bytes()
+        reader = _Reader(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd))
+        try:
+            return reader.read(0, reader.size)
+        finally:
+            reader.close()
 
     def rename(self, old: str, new: str) -> None:
         os.rename(old, new, src_dir_fd=self._fd, dst_dir_fd=self._fd)

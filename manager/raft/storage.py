@@ -143,7 +143,8 @@ class Wal:
 
     def deleteEntriesFrom(self, entryFrom: int) -> None:
         if entryFrom < len(self._entries):
-            self._put(truncate_record(self._entries[entryFrom][1]))
+            # On disk there may be older entries, whose trim waits for a sync: "all" must mean all there, too.
+            self._put(truncate_record(self._entries[entryFrom][1]) if entryFrom else RESET)
             del self._entries[entryFrom:]
 
     def deleteEntriesTo(self, entryTo: int) -> None:

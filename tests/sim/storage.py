@@ -27,11 +27,16 @@ class DiskStorage:
         self._keys = DataKeys(current=self._random.randbytes(32))
 
     def open(self, hook: Callable[[str], None]) -> tuple[Journal, Snapshots]:
+        full = self._random.random() < 0.5
+
         def operation(name: str) -> None:
             hook(name)
-            if self.failing and not name.endswith("done"):
-                code = errno.EIO if "sync" in name else errno.ENOSPC
-                raise OSError(code, f"the simulated disk fails to {name}")
+            if not self.failing or name.endswith("done"):
+                return
+            if full and name in ("create", "write"):
+                raise OSError(errno.ENOSPC, f"the simulated disk is full: {name}")
+            if not full and "sync" in name:
+                raise OSError(errno.EIO, f"the simulated disk is broken: {name}")
 
         self._disk.hook = operation
         if self._random.random() < 0.2:
