@@ -172,3 +172,8 @@ def test_an_updates_first_task_and_what_it_replaced_stay_until_it_is_over(limit:
 
 def test_tasks_of_a_vanished_service_are_left_to_whoever_removes_them() -> None:
     assert left(node(), task("live"), old(1)) == ["live", "old1"]
+
+
+def test_attempts_leave_room_for_a_task_of_an_older_spec_while_few_were_made() -> None:
+    live = task("live", created=9, version=2, spec=template(policy=TWICE))
+    assert left(service(version=2), node(), cluster(0), old(1), old(2), live) == ["old2", "live"]
