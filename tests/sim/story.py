@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from unittest import mock
 
@@ -314,7 +315,7 @@ class Story:
         self.clock.at(0.5, lambda: self.network.stall(leader.name, follower, 1.2))
         self.clock.at(0.6, leader.campaign)
         for name in rest:  # with the old answers it would look like a majority
-            self.clock.at(0.65, lambda name=name: self.network.stall(leader.name, name, 1.0))
+            self.clock.at(0.65, partial(self.network.stall, leader.name, name, 1.0))
 
     def _churn(self) -> None:
         if self.calm:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Protocol
 
@@ -165,7 +166,7 @@ class Network:
             direction.stalled = False
             queue, direction.queue = direction.queue, []
             for place, raw in enumerate(queue):
-                self.clock.at(place * 1e-7, lambda raw=raw: self._arrive(sender, receiver, link, raw))
+                self.clock.at(place * 1e-7, partial(self._arrive, sender, receiver, link, raw))
             direction.last_arrival = max(direction.last_arrival, self.clock.time + len(queue) * 1e-7)
 
         def broken() -> None:
