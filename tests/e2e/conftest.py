@@ -49,5 +49,9 @@ def show_logs(lab: Lab) -> None:
 @pytest.fixture
 async def swarm(lab_name: str) -> AsyncIterator[Swarm]:
     swarm = Swarm(Lab(lab_name))
-    await swarm.repair(NAMES)
+    try:
+        await swarm.repair(NAMES)
+    except BaseException:
+        show_logs(swarm.lab)
+        raise
     yield swarm

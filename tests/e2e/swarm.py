@@ -11,7 +11,7 @@ from pyswarmd.client import filters
 from pyswarmd.demo_image import DEMO_REFERENCE
 from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.lab import Lab
-from swarmcore.errors import SwarmError
+from swarmcore.errors import SwarmError, Unavailable
 
 PATIENCE = 60.0  # generous: tests wait for conditions and never assert times
 
@@ -112,12 +112,18 @@ class Swarm:
         return found[0]
 
     async def until_ready(self, names: Sequence[str], host: str) -> None:
+        states: dict[str, str] = {}
+
         async def ready() -> bool:
             nodes = await self.nodes(host)
-            states = {name: nodes[name]["Status"]["State"] for name in names if name in nodes}
+            states.clear()
+            states.update({name: nodes[name]["Status"]["State"] for name in names if name in nodes})
             return len(states) == len(names) and set(states.values()) == {"ready"}
 
-        await self.until(ready, f"{', '.join(names)} ready")
+        try:
+            await self.until(ready, f"{', '.join(names)} ready")
+        except Unavailable as error:
+            raise Unavailable(f"{error}; {states}") from None
 
     async def repair(self, names: Sequence[str]) -> None:
         """Undo whatever the last test did: every host up and ready, all as at first, no services."""
