@@ -185,7 +185,7 @@ def trimmed_before_the_snapshot() -> Fault:
 
 
 class Mutant(Struct, frozen=True):
-    """A planted fault and the plan that shows it soonest (None: any)."""
+    """A planted fault and the plan that shows it soonest (None: all in turn)."""
 
     plant: Callable[[], Fault]
     plan: str | None = None
@@ -196,17 +196,17 @@ MUTANTS: dict[str, Mutant] = {
     for fault, plan in (
         (forgotten_vote, "elections"),
         (stale_acknowledgement, "late"),
-        (local_reads, "three"),
-        (several_changes_at_once, "churn-storm"),
+        (local_reads, "reads"),
+        (several_changes_at_once, "divided"),
         (leader_counts_itself_before_its_sync, "storm"),
         (no_gate, "storm"),
         (no_election_restriction, "storm"),
-        (truncates_what_matches, "five"),
+        (truncates_what_matches, "three"),
         (commits_earlier_terms_by_counting, "storm"),
-        (early_service, "storm"),
+        (early_service, "elections"),
         (no_sync, "storm"),
         (no_directory_sync, "storm"),
         (retried_sync, "storm"),
-        (trimmed_before_the_snapshot, "storm"),
+        (trimmed_before_the_snapshot, "five"),
     )
 }

@@ -2,7 +2,7 @@
 
 python -m tests.sim.run --seeds 2000                      so many runs, the plans in turn
 python -m tests.sim.run --seeds 300 --plan storm          all of one plan
-python -m tests.sim.run --plan storm --seed 17            one run again, with the log of what happened
+python -m tests.sim.run --plan storm --seed 17            one run again
 python -m tests.sim.run --mutants                         does the simulation notice planted faults?
 """
 
@@ -15,12 +15,25 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
+from multiprocessing.pool import Pool
 
 from tests.sim.mutants import MUTANTS
-from tests.sim.story import CHURN, CHURN_STORM, ELECTIONS, FIVE, LATE, STORM, Plan, Report, play
+from tests.sim.story import (
+    CHURN,
+    CHURN_STORM,
+    DIVIDED,
+    ELECTIONS,
+    FIVE,
+    LATE,
+    READS,
+    STORM,
+    Plan,
+    Report,
+    play,
+)
 
 PLANS: dict[str, Plan] = {
     "three": Plan(),
@@ -30,6 +43,8 @@ PLANS: dict[str, Plan] = {
     "late": LATE,
     "churn": CHURN,
     "churn-storm": CHURN_STORM,
+    "reads": READS,
+    "divided": DIVIDED,
 }
 #: A planted fault must be noticed within so many runs of the plan that suits it.
 MUTANT_RUNS = 400
@@ -51,30 +66,25 @@ def play_run(run: Run) -> Report:
         return play(seed, PLANS[plan])
 
 
-def play_all(wanted: Iterable[Run], jobs: int) -> Iterator[tuple[Run, Report]]:
-    """In order. Closing it ends the processes at once."""
-    todo = list(wanted)
-    if jobs == 1:
-        yield from ((run, play_run(run)) for run in todo)
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from zip(todo, pool.imap(play_run, todo, chunksize=2), strict=True)
+def processes(jobs: int = os.cpu_count() or 1) -> Pool:
+    return multiprocessing.get_context("spawn").Pool(jobs)
 
 
-def caught(mutant: str, jobs: int = 1, limit: int = MUTANT_RUNS) -> tuple[int, str] | None:
+def caught(mutant: str, pool: Pool, limit: int = MUTANT_RUNS) -> tuple[int, str] | None:
     """After how many runs the planted fault showed, and as what."""
     wanted = runs(limit, plan=MUTANTS[mutant].plan, mutant=mutant)
-    for count, (_, report) in enumerate(play_all(wanted, jobs), start=1):
-        if report.violations:
-            return count, report.violations[0]
+    while batch := list(islice(wanted, 12)):
+        for (seed, *_), report in zip(batch, pool.imap(play_run, batch), strict=True):
+            if report.violations:
+                return seed + 1, report.violations[0]
     return None
 
 
-def _check_mutants(jobs: int) -> int:
+def _check_mutants(pool: Pool) -> int:
     missed = 0
     for name, mutant in MUTANTS.items():
         started = time.monotonic()
-        found = caught(name, jobs)
+        found = caught(name, pool)
         seconds = time.monotonic() - started
         missed += found is None
         verdict = "NOT NOTICED" if found is None else f"run {found[0]}: {found[1]}"
@@ -82,12 +92,12 @@ def _check_mutants(jobs: int) -> int:
     return missed
 
 
-def _check(wanted: list[Run], jobs: int) -> int:
+def _check(wanted: list[Run], pool: Pool) -> int:
     started = time.monotonic()
     numbers: dict[str, Counter[str]] = {}
     slowest = 0.0
     failed = 0
-    for (seed, plan, _), report in play_all(wanted, jobs):
+    for (seed, plan, _), report in zip(wanted, pool.imap(play_run, wanted, chunksize=2), strict=True):
         numbers.setdefault(plan, Counter()).update({"runs": 1, **report.numbers})
         slowest = max(slowest, report.recovery)
         if report.violations:
@@ -114,20 +124,21 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="how many runs")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--plan", choices=sorted(PLANS), help="only this one; default: all in turn")
-    parser.add_argument("--seed", type=int, help="this run only, told in detail")
+    parser.add_argument("--seed", type=int, help="this run only")
     parser.add_argument("--mutants", action="store_true", help="check that planted faults are noticed")
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant this fault")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    if options.mutants:
-        return 1 if _check_mutants(options.jobs) else 0
     if options.seed is not None:
-        (run,) = islice(runs(1, options.seed, options.plan, options.mutant), 1)
+        (run,) = runs(1, options.seed, options.plan, options.mutant)
         report = play_run(run)
         print("\n".join((*report.violations, *(f"{what}: {n}" for what, n in report.numbers.items()))))
         return 1 if report.violations else 0
-    wanted = list(runs(options.seeds, options.first, options.plan, options.mutant))
-    return 1 if _check(wanted, options.jobs) else 0
+    with processes(options.jobs) as pool:
+        if options.mutants:
+            return 1 if _check_mutants(pool) else 0
+        wanted = list(runs(options.seeds, options.first, options.plan, options.mutant))
+        return 1 if _check(wanted, pool) else 0
 
 
 if __name__ == "__main__":

@@ -60,6 +60,10 @@ ELECTIONS = Plan(
 
 #: Answers of an earlier term, claiming what has been overwritten since.
 LATE = Plan(members=5, faults=("late",), pace=(1.5, 2.5), slow_share=0.0, crash_probability=0.0)
+#: Leaders that nobody hears while another leads are asked for reads.
+READS = Plan(faults=("lonely", "lonely", "crash", "reset"), pace=(0.4, 1.2))
+#: The swarm falls apart while its leader takes members of the other side out of it.
+DIVIDED = Plan(members=5, founders=5, faults=("divide", "divide", "crash", "stall"), pace=(0.5, 1.5))
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -317,6 +321,43 @@ class Story:
         for name in rest:  # with the old answers it would look like a majority
             self.clock.at(0.65, partial(self.network.stall, leader.name, name, 1.0))
 
+    def _lonely(self) -> None:
+        """Nobody hears the leader; another one leads and takes writes, and the old one is asked for reads."""
+        leader = self._leader()
+        if leader is None:
+            return
+        others = [name for name in self.names if name != leader.name]
+        for name in others:
+            self.network.stall(leader.name, name, 0.6)
+            self.network.stall(name, leader.name, 0.6)
+        heir = self.members[self.random.choice(others)]
+        self.clock.at(self.random.uniform(0.01, 0.2), heir.campaign)
+        for number in range(40):
+            after = self.random.uniform(0.05, 0.6)
+            self.clock.at(after, partial(self._write, heir, f"lonely {self.clock.time} {number}"))
+            self.clock.at(after + 0.01, partial(self._read, leader))
+
+    def _divide(self) -> None:
+        """The leader and a minority on one side change the members, the majority on the other elects its own."""
+        leader = self._leader()
+        if leader is None:
+            return
+        follower, *rest = self.random.sample([name for name in self.names if name != leader.name], 4)
+        pairs = {frozenset((one, other)) for one in (leader.name, follower) for other in rest}
+        for pair in sorted(map(sorted, pairs)):
+            self.network.disconnect(*pair)
+        self.network.blocked |= pairs
+        self.clock.at(0.9, lambda: self.network.blocked.difference_update(pairs))
+        for name in rest[:2]:
+            leader.ask(self._removal(name))
+        self.clock.at(0.05, self.members[rest[0]].campaign)
+        for number in range(10):
+            for name in (leader.name, rest[0]):
+                after = self.random.uniform(0.1, 0.5)
+                self.clock.at(
+                    after, partial(self._write, self.members[name], f"{name} {self.clock.time} {number}")
+                )
+
     def _churn(self) -> None:
         if self.calm:
             return
@@ -326,8 +367,11 @@ class Story:
             if name not in members:
                 leader.ask(lambda core: core.membership.add(name, f"{name}:2377", self._changed))
             elif len(members) > 2 and name != leader.name:
-                leader.ask(lambda core: core.membership.remove(name, self._changed))
+                leader.ask(self._removal(name))
         self.clock.at(self.random.uniform(0.05, 0.8), self._churn)
+
+    def _removal(self, name: str) -> Callable[[RaftCore], None]:
+        return lambda core: core.membership.remove(name, self._changed)
 
     def _changed(self, index: int | None) -> None:
         self.changes += index is not None
