@@ -286,6 +286,19 @@ def test_a_journal_cut_off_anywhere_is_a_prefix_of_itself_or_refused(place: int)
     assert found == entries(1, len(found))
 
 
+def test_a_journal_cut_off_in_its_restatement_is_refused() -> None:
+    """It was complete before it got its name; and without it term and vote would be forgotten."""
+    disk = SimDisk()
+    filled(disk)
+    wal(disk)
+    (name,) = segments(disk)
+    whole = len(disk.read(name))
+    for size in range(whole - 1, 0, -7):
+        disk.cut(name, size)
+        with pytest.raises(CorruptState, match=name):
+            wal(disk)
+
+
 def test_a_damaged_journal_is_left_as_it_is() -> None:
     disk = SimDisk()
     name = filled(disk)
