@@ -15,7 +15,7 @@ from manager.raft.proposer import Proposer
 from manager.scheduler.scheduler import Scheduler
 from manager.store.store import Store
 from manager.store.tx import Overtaken
-from swarmcore.aio import Backoff, owned
+from swarmcore.aio import Backoff, TaskGroup, owned
 from swarmcore.clock import Clock
 from swarmcore.errors import NoLeader, OutcomeUnknown, SwarmError
 from swarmcore.ids import NewId, new_id
@@ -86,7 +86,7 @@ class Manager:
         loops = [factory() for factory in self._loops]
         async with owned(self._proposer.wait_lead(False), "lead lost") as lost:
             try:
-                async with asyncio.TaskGroup() as group:
+                async with TaskGroup() as group:
                     running = [group.create_task(_run(loop), name=type(loop).__name__) for loop in loops]
                     await asyncio.wait([lost, *running], return_when=asyncio.FIRST_COMPLETED)
                     for task in running:

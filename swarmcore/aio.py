@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
+from contextvars import Context
 from random import Random
+from types import TracebackType
 from typing import Any, TypeVar
 
 from swarmcore.clock import Clock
@@ -53,6 +55,44 @@ class Tasks:
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
+
+
+class TaskGroup(asyncio.TaskGroup):
+    """asyncio's, but waits for its tasks before it begins to end.
+
+    Up to Python 3.12, a task that fails while the group ends leaves the parent with a request to cancel that nobody
+    takes back. In Python 3.11.2, Debian 12's, the parent's next `asyncio.timeout` then ends it silently.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
+        task = super().create_task(coro, name=name, context=context)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            try:
+                while self._running:
+                    await asyncio.wait(self._running)
+            except BaseException as raised:  # noqa: BLE001 - the group decides what becomes of it
+                kind, error, trace = type(raised), raised, raised.__traceback__
+        await super().__aexit__(kind, error, trace)
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from random import Random
 from typing import Protocol
 
+from swarmcore.aio import TaskGroup
 from swarmcore.clock import Clock, jitter
 from swarmcore.errors import Forbidden, Unavailable
 from swarmcore.model.node import NodeDescription
@@ -119,7 +120,7 @@ class Session:
         self._heard = self._clock.monotonic()
         await self._listener.opened(first)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 group.create_task(self._receive(), name="session receive")
                 group.create_task(self._beat(), name="session heartbeat")
                 group.create_task(self._reporter.run(self._stream.send), name="session reports")

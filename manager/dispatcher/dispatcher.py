@@ -20,6 +20,7 @@ from manager.raft.proposer import Proposer
 from manager.store.store import Store
 from manager.store.tables import View
 from manager.store.watch import Change, Commit, Lagged
+from swarmcore.aio import TaskGroup
 from swarmcore.clock import Clock
 from swarmcore.errors import Forbidden
 from swarmcore.ids import NewId
@@ -206,7 +207,7 @@ class Dispatcher:
             with self._store.view_and_watch() as (view, feed):
                 self._start_over(view)
                 self._leading = True
-                async with asyncio.TaskGroup() as group:
+                async with TaskGroup() as group:
                     group.create_task(self._writer.run(), name="dispatcher writer")
                     group.create_task(self._leases.watch(self._expired), name="dispatcher leases")
                     group.create_task(self._given_up.watch(self._abandoned), name="dispatcher orphans")

@@ -1,0 +1,105 @@
+"""Task groups and owners: what they end, what they raise, and what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from swarmcore.aio import TaskGroup, Tasks, owned
+
+
+class Broken(Exception):
+    pass
+
+
+async def fail() -> None:
+    await asyncio.sleep(0)
+    raise Broken
+
+
+async def test_a_group_that_fails_while_it_ends_leaves_no_request_to_cancel() -> None:
+    """With asyncio's own group the time-out below ended the task itself in Python 3.11.2, silently."""
+
+    async def agent() -> str:
+        with pytest.raises(ExceptionGroup):
+            async with TaskGroup() as group:
+                group.create_task(fail())
+                group.create_task(asyncio.sleep(60))
+        task = asyncio.current_task()
+        assert task is not None and task.cancelling() == 0
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.sleep(60)
+        return "goes on"
+
+    async with owned(agent(), "agent") as running:
+        assert await running == "goes on"
+
+
+async def test_a_group_whose_body_fails_ends_its_tasks() -> None:
+    async with Ended() as ended:
+        with pytest.raises(ExceptionGroup) as failures:
+            async with TaskGroup() as group:
+                group.create_task(ended.wait_forever())
+                await asyncio.sleep(0)
+                raise Broken
+        assert failures.group_contains(Broken)
+
+
+class Ended:
+    """Counts what was cancelled."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+
+    async def __aenter__(self) -> Ended:
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        assert self.cancelled == 1
+
+    async def wait_forever(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+
+async def test_a_cancelled_group_ends_its_tasks_and_is_cancelled() -> None:
+    async with Ended() as ended:
+
+        async def run() -> None:
+            async with TaskGroup() as group:
+                group.create_task(ended.wait_forever())
+
+        async with owned(run(), "group") as running:
+            await asyncio.sleep(0.001)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+
+async def test_a_group_waits_for_tasks_that_its_tasks_start() -> None:
+    done: list[int] = []
+
+    async def start(group: TaskGroup, number: int) -> None:
+        await asyncio.sleep(0)
+        if number:
+            group.create_task(start(group, number - 1))
+        done.append(number)
+
+    async with TaskGroup() as group:
+        group.create_task(start(group, 3))
+    assert done == [3, 2, 1, 0]
+
+
+async def test_a_failed_task_is_told_to_its_owner() -> None:
+    told: list[str] = []
+    tasks = Tasks(on_failure=lambda name, error: told.append(f"{name}: {error!r}"))
+    task = tasks.start(fail(), "worker")
+    await asyncio.wait({task})
+    await asyncio.sleep(0)
+    await tasks.close()
+    assert told == ["worker: Broken()"]
