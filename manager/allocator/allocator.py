@@ -46,8 +46,9 @@ class Allocator:
         with self._store.view_and_watch() as (view, feed):
             ids = [task.id for task in view.tasks if is_new(task)]
             while True:
-                for start in range(0, len(ids), MAX_CHANGES):
-                    await self._store.transact(partial(allocate, ids[start : start + MAX_CHANGES]))
+                while ids:
+                    done = await self._store.transact(partial(allocate, ids[:MAX_CHANGES]))
+                    ids = ids[done:]
                 ids = new_tasks([await feed.get(), *feed.drain()])
 
 
@@ -66,9 +67,15 @@ def new_tasks(commits: Iterable[Commit]) -> list[str]:
     return list(found)
 
 
-def allocate(task_ids: Sequence[str], tx: Tx) -> None:
-    for task_id in task_ids:
+def allocate(task_ids: Sequence[str], tx: Tx) -> int:
+    """How many are done, at least one: large tasks may not all fit one entry."""
+    for done, task_id in enumerate(task_ids):
+        mark = tx.mark()
         task = tx.tasks.get(task_id)
         if task is not None and is_new(task):
             status = TaskStatus(timestamp=tx.now(), state=TaskState.PENDING, message=MESSAGE)
             tx.tasks.put(replace(task, status=status))
+            if done and not tx.fits:
+                tx.undo_to(mark)
+                return done
+    return len(task_ids)

@@ -110,10 +110,19 @@ class _Pass:
         return not refused
 
     async def _write(self, decisions: list[Decision]) -> list[Decision]:
-        """Those that did not hold any more."""
+        """Those that did not hold any more, or did not fit the entry with the others."""
 
         def change(tx: Tx) -> list[Decision]:
-            return [decision for decision in decisions if not write(tx, decision)]
+            refused: list[Decision] = []
+            for position, decision in enumerate(decisions):
+                mark = tx.mark()
+                holds = write(tx, decision)
+                if holds and not tx.fits and len(refused) < position:  # others go before it
+                    tx.undo_to(mark)
+                    holds = False
+                if not holds:
+                    refused.append(decision)
+            return refused
 
         return await self._store.transact(change)
 

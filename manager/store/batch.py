@@ -17,7 +17,7 @@ async def batch(
 ) -> None:
     """Run `change(tx, item)` for every item; the changes of one item commit together.
 
-    An entry takes as many items as fit `limit` changes. `change` sees the store as it is then, may
+    An entry takes as many items as fit `limit` changes and MAX_BYTES. `change` sees the store as it is then, may
     run twice for an item, and must bear that others wrote since the items were listed. If it
     raises, the items of entries that were sent before stay.
     """
@@ -41,7 +41,7 @@ async def _one_entry(
         for position in range(start, len(todo)):
             mark = tx.mark()
             change(tx, todo[position])
-            if len(tx) > limit and mark:
+            if mark and (len(tx) > limit or not tx.fits):
                 tx.undo_to(mark)
                 return position
     return len(todo)

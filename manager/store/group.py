@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from manager.store.tx import ATTEMPTS, MAX_CHANGES, Overtaken, Tx
+from manager.store.tx import ATTEMPTS, Overtaken, Tx
 
 
 class Job:
@@ -38,13 +38,13 @@ class Group:
             job.result = job.error = None
             try:
                 job.result = job.change(self.tx)
+                if mark and (self.tx.rewrites(mark) or not self.tx.fits):
+                    self.tx.undo_to(mark)
+                    return
+                self.tx.check()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this job's answer
                 self.tx.undo_to(mark)
                 job.error = error
-            else:
-                if mark and (self.tx.rewrites(mark) or len(self.tx) > MAX_CHANGES):
-                    self.tx.undo_to(mark)
-                    return
             self.jobs.append(waiting.popleft())
 
     def overtaken(self, waiting: deque[Job], error: Overtaken) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -49,13 +49,18 @@ _entry_decoder = Decoder(Entry)
 _image_decoder = Decoder(Image)
 
 
-def encode_entry(base: int, writes: list[tuple[str, str, Object | None]]) -> bytes:
-    return _encoder.encode(
-        Entry(
-            base,
-            tuple(Write(table, id, msgspec.Raw(_encoder.encode(obj))) for table, id, obj in writes),
-        )
-    )
+def encode_object(obj: Object) -> bytes:
+    return _encoder.encode(obj)
+
+
+def encode_entry(
+    base: int,
+    writes: list[tuple[str, str, Object | None]],
+    raw: Callable[[Object], bytes] = encode_object,
+) -> bytes:
+    """`raw` gives the bytes of an object, where they are known already."""
+    encoded = (Write(table, id, msgspec.Raw(NIL if obj is None else raw(obj))) for table, id, obj in writes)
+    return _encoder.encode(Entry(base, tuple(encoded)))
 
 
 def decode_entry(data: bytes) -> Entry:

@@ -22,7 +22,7 @@ from manager.store.batch import batch
 from manager.store.group import Group, Job, answer
 from manager.store.snapshot import decode_entry, dump, encode_entry, load
 from manager.store.tables import SCHEMAS, Table, View
-from manager.store.tx import MAX_CHANGES, Overtaken, TooManyChanges, Tx
+from manager.store.tx import MAX_CHANGES, Overtaken, Tx
 from manager.store.watch import Change, Commit, Feed
 from swarmcore.clock import Clock
 from swarmcore.errors import NoLeader, OutcomeUnknown
@@ -139,17 +139,14 @@ class Store:
         return self._proposer
 
     async def _commit(self, proposer: Proposer, tx: Tx) -> None:
+        tx.check()
         writes = list(tx.writes())
         if not writes:
             return
-        if len(writes) > MAX_CHANGES:
-            raise TooManyChanges(
-                f"a transaction of {len(writes)} changes; at most {MAX_CHANGES} fit one entry"
-            )
         try:
             # Nothing is visible before a quorum holds it: apply() is what raft calls on every
             # manager, this one included, before propose returns.
-            index = await proposer.propose(encode_entry(tx.base, writes))
+            index = await proposer.propose(encode_entry(tx.base, writes, tx.raw))
         except OutcomeUnknown:
             self._caught_up_in = -1  # it may surface: look for it before the next write
             raise

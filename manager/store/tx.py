@@ -8,11 +8,14 @@ from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace
 
+from manager.store.snapshot import encode_object
 from manager.store.tables import BY_TYPE, SCHEMAS, Schema, Table, View
-from swarmcore.errors import Conflict, Internal, NotFound, OutOfSequence
+from swarmcore.errors import Conflict, Internal, Invalid, NotFound, OutOfSequence
 from swarmcore.model.base import Object
 
 MAX_CHANGES = 200  # per entry: keeps one commit short for everyone who waits behind it
+MAX_BYTES = 4 << 20  # per entry that several changes share
+MAX_ENTRY = 12 << 20  # per entry that one change has alone: managers send each other at most 16 MiB at once
 ATTEMPTS = 5  # of a transaction that others overtake
 O = TypeVar("O", bound=Object)  # noqa: E741
 
@@ -25,6 +28,12 @@ class Overtaken(OutOfSequence):
 
 class TooManyChanges(Internal):
     """A transaction outgrew one entry: a fault of ours, such work belongs in `Store.batch`."""
+
+
+class TooLarge(Invalid):
+    """One change alone is larger than an entry may be: it could not be sent to the other managers."""
+
+    hint = "make it smaller"
 
 
 class TxTable(Generic[O]):
@@ -92,7 +101,7 @@ class TxTable(Generic[O]):
         self._write(id, None)
 
     def _write(self, id: str, obj: O | None) -> None:
-        self._tx._record(self, id, self._own.get(id), id in self._touched)
+        self._tx._record(self, id, self._own.get(id), id in self._touched, obj)
         self._set(id, obj)
         self._touched.add(id)
 
@@ -115,7 +124,11 @@ class Tx:
         self.base = view.index
         self._now = now
         self._stamp: datetime | None = None
-        self._journal: list[tuple[TxTable[Any], str, Any, bool]] = []
+        self._journal: list[tuple[TxTable[Any], str, Any, bool, int]] = []
+        self._raw: dict[
+            int, tuple[Object, bytes]
+        ] = {}  # by identity; holds the object, so that this stays true
+        self._size = 0
         self.nodes = TxTable(self, view.nodes)
         self.services = TxTable(self, view.services)
         self.tasks = TxTable(self, view.tasks)
@@ -149,10 +162,36 @@ class Tx:
 
     def __len__(self) -> int:
         """How many objects it has written."""
-        return len({id for _, id, _, _ in self._journal})
+        return len({id for _, id, *_ in self._journal})
 
-    def _record(self, table: TxTable[Any], id: str, own: Object | None, touched: bool) -> None:
-        self._journal.append((table, id, own, touched))
+    @property
+    def fits(self) -> bool:
+        """Whether there is room for it in one entry with others. What is written twice counts twice."""
+        return len(self) <= MAX_CHANGES and self._size <= MAX_BYTES
+
+    def check(self) -> None:
+        """Raises if it can be no entry at all, not even alone."""
+        if (changes := len(self)) > MAX_CHANGES:
+            raise TooManyChanges(f"a transaction of {changes} changes; at most {MAX_CHANGES} fit one entry")
+        if self._size > MAX_ENTRY:
+            size = sum(len(self.raw(obj)) for _, _, obj in self.writes() if obj is not None)
+            if size > MAX_ENTRY:
+                raise TooLarge(f"a change of {size} bytes; at most {MAX_ENTRY} fit one entry")
+
+    def raw(self, obj: Object) -> bytes:
+        """The bytes of an object that was written here."""
+        return self._raw[id(obj)][1]
+
+    def _record(
+        self, table: TxTable[Any], key: str, own: Object | None, touched: bool, new: Object | None
+    ) -> None:
+        size = 0
+        if new is not None:
+            raw = encode_object(new)
+            self._raw[id(new)] = new, raw
+            size = len(raw)
+        self._journal.append((table, key, own, touched, size))
+        self._size += size
 
     def mark(self) -> int:
         """A point to return to with `undo_to`."""
@@ -160,17 +199,18 @@ class Tx:
 
     def undo_to(self, mark: int) -> None:
         while len(self._journal) > mark:
-            table, id, own, touched = self._journal.pop()
+            table, id, own, touched, size = self._journal.pop()
             table._undo(id, own, touched)
+            self._size -= size
 
     def rewrites(self, mark: int) -> bool:
         """Was something written since `mark` that had been written before it?"""
-        before = {id for _, id, _, _ in self._journal[:mark]}
-        return any(id in before for _, id, _, _ in self._journal[mark:])
+        before = {id for _, id, *_ in self._journal[:mark]}
+        return any(id in before for _, id, *_ in self._journal[mark:])
 
     def writes(self) -> Iterator[tuple[str, str, Object | None]]:
         """(table, id, new object or None for removal) in the order of first writing; no-ops left out."""
-        for table, id in dict.fromkeys((table, id) for table, id, _, _ in self._journal):
+        for table, id in dict.fromkeys((table, id) for table, id, *_ in self._journal):
             obj = table.get(id)
             if obj is not None or table.in_base(id):
                 yield table.schema.name, id, obj

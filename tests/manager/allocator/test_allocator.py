@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec.structs import replace
+
 from manager.allocator.allocator import MESSAGE, Allocator
 from manager.store.store import Store
+from manager.store.tx import MAX_BYTES
 from swarmcore.aio import owned
 from swarmcore.model.task import Task, TaskState, TaskStatus
 from tests.fakes.raft import solo_store
@@ -53,6 +56,19 @@ def test_a_new_leader_takes_up_what_it_finds() -> None:
         async with owned(Allocator(store, LoopClock()).run(), "allocator"):
             await until_pending(store, 350)
         assert len(raft.log) == 4  # 350 changes do not fit one entry
+
+    run_virtual(story())
+
+
+def test_large_tasks_are_allocated_in_as_many_entries_as_they_take() -> None:
+    async def story() -> None:
+        store, raft = solo_store()
+        for i in range(5):
+            await put(store, replace(new(f"t{i}"), labels={"large": "x" * (MAX_BYTES // 2 - 1000)}))
+        async with owned(Allocator(store, LoopClock()).run(), "allocator"):
+            await until_pending(store, 5)
+        assert len(raft.log) == 5 + 3
+        assert max(map(len, raft.log)) <= MAX_BYTES
 
     run_virtual(story())
 

@@ -12,6 +12,7 @@ from manager.scheduler.plan import ASSIGNED
 from manager.scheduler.scheduler import Scheduler
 from manager.store.store import Store
 from manager.store.tables import View
+from manager.store.tx import MAX_BYTES
 from swarmcore.aio import owned
 from swarmcore.model.base import Object
 from swarmcore.model.node import Availability, Node, NodeState
@@ -75,6 +76,21 @@ async def scheduling(scene: Scene) -> AsyncIterator[None]:
         yield
         await asyncio.sleep(1)
         assert not loop.done()
+
+
+def test_large_tasks_are_assigned_in_as_many_entries_as_they_take() -> None:
+    async def story() -> None:
+        scene = Scene()
+        large = {"large": "x" * (MAX_BYTES // 2 - 1000)}
+        for i in range(5):
+            await scene.put(replace(task(f"t{i}"), labels=large))
+        await scene.put(node("n1"))
+        async with scheduling(scene):
+            await scene.until(lambda view: all(t.node_id for t in view.tasks))
+        assert len(scene.raft.log) == 6 + 3
+        assert max(map(len, scene.raft.log)) <= MAX_BYTES
+
+    run_virtual(story())
 
 
 def test_fifty_tasks_share_one_entry_and_five_nodes() -> None:

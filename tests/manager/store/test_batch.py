@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from manager.store.snapshot import decode_entry, encode_entry
-from manager.store.tx import Tx
+from manager.store.tx import MAX_BYTES, Tx
+from swarmcore.model.secret import Config, ConfigSpec
 from tests.fakes.raft import solo_store
 from tests.manager.store.objects import node, task
 
@@ -22,6 +23,17 @@ async def test_a_batch_fills_entries_without_splitting_an_item() -> None:
     await store.batch(range(100), create)
     assert [len(decode_entry(data).writes) for data in raft.log] == [198, 102]
     assert len(store.view().tasks) == 300
+
+
+async def test_a_batch_of_large_items_fills_entries_up_to_their_bytes() -> None:
+    store, raft = solo_store()
+
+    def large(tx: Tx, number: int) -> None:
+        tx.put(Config(id=f"c{number}", spec=ConfigSpec(name=f"n{number}", data=bytes(MAX_BYTES // 3))))
+
+    await store.batch(range(7), large)
+    assert [len(decode_entry(data).writes) for data in raft.log] == [2, 2, 2, 1]
+    assert max(map(len, raft.log)) <= MAX_BYTES
 
 
 async def test_an_item_that_did_not_fit_leaves_no_trace_in_the_entry() -> None:

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from manager.store.snapshot import decode_entry, encode_entry
 from manager.store.store import Store
-from manager.store.tx import MAX_CHANGES, Overtaken, Tx
+from manager.store.tx import MAX_BYTES, MAX_CHANGES, MAX_ENTRY, Overtaken, TooLarge, Tx
 from swarmcore.errors import Conflict, NoLeader, NotFound, OutcomeUnknown, OutOfSequence
+from swarmcore.model.secret import Secret, SecretSpec
 from tests.fakes.raft import solo_store
 from tests.manager.store.objects import node, service
 
@@ -87,6 +88,48 @@ async def test_an_entry_holds_no_more_than_its_limit() -> None:
     await together(store, [lambda tx, n=n: many(tx, 80 * n) for n in range(6)])
     assert len(store.view().services) == 480
     assert max(len(decode_entry(entry).writes) for entry in raft.log) <= MAX_CHANGES
+
+
+def large(id: str, size: int) -> Secret:
+    return Secret(id=id, spec=SecretSpec(name=f"name-{id}", data=bytes(size)))
+
+
+async def test_an_entry_that_is_shared_holds_no_more_bytes_than_its_limit() -> None:
+    """A larger one than the streams between managers carry would never reach them."""
+    store, raft = solo_store()
+    await together(store, [lambda tx, n=n: tx.put(large(f"s{n}", MAX_BYTES // 5)) for n in range(12)])
+    assert len(store.view().secrets) == 12
+    assert len(raft.log) == 3
+    assert max(map(len, raft.log)) <= MAX_BYTES
+
+
+async def test_a_change_that_is_larger_than_an_entry_fails_alone() -> None:
+    store, raft = solo_store()
+    results = await together(
+        store,
+        [
+            lambda tx: tx.put(large("s1", 10)),
+            lambda tx: tx.put(large("s2", MAX_ENTRY + 1)),
+            lambda tx: tx.put(large("s3", MAX_ENTRY - 1000)),
+            lambda tx: tx.put(large("s4", 10)),
+        ],
+    )
+    assert [type(result) for result in results].count(TooLarge) == 1
+    assert isinstance(results[1], TooLarge)
+    assert sorted(s.id for s in store.view().secrets) == ["s1", "s3", "s4"]
+    assert max(map(len, raft.log)) <= MAX_ENTRY
+    with pytest.raises(TooLarge):
+        async with store.update() as tx:
+            tx.put(large("s5", MAX_ENTRY + 1))
+
+
+async def test_what_is_written_again_counts_once_against_the_last_limit() -> None:
+    store, raft = solo_store()
+    async with store.update() as tx:
+        made = tx.put(large("s1", MAX_ENTRY // 2))
+        for _ in range(3):
+            made = tx.put(made)
+    assert len(raft.log) == 1
 
 
 async def test_an_overtaken_group_runs_again() -> None:
