@@ -11,6 +11,7 @@ from datetime import timedelta
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
+from manager.control import validate
 from manager.store.store import Store
 from manager.store.tx import Tx
 from pki.csr import make_csr
@@ -21,7 +22,7 @@ from pki.tokens import new_join_token, root_digest
 from swarmcore.clock import Clock
 from swarmcore.errors import FailedPrecondition
 from swarmcore.ids import NewId
-from swarmcore.model.cluster import DEFAULT_SWARM_SPEC, Cluster, JoinTokens, RootCA, SwarmSpec, merged
+from swarmcore.model.cluster import DEFAULT_SWARM_SPEC, Cluster, JoinTokens, RootCA, SwarmSpec
 from swarmcore.model.node import (
     Availability,
     Certificate,
@@ -58,11 +59,15 @@ def new_swarm(
     subnet_size: int = 0,
     data_path_port: int = 0,
 ) -> NewSwarm:
-    """Everything that `pyswarm init` makes before the first raft entry; what `spec` leaves out gets its default."""
+    """Everything that `pyswarm init` makes before the first raft entry; what `spec` leaves out gets its default.
+
+    Invalid if the settings make no sense or have no behaviour.
+    """
+    settings = validate.swarm_change(DEFAULT_SWARM_SPEC, spec or SwarmSpec())
     authority = RootAuthority.create(clock)
     cluster = Cluster(
         id=new_id(),
-        spec=merged(DEFAULT_SWARM_SPEC, spec or SwarmSpec()),
+        spec=settings,
         root_ca=root_ca(authority),
         tls_info=tls_info(authority),
         default_addr_pool=default_addr_pool or DEFAULT_POOL,

@@ -34,13 +34,17 @@ def has_label(labels: Mapping[str, str], values: Sequence[str]) -> bool:
     return True
 
 
-def _select(objects: Iterable[O], tests: Iterable[Callable[[O], bool]]) -> Iterator[O]:
-    checks = tuple(tests)
-    return (obj for obj in objects if all(check(obj) for check in checks))
+Check = Callable[[O, Sequence[str]], bool]
+
+
+def _select(objects: Iterable[O], checks: Mapping[str, Check[O]], wanted: Filters) -> Iterator[O]:
+    """A key without values asks for nothing, as in Docker."""
+    tests = tuple((checks[key], values) for key, values in wanted.items() if values)
+    return (obj for obj in objects if all(check(obj, values) for check, values in tests))
 
 
 def nodes(view: Tables, wanted: Filters) -> Iterator[Node]:
-    checks: dict[str, Callable[[Node, Sequence[str]], bool]] = {
+    checks: dict[str, Check[Node]] = {
         "id": lambda n, v: has_prefix(n.id, v),
         "name": lambda n, v: has_prefix(n.description.hostname if n.description else "", v),
         "label": lambda n, v: has_label(n.description.engine.labels if n.description else {}, v),
@@ -50,11 +54,11 @@ def nodes(view: Tables, wanted: Filters) -> Iterator[Node]:
     }
     _check_values(wanted, "role", ("manager", "worker"))
     _check_values(wanted, "membership", ("accepted", "pending"))
-    return _select(view.nodes, (_bind(checks[key], values) for key, values in wanted.items()))
+    return _select(view.nodes, checks, wanted)
 
 
 def services(view: Tables, wanted: Filters) -> Iterator[Service]:
-    checks: dict[str, Callable[[Service, Sequence[str]], bool]] = {
+    checks: dict[str, Check[Service]] = {
         "id": lambda s, v: has_prefix(s.id, v),
         "name": lambda s, v: has_prefix(s.spec.name, v),
         "label": lambda s, v: has_label(s.spec.labels, v),
@@ -62,7 +66,7 @@ def services(view: Tables, wanted: Filters) -> Iterator[Service]:
         "runtime": lambda s, v: (s.spec.task_template.runtime or "container") in v,
     }
     _check_values(wanted, "mode", ("replicated", "global", "replicated-job", "global-job"))
-    return _select(view.services, (_bind(checks[key], values) for key, values in wanted.items()))
+    return _select(view.services, checks, wanted)
 
 
 def tasks(view: Tables, wanted: Filters) -> Iterator[Task]:
@@ -71,7 +75,7 @@ def tasks(view: Tables, wanted: Filters) -> Iterator[Task]:
     places = {lookup(view.nodes, text, "node").id for text in wanted.get("node", ())}
     states = {_desired(text) for text in wanted.get("desired-state", ())}
     fresh = {value in _TRUE for value in wanted.get("_up-to-date", ())}
-    checks: dict[str, Callable[[Task, Sequence[str]], bool]] = {
+    checks: dict[str, Check[Task]] = {
         "id": lambda t, v: has_prefix(t.id, v),
         "name": lambda t, v: has_prefix(task_name(t), v),
         "label": lambda t, v: has_label(t.service_annotations.labels, v),
@@ -79,14 +83,14 @@ def tasks(view: Tables, wanted: Filters) -> Iterator[Task]:
         "node": lambda t, v: t.node_id in places,
         "desired-state": lambda t, v: t.desired_state in states,
         "runtime": lambda t, v: (t.spec.runtime or "container") in v,
-        "_up-to-date": lambda t, v: is_up_to_date(view.services.get(t.service_id), t) in fresh,
+        "_up-to-date": lambda t, v: is_up_to_date(view, t) in fresh,
     }
     found: Iterable[Task] = view.tasks
     if len(owners) == 1:
         found = view.tasks.find("service_id", next(iter(owners)))
     elif len(places) == 1:
         found = view.tasks.find("node_id", next(iter(places)))
-    return _select(found, (_bind(checks[key], values) for key, values in wanted.items()))
+    return _select(found, checks, wanted)
 
 
 def secrets(view: Tables, wanted: Filters) -> Iterator[Secret]:
@@ -113,10 +117,6 @@ def _named(table: Iterable[N], wanted: Filters) -> Iterator[N]:
             obj.spec.labels, wanted.get("label", ())
         ):
             yield obj
-
-
-def _bind(check: Callable[[O, Sequence[str]], bool], values: Sequence[str]) -> Callable[[O], bool]:
-    return lambda obj: check(obj, values)
 
 
 def _desired(text: str) -> TaskState:

@@ -49,9 +49,12 @@ def update(tx: Tx, request: UpdateService) -> ControlReply:
         raise Unimplemented("renaming services is not supported", "create a new service and remove this one")
     if spec.mode.name != service.spec.mode.name:
         raise Unimplemented("service mode change is not allowed", "create a new service and remove this one")
+    # Whatever the user sends lets a paused update go on, also the same spec again.
+    paused = service.update_status is not None and service.update_status.state in _PAUSED
+    resumed = None if paused else service.update_status
     if spec == service.spec:
-        if service.update_status is not None and service.update_status.state in _PAUSED:
-            tx.services.put(replace(service, update_status=None))  # the user wants it to go on
+        if paused:
+            tx.services.put(replace(service, update_status=resumed))
         return ControlReply(id=service.id)
     changed = _runs_anew(service.spec, spec)
     tx.services.put(
@@ -61,7 +64,7 @@ def update(tx: Tx, request: UpdateService) -> ControlReply:
             previous_spec=service.spec,
             previous_spec_version=service.spec_version,
             spec_version=Version(index=service.spec_version.index + 1) if changed else service.spec_version,
-            update_status=_new_status(request) if changed else service.update_status,
+            update_status=_new_status(request) if changed else resumed,
         )
     )
     return ControlReply(id=service.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import field
 
+from manager.current import is_current, is_lost
 from manager.store.tables import Tables
 from swarmcore.model.base import Part, shown
 from swarmcore.model.service import Service
@@ -19,7 +20,10 @@ class ServiceStatus(Part, frozen=True, kw_only=True):
 
 
 def service_status(view: Tables, service: Service) -> ServiceStatus:
-    """Running counts every running task, also an outdated one on its way out (swarmkit ListServiceStatuses)."""
+    """Running counts every running task, also an outdated one on its way out (swarmkit ListServiceStatuses).
+
+    One on a node that is down does not count, though its last word was that it runs.
+    """
     tasks = view.tasks.find("service_id", service.id)
     mode = service.spec.mode
     completed = sum(
@@ -38,10 +42,14 @@ def service_status(view: Tables, service: Service) -> ServiceStatus:
     else:
         desired = service.spec.replicas
     return ServiceStatus(
-        running_tasks=sum(1 for task in tasks if task.status.state is TaskState.RUNNING),
+        running_tasks=sum(1 for task in tasks if _runs(task, view)),
         desired_tasks=desired,
         completed_tasks=completed if mode.global_job or mode.replicated_job else 0,
     )
+
+
+def _runs(task: Task, view: Tables) -> bool:
+    return task.status.state is TaskState.RUNNING and not is_lost(task, view.nodes.get(task.node_id))
 
 
 def _iterated(task: Task, service: Service) -> bool:
@@ -49,8 +57,7 @@ def _iterated(task: Task, service: Service) -> bool:
     return status is None or task.job_iteration is None or task.job_iteration == status.job_iteration
 
 
-def is_up_to_date(service: Service | None, task: Task) -> bool:
-    """The task runs what the service's spec says now (the CLI's progress waits for such tasks)."""
-    if service is None:
-        return False
-    return task.spec_version == service.spec_version or task.spec == service.spec.task_template
+def is_up_to_date(view: Tables, task: Task) -> bool:
+    """The task is what the service's spec wants now (the CLI's progress waits for such tasks)."""
+    service = view.services.get(task.service_id)
+    return service is not None and is_current(task, service, view.nodes.get(task.node_id))

@@ -9,7 +9,7 @@ from manager.control.lookup import only_cluster
 from manager.store.tx import Tx
 from pki.tokens import new_join_token
 from swarmcore.errors import OutOfSequence, Unsupported
-from swarmcore.model.cluster import JoinTokens, merged
+from swarmcore.model.cluster import JoinTokens
 from swarmcore.rpc.messages.control import ControlReply, UpdateSwarm
 
 
@@ -21,17 +21,12 @@ def update(tx: Tx, request: UpdateSwarm) -> ControlReply:
         )
     if request.rotate_unlock_key:
         raise Unsupported("autolock has no behaviour yet")
-    validate.swarm_spec(request.spec)
+    spec = validate.swarm_change(cluster.spec, request.spec)
     tokens, root = cluster.root_ca.join_tokens, cluster.root_ca.ca_cert
     rotated = JoinTokens(
         worker=new_join_token(root) if request.rotate_worker_token else tokens.worker,
         manager=new_join_token(root) if request.rotate_manager_token else tokens.manager,
     )
-    spec = merged(cluster.spec, request.spec)
-    if replace(spec.raft, snapshot_interval=0) != replace(cluster.spec.raft, snapshot_interval=0):
-        raise Unsupported(
-            "of raft's settings only SnapshotInterval can be changed", "leave the others as they are"
-        )
     changed = replace(
         cluster,
         spec=spec,

@@ -5,23 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+import msgspec
+from msgspec.structs import replace
+
 from manager import constraints
-from swarmcore.errors import Invalid
+from swarmcore.errors import Invalid, Unsupported
 from swarmcore.ids import check_name
-from swarmcore.model.cluster import CLUSTER_NAME, SwarmSpec
-from swarmcore.model.container import ContainerSpec
+from swarmcore.model.cluster import CLUSTER_NAME, SwarmSpec, merged
+from swarmcore.model.container import ContainerSpec, Mount, MountType
 from swarmcore.model.endpoint import EndpointMode, EndpointSpec, PublishMode
 from swarmcore.model.policy import UpdateConfig
 from swarmcore.model.resources import ResourceRequirements
 from swarmcore.model.secret import ConfigSpec, SecretSpec
 from swarmcore.model.service import ServiceSpec
-from swarmcore.model.support import check_supported
+from swarmcore.model.support import check_supported, unsupported_log_driver
 from swarmcore.model.task import TaskSpec
 
 MIN_NANO_CPUS = 10**6
 MIN_MEMORY = 4 << 20
 MAX_SECRET = 500 << 10
 MAX_CONFIG = 1000 << 10
+MAX_SERVICE = (
+    1 << 20
+)  # a service holds two specs and each of its tasks one: all of them must fit a raft entry
 MIN_CERT_EXPIRY = 3600 * 10**9
 _SECRET_NAME = re.compile(r"[a-zA-Z0-9]+(?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?")
 
@@ -38,6 +44,11 @@ def service_spec(spec: ServiceSpec) -> None:
     if spec.endpoint_spec is not None:
         _endpoint(spec.endpoint_spec)
     check_supported(spec)
+    if len(msgspec.msgpack.encode(spec)) > MAX_SERVICE:
+        raise Invalid(
+            f"the spec of service {spec.name} is larger than {MAX_SERVICE >> 20} MiB",
+            "put files into the image",
+        )
 
 
 def _task(spec: TaskSpec) -> None:
@@ -70,8 +81,25 @@ def _container(spec: ContainerSpec) -> None:
         if mount.target in targets:
             raise Invalid(f"ContainerSpec: duplicate mount point: {mount.target}")
         targets.add(mount.target)
-        if str(mount.type) == "bind" and not mount.source.startswith("/"):
-            raise Invalid(f"invalid bind mount source {mount.source!r}, must be an absolute path")
+        _mount(mount)
+
+
+def _mount(mount: Mount) -> None:
+    if mount.type is MountType.BIND and not mount.source.startswith("/"):
+        raise Invalid(f"invalid bind mount source {mount.source!r}, must be an absolute path")
+    if mount.type is MountType.TMPFS and mount.source:
+        raise Invalid(f"mount {mount.target}: a tmpfs has no source", "leave the source out")
+    for kind, options in (
+        (MountType.BIND, mount.bind_options),
+        (MountType.VOLUME, mount.volume_options),
+        (MountType.TMPFS, mount.tmpfs_options),
+        (MountType.IMAGE, mount.image_options),
+    ):
+        # Docker's command sends options that say nothing for any type.
+        if mount.type is not kind and options is not None and options != type(options)():
+            raise Invalid(
+                f"mount {mount.target}: options of a {kind} do not fit a mount of type {mount.type}"
+            )
 
 
 def _resources(spec: ResourceRequirements) -> None:
@@ -113,7 +141,18 @@ def _not_negative(what: str, nanoseconds: int | None) -> None:
         raise Invalid(f"{what} cannot be negative")
 
 
-def swarm_spec(spec: SwarmSpec) -> None:
+def swarm_change(current: SwarmSpec, wanted: SwarmSpec) -> SwarmSpec:
+    """The settings that come of it when a user sends `wanted`, to a swarm or to make one."""
+    _swarm(wanted)
+    spec = merged(current, wanted)
+    if replace(spec.raft, snapshot_interval=0) != replace(current.raft, snapshot_interval=0):
+        raise Unsupported(
+            "of raft's settings only SnapshotInterval can be changed", "leave the others as they are"
+        )
+    return spec
+
+
+def _swarm(spec: SwarmSpec) -> None:
     if spec.name not in ("", CLUSTER_NAME):
         raise Invalid(f'the swarm is called "{CLUSTER_NAME}", it cannot be renamed to {spec.name!r}')
     expiry = spec.ca_config.node_cert_expiry
@@ -123,9 +162,14 @@ def swarm_spec(spec: SwarmSpec) -> None:
     if 0 < spec.dispatcher.heartbeat_period < 10**8:
         raise Invalid("heartbeat period must be at least 100ms")
     if spec.encryption_config.auto_lock_managers:
-        raise Invalid("autolock has no behaviour yet", "leave AutoLockManagers off")
+        raise Unsupported("autolock has no behaviour yet", "leave AutoLockManagers off")
     if spec.ca_config.external_cas or spec.ca_config.signing_ca_cert or spec.ca_config.signing_ca_key:
-        raise Invalid("external and given CAs have no behaviour yet", "leave them out of CAConfig")
+        raise Unsupported("external and given CAs have no behaviour yet", "leave them out of CAConfig")
+    if spec.ca_config.force_rotate:
+        raise Unsupported("rotation of the root has no behaviour yet", "leave ForceRotate at 0")
+    if spec.task_defaults.log_driver is not None:
+        for line in unsupported_log_driver(spec.task_defaults.log_driver):
+            raise Unsupported(line)
 
 
 def secret_spec(spec: SecretSpec) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from manager import constraints
-from swarmcore.errors import Invalid
+from manager.current import meets_constraints
 from swarmcore.model.node import Availability, Node, NodeState
 from swarmcore.model.task import Task, TaskState
 
@@ -17,14 +16,6 @@ def must_move(task: Task, node: Node | None) -> bool:
     if node is None or node.status.state is NodeState.DOWN or node.spec.availability is Availability.DRAIN:
         return True
     return not meets_constraints(task, node)
-
-
-def meets_constraints(task: Task, node: Node) -> bool:
-    texts = task.spec.placement.constraints if task.spec.placement is not None else ()
-    try:
-        return constraints.match(constraints.parse(texts), node)
-    except Invalid:
-        return True  # the service was accepted with it once: no reason to stop what runs
 
 
 def evicted(node: Node, tasks: Iterable[Task]) -> frozenset[str]:
@@ -47,8 +38,3 @@ def evicted(node: Node, tasks: Iterable[Task]) -> frozenset[str]:
         else:
             cpus, memory = cpus - wanted.nano_cpus, memory - wanted.memory_bytes
     return frozenset(out)
-
-
-def is_lost(task: Task, node: Node | None) -> bool:
-    """Nobody can stop or report it: it never had a node, or the node is down or gone."""
-    return not task.node_id or node is None or node.status.state is NodeState.DOWN

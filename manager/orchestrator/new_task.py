@@ -1,17 +1,11 @@
-"""Tasks from services: making one, and whether an existing one still is what the service wants."""
+"""Tasks from services."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from msgspec.structs import replace
-
-from manager.orchestrator.fitness import meets_constraints
 from swarmcore.model.base import Annotations
 from swarmcore.model.cluster import Cluster
-from swarmcore.model.endpoint import EndpointSpec
-from swarmcore.model.node import Node
-from swarmcore.model.policy import Placement
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState, TaskStatus
 
@@ -35,24 +29,3 @@ def new_task(
         endpoint=service.endpoint,
         log_driver=template.log_driver or default_driver,
     )
-
-
-def is_current(task: Task, service: Service, node: Node | None) -> bool:
-    """Not dirty: it was made from this spec, or from an older one that asks for the same.
-
-    A change of placement alone leaves a task alone whose node meets the new constraints, as in Docker.
-    """
-    if task.spec_version == service.spec_version:
-        return True
-    template = service.spec.task_template
-    if task.endpoint is not None and task.endpoint.spec != (service.spec.endpoint_spec or EndpointSpec()):
-        return False
-    if task.spec == template:
-        return True
-    same_but_placement = replace(task.spec, placement=None) == replace(template, placement=None)
-    if not same_but_placement or node is None:
-        return False
-    old, new = task.spec.placement or Placement(), template.placement or Placement()
-    if replace(old, constraints=()) != replace(new, constraints=()):
-        return False
-    return meets_constraints(replace(task, spec=template), node)

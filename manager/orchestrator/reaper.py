@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from manager.orchestrator.fitness import is_lost
+from manager.current import is_lost
 from manager.orchestrator.restart_policy import age, policy_of
 from manager.orchestrator.update_plan import UNDER_WAY, first_task
 from manager.store.follow import follow

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 
-from manager.orchestrator.new_task import is_current
+from manager.current import is_current
 from manager.orchestrator.restart_policy import has_given_up, should_restart, start_time, successor_state
 from manager.orchestrator.slots import by_slot, free_numbers, is_filled, live, surplus
 from manager.orchestrator.steps import Around, Plan, Step

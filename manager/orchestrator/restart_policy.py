@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from manager.orchestrator.fitness import is_lost, must_move
+from manager.current import is_lost
+from manager.orchestrator.fitness import must_move
 from swarmcore.model.base import Version
 from swarmcore.model.node import Node
 from swarmcore.model.policy import RestartCondition, RestartPolicy

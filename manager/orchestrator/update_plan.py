@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from manager.orchestrator.new_task import is_current
+from manager.current import is_current
 from manager.orchestrator.restart_policy import seen_at, still_runs
 from manager.orchestrator.slots import live
 from manager.orchestrator.steps import Around, Step

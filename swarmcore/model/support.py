@@ -55,7 +55,7 @@ def _task(task: TaskSpec) -> Iterator[str]:
     if task.resources is not None:
         yield from _resources(task.resources)
     if task.log_driver is not None:
-        yield from _log_driver(task.log_driver)
+        yield from unsupported_log_driver(task.log_driver)
     if task.container_spec is not None:
         yield from _container(task.container_spec)
 
@@ -117,7 +117,7 @@ def _resources(resources: ResourceRequirements) -> Iterator[str]:
         yield "generic resources are not supported yet"
 
 
-def _log_driver(driver: Driver) -> Iterator[str]:
+def unsupported_log_driver(driver: Driver) -> Iterator[str]:
     if driver.name not in LOG_DRIVERS:
         yield f"log driver {driver.name} is not supported yet: use json-file or none"
     if driver.options:

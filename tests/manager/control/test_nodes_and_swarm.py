@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from manager.bootstrap import new_swarm
 from manager.raft.proposer import Member, RaftStatus
 from pki.tokens import parse_join_token
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound, OutOfSequence, Unsupported
-from swarmcore.model.cluster import Cluster, DispatcherConfig, EncryptionConfig, RaftConfig, SwarmSpec
+from swarmcore.ids import new_id
+from swarmcore.model.base import Driver
+from swarmcore.model.cluster import (
+    CAConfig,
+    Cluster,
+    DispatcherConfig,
+    EncryptionConfig,
+    RaftConfig,
+    SwarmSpec,
+    TaskDefaults,
+)
+from swarmcore.model.container import ConfigReference, ContainerSpec, SecretReference
 from swarmcore.model.network import NetworkSpec
-from swarmcore.model.node import Availability, Node, NodeRole, NodeState
+from swarmcore.model.node import Availability, Node, NodeRole, NodeSpec, NodeState
 from swarmcore.model.secret import ConfigSpec, SecretSpec
+from swarmcore.model.service import Service, ServiceSpec
+from swarmcore.model.task import TaskSpec
 from swarmcore.rpc.messages.control import (
     CreateConfig,
     CreateNetwork,
@@ -21,6 +37,7 @@ from swarmcore.rpc.messages.control import (
     RemoveConfig,
     RemoveNode,
     RemoveSecret,
+    RemoveService,
     UpdateConfig,
     UpdateNode,
     UpdateSecret,
@@ -76,6 +93,48 @@ async def test_nobody_is_demoted_whose_loss_costs_the_quorum(bench: Bench) -> No
     with pytest.raises(FailedPrecondition, match="no reachable majority"):
         await change(bench, nodes[1], role=NodeRole.WORKER)
     assert (await change(bench, nodes[2], role=NodeRole.WORKER)).spec.role is NodeRole.WORKER
+
+
+async def test_a_node_is_promoted_paused_and_demoted(bench: Bench) -> None:
+    """The role that it shall have; the role manager makes it so."""
+    node = await change(bench, await bench.node("n1"), role=NodeRole.MANAGER, availability=Availability.PAUSE)
+    assert (node.spec.role, node.spec.availability) == (NodeRole.MANAGER, Availability.PAUSE)
+    assert node.role is NodeRole.WORKER
+    assert (await change(bench, node, role=NodeRole.WORKER)).spec.role is NodeRole.WORKER
+
+
+async def test_of_two_managers_demoted_together_one_stays(bench: Bench) -> None:
+    (first,) = bench.store.view().nodes
+    second = await bench.node("m2", NodeRole.MANAGER)
+    demotions = (change(bench, node, role=NodeRole.WORKER) for node in (first, second))
+    answers = await asyncio.gather(*demotions, return_exceptions=True)
+    assert sum(isinstance(answer, FailedPrecondition) for answer in answers) == 1
+    assert [node.spec.role for node in bench.store.view().nodes].count(NodeRole.MANAGER) == 1
+
+
+async def test_a_node_spec_sent_back_writes_nothing(bench: Bench) -> None:
+    node = await bench.node("n1")
+    entries = len(bench.raft.log)
+    assert await change(bench, node) == node
+    assert len(bench.raft.log) == entries
+
+
+async def test_an_unknown_node_is_said(bench: Bench) -> None:
+    with pytest.raises(NotFound, match="node n9 not found"):
+        await bench.control.handle(UpdateNode(id="n9", version=1, spec=NodeSpec()))
+
+
+async def test_the_list_of_removed_nodes_forgets_those_whose_certificates_have_expired(bench: Bench) -> None:
+    async with bench.store.update() as tx:
+        (held,) = tx.clusters
+        over = bench.clock.now() - timedelta(days=1)
+        ahead = bench.clock.now() + timedelta(days=1)
+        tx.clusters.put(replace(held, blacklisted_certificates={"old": over, "recent": ahead}))
+    await bench.node("n1", state=NodeState.DOWN)
+    await bench.control.handle(RemoveNode(id="n1"))
+    refused = cluster(bench).blacklisted_certificates
+    assert set(refused) == {"recent", "n1"}
+    assert refused["n1"] > bench.clock.now() + timedelta(days=90)
 
 
 async def test_only_a_node_that_is_down_is_removed_without_force(bench: Bench) -> None:
@@ -140,6 +199,13 @@ async def test_settings_that_are_left_out_stay(bench: Bench) -> None:
         SwarmSpec(raft=RaftConfig(keep_old_snapshots=3)),
         SwarmSpec(raft=RaftConfig(election_tick=50)),
         SwarmSpec(name="other"),
+        SwarmSpec(ca_config=CAConfig(node_cert_expiry=60 * 10**9)),
+        SwarmSpec(ca_config=CAConfig(force_rotate=1)),
+        SwarmSpec(ca_config=CAConfig(signing_ca_cert="pem")),
+        SwarmSpec(task_defaults=TaskDefaults(log_driver=Driver(name="fluentd"))),
+        SwarmSpec(
+            task_defaults=TaskDefaults(log_driver=Driver(name="json-file", options={"max-size": "1m"}))
+        ),
     ],
 )
 async def test_settings_without_sense_or_behaviour_are_refused(bench: Bench, spec: SwarmSpec) -> None:
@@ -147,6 +213,21 @@ async def test_settings_without_sense_or_behaviour_are_refused(bench: Bench, spe
     with pytest.raises(Invalid):
         await bench.control.handle(UpdateSwarm(version=before.version.index, spec=spec))
     assert cluster(bench) == before
+    with pytest.raises(Invalid):
+        new_swarm(clock=bench.clock, new_id=new_id, spec=spec)
+
+
+async def test_settings_sent_back_write_nothing(bench: Bench) -> None:
+    entries, before = len(bench.raft.log), cluster(bench)
+    await bench.control.handle(UpdateSwarm(version=before.version.index, spec=before.spec))
+    assert len(bench.raft.log) == entries
+
+
+async def test_an_unlock_key_is_not_rotated_yet(bench: Bench) -> None:
+    before = cluster(bench)
+    request = UpdateSwarm(version=before.version.index, spec=before.spec, rotate_unlock_key=True)
+    with pytest.raises(Unsupported, match="autolock"):
+        await bench.control.handle(request)
 
 
 async def test_networks_are_refused(bench: Bench) -> None:
@@ -184,6 +265,65 @@ async def test_a_config_keeps_its_data_and_changes_its_labels(bench: Bench) -> N
     await bench.control.handle(UpdateConfig(id="c1", version=version, spec=replace(spec, labels={"a": "b"})))
     await bench.control.handle(RemoveConfig(id="c1"))
     assert len(bench.store.view().configs) == 0
+
+
+def user_of(**references: Any) -> Service:
+    container = ContainerSpec(image="app:1", **references)
+    template = TaskSpec(container_spec=container)
+    return Service(id="user", spec=ServiceSpec(name="web", task_template=template))
+
+
+async def test_a_secret_or_config_in_use_is_not_removed(bench: Bench) -> None:
+    await bench.control.handle(CreateSecret(id="x1", spec=SecretSpec(name="key", data=b"x")))
+    await bench.control.handle(CreateConfig(id="c1", spec=ConfigSpec(name="conf", data=b"x")))
+    secrets, configs = (SecretReference(secret_id="x1"),), (ConfigReference(config_id="c1"),)
+    async with bench.store.update() as tx:
+        tx.services.put(user_of(secrets=secrets, configs=configs))
+    for remove, kind in (
+        (RemoveSecret(id="key"), "secret 'key'"),
+        (RemoveConfig(id="conf"), "config 'conf'"),
+    ):
+        with pytest.raises(FailedPrecondition, match=f"{kind} is in use by the following services: web"):
+            await bench.control.handle(remove)
+    await bench.control.handle(RemoveService(id="web"))
+    await bench.control.handle(RemoveSecret(id="key"))
+    await bench.control.handle(RemoveConfig(id="conf"))
+
+
+async def test_unknown_and_stale_secrets_and_configs_are_said(bench: Bench) -> None:
+    spec, config = SecretSpec(name="key", data=b"x"), ConfigSpec(name="conf", data=b"x")
+    for request in (
+        UpdateSecret(id="key", version=1, spec=spec),
+        RemoveSecret(id="key"),
+        UpdateConfig(id="conf", version=1, spec=config),
+        RemoveConfig(id="conf"),
+    ):
+        with pytest.raises(NotFound):
+            await bench.control.handle(request)
+    await bench.control.handle(CreateSecret(id="x1", spec=spec))
+    with pytest.raises(OutOfSequence, match="update out of sequence: secret key"):
+        await bench.control.handle(UpdateSecret(id="key", version=99, spec=spec))
+
+
+async def test_a_config_name_is_taken_in_any_case_and_asking_twice_creates_once(bench: Bench) -> None:
+    request = CreateConfig(id="c1", spec=ConfigSpec(name="conf", data=b"x"))
+    assert await bench.control.handle(request) == await bench.control.handle(request)
+    with pytest.raises(Conflict, match="config CONF already exists"):
+        await bench.control.handle(CreateConfig(id="c2", spec=ConfigSpec(name="CONF", data=b"x")))
+
+
+async def test_a_secret_driver_is_refused(bench: Bench) -> None:
+    with pytest.raises(Invalid, match="secret drivers"):
+        await bench.control.handle(CreateSecret(id="x", spec=SecretSpec(name="x", driver=Driver(name="v"))))
+
+
+async def test_data_just_below_the_limit_is_taken(bench: Bench) -> None:
+    secret = SecretSpec(name="x", data=bytes((500 << 10) - 1))
+    await bench.control.handle(CreateSecret(id="x", spec=secret))
+    config = ConfigSpec(name="x", data=bytes((1000 << 10) - 1))
+    await bench.control.handle(CreateConfig(id="c", spec=config))
+    with pytest.raises(Invalid, match="config data must be larger than 0"):
+        await bench.control.handle(CreateConfig(id="d", spec=ConfigSpec(name="d", data=bytes(1000 << 10))))
 
 
 @pytest.mark.parametrize("size", [0, 500 << 10])

@@ -11,13 +11,22 @@ from manager.control.proxy import PATIENCE, ControlProxy
 from manager.raft.proposer import Member
 from swarmcore.errors import Conflict, Forbidden, NoLeader, OutcomeUnknown, SwarmError, Unavailable
 from swarmcore.model.node import NodeRole
-from swarmcore.rpc.messages.control import ControlReply, CreateService, ForwardedControl, RemoveService
+from swarmcore.rpc.messages.control import (
+    ControlReply,
+    CreateService,
+    ForwardedControl,
+    RemoveService,
+    UpdateService,
+)
 from swarmcore.rpc.server import Peer
 from tests.manager.control.bench import Bench, spec
 
 
 class Wire:
     """An RpcClient whose answers are given; the last one again and again."""
+
+    async def close(self) -> None:
+        return None
 
     def __init__(self, *answers: ControlReply | SwarmError) -> None:
         self.answers = list(answers)
@@ -80,6 +89,108 @@ async def test_a_change_whose_answer_was_lost_is_not_repeated() -> None:
     with pytest.raises(OutcomeUnknown):
         await proxy.handle(RemoveService(id="web"))
     assert len(wire.asked) == 1
+
+
+class Cable:
+    """To a leader that carries requests out; its answers get lost as told, before or after it acts."""
+
+    def __init__(self, leader: ControlProxy, *lost: str) -> None:
+        self.leader = leader
+        self.lost = list(lost)
+        self.asked = 0
+
+    async def close(self) -> None:
+        return None
+
+    async def call(self, address: str, request: Any, reply: Any, *, timeout: float = 5.0) -> Any:
+        self.asked += 1
+        lost = self.lost.pop(0) if self.lost else ""
+        if lost == "request":
+            raise Unavailable(f"{address} does not answer")
+        answer = await self.leader.forwarded(peer("manager1"), request)
+        if lost == "answer":
+            raise OutcomeUnknown("the connection broke")
+        return answer
+
+
+async def two_managers(*lost: str) -> tuple[ControlProxy, Cable, Bench]:
+    """The proxy of a follower and, behind the cable, its leader."""
+    leading = await Bench().begin()
+    await leading.node("manager1", NodeRole.MANAGER)
+    leader = ControlProxy(
+        leading.control, leading.store, leading.raft, Wire(ControlReply()), leading.clock, lambda: "unused"
+    )
+    cable = Cable(leader, *lost)
+    following = await Bench().begin()
+    following.raft.leading = False
+    following.raft.other_leader = Member(node_id="leader", address="10.0.0.9:2377")
+    proxy = ControlProxy(
+        following.control, following.store, following.raft, cable, following.clock, lambda: "new-id"
+    )
+    return proxy, cable, leading
+
+
+async def test_a_create_that_was_carried_out_and_asked_again_creates_once() -> None:
+    proxy, cable, leading = await two_managers("answer", "answer")
+    assert (await proxy.handle(CreateService(spec=spec()))).id == "new-id"
+    assert cable.asked == 3
+    assert [service.id for service in leading.store.view().services] == ["new-id"]
+
+
+async def test_a_change_that_was_carried_out_is_not_carried_out_again() -> None:
+    """A second scale or rollback would undo what others wrote meanwhile, or the first one."""
+    proxy, cable, leading = await two_managers("answer")
+    await leading.create()
+    held = await leading.update(leading.service("web"), spec(image="app:2"))
+    with pytest.raises(OutcomeUnknown):
+        await proxy.handle(UpdateService(id="web", version=held.version.index, rollback=True))
+    assert cable.asked == 1
+    assert leading.service("web").spec.task_template.container.image == "app:1"
+
+
+async def test_a_change_that_nobody_was_asked_for_is_asked_again() -> None:
+    proxy, cable, leading = await two_managers("request", "request")
+    await leading.create()
+    assert (await proxy.handle(RemoveService(id="web"))).id == "id-web"
+    assert cable.asked == 3
+    assert len(leading.store.view().services) == 0
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_the_leader_repeats_a_create_whose_outcome_it_does_not_know(committed: bool) -> None:
+    bench = await Bench().begin()
+    proxy = ControlProxy(
+        bench.control, bench.store, bench.raft, Wire(ControlReply()), bench.clock, lambda: "new-id"
+    )
+    bench.raft.lose_next_answer(committed=committed)
+    assert (await proxy.handle(CreateService(spec=spec()))).id == "new-id"
+    assert len(bench.store.view().services) == 1
+
+
+async def test_the_leader_does_not_repeat_a_change_whose_outcome_it_does_not_know() -> None:
+    bench = await Bench().begin()
+    proxy = ControlProxy(
+        bench.control, bench.store, bench.raft, Wire(ControlReply()), bench.clock, lambda: "new-id"
+    )
+    await bench.create()
+    entries = len(bench.raft.log)
+    bench.raft.lose_next_answer(committed=False)
+    with pytest.raises(OutcomeUnknown):
+        await proxy.handle(RemoveService(id="web"))
+    assert len(bench.raft.log) == entries
+
+
+async def test_a_manager_that_wins_the_lead_carries_out_what_waited() -> None:
+    proxy, wire, bench = await follower(Unavailable("gone"))
+    bench.raft.other_leader = None
+
+    async def elected(seconds: float) -> None:
+        bench.raft.lead(True)
+
+    bench.clock.sleep = elected  # type: ignore[method-assign]
+    assert (await proxy.handle(CreateService(spec=spec()))).id == "new-id"
+    assert not wire.asked
+    assert bench.service("web").id == "new-id"
 
 
 async def test_a_request_waits_for_a_leader_but_not_for_ever() -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound, OutOfSequence, SwarmError
+from swarmcore.errors import (
+    Conflict,
+    FailedPrecondition,
+    Invalid,
+    NotFound,
+    OutOfSequence,
+    SwarmError,
+    Unsupported,
+)
 from swarmcore.model.service import ReplicatedService, ServiceMode, UpdateState, UpdateStatus
 from swarmcore.rpc.messages.control import CreateService, RemoveService, UpdateService
 from tests.manager.control.bench import Bench, spec
@@ -76,6 +85,45 @@ async def test_sending_the_spec_of_a_paused_update_again_lets_it_go_on(bench: Be
     assert resumed.spec_version == held.spec_version
 
 
+async def test_any_update_lets_a_paused_one_go_on_but_leaves_a_running_one_alone(bench: Bench) -> None:
+    for state, after in ((UpdateState.ROLLBACK_PAUSED, None), (UpdateState.UPDATING, UpdateState.UPDATING)):
+        held = await bench.create(str(state).replace("_", "-"))
+        async with bench.store.update() as tx:
+            tx.services.put(replace(held, update_status=UpdateStatus(state=state)))
+        held = bench.service(held.spec.name)
+        labelled = await bench.update(held, replace(held.spec, labels={"a": "b"}))
+        assert (labelled.update_status and labelled.update_status.state) == after
+
+
+async def test_a_new_template_ends_the_update_under_way(bench: Bench) -> None:
+    held = await bench.create()
+    async with bench.store.update() as tx:
+        tx.services.put(replace(held, update_status=UpdateStatus(state=UpdateState.UPDATING)))
+    assert (await bench.update(bench.service("web"), spec(image="app:2"))).update_status is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "counts"),
+    [
+        ({"TaskTemplate": {"ForceUpdate": 1}}, True),
+        ({"TaskTemplate": {"Placement": {"Constraints": ["node.role==worker"]}}}, True),
+        ({"TaskTemplate": {"Networks": [{"Target": "host"}]}}, True),
+        ({"Networks": [{"Target": "host"}]}, True),
+        ({"UpdateConfig": {"Parallelism": 2}}, False),
+        ({"RollbackConfig": {"Parallelism": 2}}, False),
+        ({"Labels": {"a": "b"}}, False),
+        ({"Mode": {"Replicated": {"Replicas": 7}}}, False),
+    ],
+)
+async def test_the_spec_version_counts_what_tasks_must_be_replaced_for(
+    bench: Bench, fields: dict[str, Any], counts: bool
+) -> None:
+    first = await bench.create()
+    changed = await bench.update(first, spec("web", **fields))
+    assert changed.spec != first.spec
+    assert changed.spec_version.index == (2 if counts else 1)
+
+
 async def test_a_stale_version_is_out_of_sequence(bench: Bench) -> None:
     first = await bench.create()
     await bench.update(first, spec(image="app:2"))
@@ -92,6 +140,28 @@ async def test_a_rollback_swaps_the_specs(bench: Bench) -> None:
     assert third.previous_spec == second.spec
     assert third.spec_version.index == 3
     assert third.update_status is not None and third.update_status.state is UpdateState.ROLLBACK_STARTED
+
+
+async def test_a_second_rollback_goes_forward_again(bench: Bench) -> None:
+    first = await bench.create()
+    second = await bench.update(first, spec(image="app:2"))
+    third = await bench.update(second, None, rollback=True)
+    assert (await bench.update(third, None, rollback=True)).spec == second.spec
+
+
+async def test_a_rollback_of_the_scale_alone_replaces_no_task(bench: Bench) -> None:
+    first = await bench.create()
+    second = await bench.update(first, spec("web", Mode={"Replicated": {"Replicas": 5}}))
+    third = await bench.update(second, None, rollback=True)
+    assert third.spec.replicas == 1
+    assert (third.spec_version, third.update_status) == (first.spec_version, None)
+
+
+async def test_a_rollback_needs_the_current_version(bench: Bench) -> None:
+    first = await bench.create()
+    await bench.update(first, spec(image="app:2"))
+    with pytest.raises(OutOfSequence):
+        await bench.update(first, None, rollback=True)
 
 
 async def test_nothing_to_roll_back_to_is_said(bench: Bench) -> None:
@@ -132,6 +202,12 @@ async def test_what_cannot_change_is_refused(bench: Bench, wanted: Any, words: s
         ({"EndpointSpec": {"Ports": [{"TargetPort": 80}]}}, "published ports are not supported yet"),
         ({"EndpointSpec": {"Ports": [{"TargetPort": 0}]}}, "invalid port"),
         ({"Networks": [{"Target": "net"}]}, "network"),
+        ({"TaskTemplate": {"RestartPolicy": {"Window": -1}}}, "restart window cannot be negative"),
+        ({"TaskTemplate": {"Resources": {"Reservations": {"MemoryBytes": -1}}}}, "Must be at least 4MiB"),
+        ({"RollbackConfig": {"Delay": -1}}, "rollback delay cannot be negative"),
+        ({"UpdateConfig": {"Monitor": -1}}, "update monitor cannot be negative"),
+        ({"TaskTemplate": {"LogDriver": {"Name": "fluentd"}}}, "log driver fluentd is not supported yet"),
+        ({"Labels": {"big": "x" * (1 << 20)}}, "larger than 1 MiB"),
     ],
 )
 async def test_a_bad_spec_is_refused_and_nothing_is_written(
@@ -141,6 +217,65 @@ async def test_a_bad_spec_is_refused_and_nothing_is_written(
         await bench.create(**fields)
     assert "\n" not in str(refusal.value)
     assert len(bench.store.view().services) == 0
+
+
+@pytest.mark.parametrize(
+    ("mounts", "words"),
+    [
+        ([{"Type": "bind", "Source": "/a", "Target": "b"}], "invalid mount target 'b'"),
+        ([{"Type": "bind", "Source": "a", "Target": "/b"}], "invalid bind mount source 'a'"),
+        ([{"Type": "tmpfs", "Target": "/b"}, {"Type": "tmpfs", "Target": "/b"}], "duplicate mount point: /b"),
+        ([{"Type": "tmpfs", "Source": "/a", "Target": "/b"}], "a tmpfs has no source"),
+        (
+            [{"Type": "bind", "Source": "/a", "Target": "/b", "TmpfsOptions": {"SizeBytes": 1}}],
+            "options of a tmpfs do not fit a mount of type bind",
+        ),
+        ([{"Type": "volume", "Source": "v", "Target": "/b"}], "mounts of type volume are not supported yet"),
+    ],
+)
+async def test_a_mount_that_cannot_be_made_is_refused(bench: Bench, mounts: list[Any], words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        await bench.create(TaskTemplate={"ContainerSpec": {"Image": "app:1", "Mounts": mounts}})
+
+
+async def test_options_of_another_mount_type_that_say_nothing_are_taken(bench: Bench) -> None:
+    mount = {"Type": "bind", "Source": "/a", "Target": "/b", "TmpfsOptions": {}, "VolumeOptions": {}}
+    await bench.create(TaskTemplate={"ContainerSpec": {"Image": "app:1", "Mounts": [mount]}})
+
+
+async def test_several_things_without_behaviour_are_told_in_one_line(bench: Bench) -> None:
+    container = {"Image": "app:1", "Init": True, "DNSConfig": {"Nameservers": ["10.0.0.53"]}}
+    with pytest.raises(Unsupported) as refusal:
+        await bench.create(TaskTemplate={"ContainerSpec": container})
+    assert "Init" in str(refusal.value) and "DNSConfig" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+async def test_an_update_to_a_bad_spec_changes_nothing(bench: Bench) -> None:
+    first = await bench.create()
+    with pytest.raises(Invalid):
+        await bench.update(first, spec("web", TaskTemplate={"Placement": {"Constraints": ["nonsense"]}}))
+    assert bench.service("web") == first
+
+
+async def test_an_update_without_a_spec_is_refused(bench: Bench) -> None:
+    with pytest.raises(Invalid, match="no spec"):
+        await bench.update(await bench.create(), None)
+
+
+async def test_of_services_created_together_under_one_name_one_is_made(bench: Bench) -> None:
+    requests = [CreateService(id=f"x{n}", spec=spec("web")) for n in range(5)]
+    answers = await asyncio.gather(*map(bench.control.handle, requests), return_exceptions=True)
+    assert sum(isinstance(answer, Conflict) for answer in answers) == 4
+    assert len(bench.store.view().services) == 1
+
+
+async def test_of_updates_of_one_version_made_together_one_wins(bench: Bench) -> None:
+    held = await bench.create()
+    updates = (bench.update(held, spec(image=f"app:{n}")) for n in range(2, 6))
+    answers = await asyncio.gather(*updates, return_exceptions=True)
+    assert sum(isinstance(answer, OutOfSequence) for answer in answers) == 3
+    assert bench.service("web").spec_version.index == 2
 
 
 @pytest.mark.parametrize("name", ["-x", "x-", "a b", "a" * 64, "ü"])
@@ -159,6 +294,14 @@ async def test_a_service_is_found_by_id_name_and_prefix(bench: Bench) -> None:
         await bench.control.handle(RemoveService(id="id-w"))
     with pytest.raises(NotFound, match="service nothere not found"):
         await bench.control.handle(RemoveService(id="nothere"))
+    with pytest.raises(NotFound):
+        await bench.control.handle(UpdateService(id="nothere", version=1, spec=service.spec))
+
+
+async def test_a_name_goes_before_the_beginning_of_an_id(bench: Bench) -> None:
+    await bench.control.handle(CreateService(id="web0id", spec=spec("other")))
+    await bench.create("web")
+    assert (await bench.control.handle(RemoveService(id="web"))).id == "id-web"
 
 
 async def test_a_removed_service_is_gone(bench: Bench) -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from manager.orchestrator.new_task import is_current
+from manager.current import is_current
 from manager.orchestrator.restart_policy import should_restart
 from manager.orchestrator.slots import by_slot, live
 from swarmcore.model.node import Availability, NodeState

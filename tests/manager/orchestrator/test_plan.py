@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from manager.orchestrator.new_task import is_current, new_task
+from manager.current import is_current
+from manager.orchestrator.new_task import new_task
 from manager.orchestrator.replicated_plan import plan, plan_removed
 from manager.orchestrator.steps import Around, Plan, Step
 from swarmcore.model.base import Version

@@ -1,0 +1,47 @@
+"""Whether a task still is what its service wants: the loops replace it by this, lists show it by this."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from manager import constraints
+from swarmcore.errors import Invalid
+from swarmcore.model.endpoint import EndpointSpec
+from swarmcore.model.node import Node, NodeState
+from swarmcore.model.policy import Placement
+from swarmcore.model.service import Service
+from swarmcore.model.task import Task
+
+
+def is_current(task: Task, service: Service, node: Node | None) -> bool:
+    """Not dirty: it was made from this spec, or from an older one that asks for the same.
+
+    A change of placement alone leaves a task alone whose node meets the new constraints, as in Docker.
+    """
+    if task.spec_version == service.spec_version:
+        return True
+    template = service.spec.task_template
+    if task.endpoint is not None and task.endpoint.spec != (service.spec.endpoint_spec or EndpointSpec()):
+        return False
+    if task.spec == template:
+        return True
+    same_but_placement = replace(task.spec, placement=None) == replace(template, placement=None)
+    if not same_but_placement or node is None:
+        return False
+    old, new = task.spec.placement or Placement(), template.placement or Placement()
+    if replace(old, constraints=()) != replace(new, constraints=()):
+        return False
+    return meets_constraints(replace(task, spec=template), node)
+
+
+def meets_constraints(task: Task, node: Node) -> bool:
+    texts = task.spec.placement.constraints if task.spec.placement is not None else ()
+    try:
+        return constraints.match(constraints.parse(texts), node)
+    except Invalid:
+        return True  # the service was accepted with it once: no reason to stop what runs
+
+
+def is_lost(task: Task, node: Node | None) -> bool:
+    """Nobody can stop or report it: it never had a node, or the node is down or gone."""
+    return not task.node_id or node is None or node.status.state is NodeState.DOWN
