@@ -103,11 +103,11 @@ class Wal:
             self._pending.append(trim_record(self._first))
         if commit != self._state.commit:
             self._pending.append(commit_record(self._state.commit))
-        plain, self._pending = b"".join(self._pending), []
         assert self._file is not None
         try:
-            self._file.write(self._sealer.seal(plain))
+            self._file.write(self._sealer.seal(b"".join(self._pending)))
             self._file.fdatasync()
+            self._pending = []  # not before: after a failure it stays dirty, or what waits for it would be sent
             self.syncs += 1
             self._written = (self._first, self._state.commit)
             if self._sealer.size > self._full:
@@ -138,6 +138,8 @@ class Wal:
         if entries and idx != entries[-1][1] + 1:
             raise RaftFatal(f"entry {idx} cannot follow entry {entries[-1][1]} in the journal")
         command = bytes(command)
+        if not entries:
+            self._put(RESET)  # on disk there may be trimmed ones, which this one need not follow
         self._put(entry_record(command, idx, term))
         entries.append((command, idx, term))
 
