@@ -8,13 +8,19 @@ from typing import Any
 
 from pyswarmd.cli.render import note
 from pyswarmd.client import EngineClient, filters
+from swarmcore.errors import FailedPrecondition
 
 _POLL = 0.1  # seconds; the API has no feed of tasks
 
 
-async def wait_converged(client: EngineClient, service: str, *, quiet: bool = False) -> None:
-    """Return when as many tasks of the current spec run as wanted; Ctrl-C leaves the service as it is."""
-    shown = ""
+async def wait_converged(
+    client: EngineClient, service: str, *, quiet: bool = False, rollback: bool = False
+) -> None:
+    """Return when as many tasks of the current spec run as wanted; Ctrl-C leaves the service as it is.
+
+    Raises if the update paused, or was rolled back though that is not what was asked for (`rollback`).
+    """
+    shown = undone = ""
     try:
         while True:
             found = await client.get("/services", status="true", filters=filters(id=[service]))
@@ -29,8 +35,16 @@ async def wait_converged(client: EngineClient, service: str, *, quiet: bool = Fa
             if not quiet and text != shown:
                 note(text)
                 shown = text
-            update = (found[0].get("UpdateStatus") or {}).get("State", "completed")
+            status = found[0].get("UpdateStatus") or {}
+            update, why = status.get("State", "completed"), status.get("Message", "")
+            name = found[0]["Spec"]["Name"]
+            if update in ("paused", "rollback_paused"):
+                raise FailedPrecondition(f"service {name}: {why}", f'see "pyswarm service ps {name}"')
+            if update == "rollback_started" and not rollback:
+                undone = why
             if running == desired == fresh and update not in ("updating", "rollback_started"):
+                if undone:
+                    raise FailedPrecondition(f"service {name}: {undone}", f'see "pyswarm service ps {name}"')
                 return
             await asyncio.sleep(_POLL)
     except (KeyboardInterrupt, asyncio.CancelledError):

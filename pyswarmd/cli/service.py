@@ -206,7 +206,7 @@ async def _rollback(client: EngineClient, options: argparse.Namespace) -> None:
     await _post_update(client, service, service["Spec"], rollback="previous")
     render.out(options.service)
     if not options.detach:
-        await wait_converged(client, service["ID"])
+        await wait_converged(client, service["ID"], rollback=True)
 
 
 async def _rm(client: EngineClient, options: argparse.Namespace) -> int:

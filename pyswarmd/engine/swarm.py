@@ -44,8 +44,13 @@ async def init(request: web.Request) -> web.Response:
     wanted = await body(request, InitRequest)
     if wanted.auto_lock_managers or wanted.spec.encryption_config.auto_lock_managers:
         raise Unsupported("autolock has no behaviour yet")
-    if wanted.data_path_addr:
-        raise Unsupported("DataPathAddr has no behaviour yet")
+    for name, given in (
+        ("DataPathAddr", wanted.data_path_addr),
+        ("DataPathPort", wanted.data_path_port),
+        ("DefaultAddrPool", wanted.default_addr_pool),
+    ):
+        if given:
+            raise Unsupported(f"{name} has no behaviour yet")
     node_id = await node_of(request).init(
         InitOptions(
             listen=wanted.listen_addr,

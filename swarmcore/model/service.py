@@ -12,7 +12,8 @@ from swarmcore.model.base import Object, Part, Spec, Uint, Version, shown
 from swarmcore.model.container import Isolation
 from swarmcore.model.endpoint import Endpoint, EndpointSpec
 from swarmcore.model.network import NetworkAttachmentConfig
-from swarmcore.model.policy import UpdateConfig
+from swarmcore.model.policy import Placement, UpdateConfig
+from swarmcore.model.resources import Limit, ResourceRequirements, Resources
 from swarmcore.model.task import RuntimeType, TaskSpec
 
 
@@ -107,6 +108,16 @@ class Service(Object, frozen=True, kw_only=True):
     job_status: JobStatus | None = None
 
 
+def _said(resources: ResourceRequirements | None) -> ResourceRequirements | None:
+    """Docker's command sends empty limits and reservations, which ask for nothing."""
+    if resources is None:
+        return None
+    limits = None if resources.limits == Limit() else resources.limits
+    reservations = None if resources.reservations == Resources() else resources.reservations
+    found = replace(resources, limits=limits, reservations=reservations)
+    return None if found == ResourceRequirements() else found
+
+
 def canonical(spec: ServiceSpec) -> ServiceSpec:
     """The spec with Docker's values where it says nothing.
 
@@ -124,6 +135,8 @@ def canonical(spec: ServiceSpec) -> ServiceSpec:
             template,
             container_spec=replace(container, isolation=container.isolation or Isolation.DEFAULT),
             runtime=template.runtime or RuntimeType.CONTAINER,
+            placement=None if template.placement == Placement() else template.placement,
+            resources=_said(template.resources),
         ),
         endpoint_spec=spec.endpoint_spec or EndpointSpec(),
     )

@@ -11,7 +11,17 @@ from aiohttp.test_utils import TestServer
 
 from pyswarmd.client import EngineClient
 
-Answer = Any  # JSON; bytes as they are; an int is a status
+Answer = Any  # JSON; bytes as they are; an int is a status; InTurn: another one each time
+
+
+class InTurn:
+    """Answers one after the other, the last one again and again."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self._answers = list(answers)
+
+    def next(self) -> Answer:
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
 
 class FakeEngine:
@@ -25,7 +35,8 @@ class FakeEngine:
         asked = f"{request.method} /{request.match_info['path']}"
         body = await request.json() if request.can_read_body else None
         self.asked.append((asked, dict(request.query), body))
-        match self.answers.get(asked, 404):
+        answer = self.answers.get(asked, 404)
+        match answer.next() if isinstance(answer, InTurn) else answer:
             case int() as status:
                 return web.json_response({"message": f"status {status} of {asked}"}, status=status)
             case bytes() as raw:

@@ -74,6 +74,8 @@ async def test_a_node_in_no_swarm_says_how_to_get_into_one(client: Client, path:
         ("/services/create", b'{"Name":', "not valid JSON"),
         ("/services/create", b'{"Nmae": "web"}', "unknown field"),
         ("/swarm/init", b'{"AutoLockManagers": true}', "autolock has no behaviour yet"),
+        ("/swarm/init", b'{"DataPathPort": 5000}', "DataPathPort has no behaviour yet"),
+        ("/swarm/init", b'{"DefaultAddrPool": ["10.9.0.0/16"]}', "DefaultAddrPool has no behaviour yet"),
         ("/services/web/update?version=x", b"{}", "invalid version 'x'"),
         ("/services/web/update?version=%C2%B2", b"{}", "invalid version"),
         ("/services/web/update?version=1&rollback=next", b"{}", "invalid rollback"),

@@ -19,10 +19,20 @@ SHORT = b'{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"app:1"}}}'
         b'{"Name":"web","Mode":{"Replicated":{}},"EndpointSpec":{},"TaskTemplate":{"ContainerSpec":{"Image":"app:1"}}}',
         b'{"Name":"web","Mode":{"Replicated":{"Replicas":1}},"EndpointSpec":{"Mode":"vip"},'
         b'"TaskTemplate":{"ContainerSpec":{"Image":"app:1","Isolation":"default"},"Runtime":"container"}}',
+        b'{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"app:1"},"Placement":{"Constraints":[]},'
+        b'"Resources":{"Limits":{},"Reservations":{"NanoCPUs":0}}}}',
     ],
 )
 def test_all_forms_are_one(text: bytes) -> None:
     assert canonical(decode_spec(text, ServiceSpec)) == canonical(decode_spec(SHORT, ServiceSpec))
+
+
+def test_what_is_asked_for_stays() -> None:
+    text = b'{"TaskTemplate":{"Placement":{"MaxReplicas":1},"Resources":{"Limits":{"Pids":5},"Reservations":{}}}}'
+    template = canonical(decode_spec(text, ServiceSpec)).task_template
+    assert template.placement is not None and template.placement.max_replicas == 1
+    assert template.resources is not None and template.resources.limits is not None
+    assert (template.resources.limits.pids, template.resources.reservations) == (5, None)
 
 
 def test_reading_and_sending_back_changes_nothing() -> None:
