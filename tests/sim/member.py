@@ -77,6 +77,7 @@ class Member:
         self.driver: Driver | None = None
         self.machine = Machine(name, invariants)
         self.paused = False
+        self._disk_failed = False
         self._backlog: list[Callable[[], None]] = []
         self._life = 0
         self._peers: dict[str, str] = {}
@@ -94,6 +95,7 @@ class Member:
             return
         self._life += 1
         self.paused = False
+        self._disk_failed = False
         self._backlog = []
         self._peers = {}
         self.after_tick = []
@@ -125,6 +127,11 @@ class Member:
         if self.alive:
             self._die()
 
+    def begin_anew(self, storage: Storage) -> None:
+        """It was removed and gave up all that it had, as a demoted manager does; it may join again."""
+        self.storage, self.bootstrap = storage, None
+        self.crash()
+
     def _die(self) -> None:
         self._life += 1
         self.crashes += 1
@@ -137,7 +144,7 @@ class Member:
 
     def fatal(self, error: Exception) -> None:
         """Stopping is right when the disk fails, and never otherwise."""
-        if not (self.storage.failing and isinstance(error, OSError)):
+        if not ((self.storage.failing or self._disk_failed) and isinstance(error, OSError)):
             self.invariants.violated("FATAL", f"{self.name}: {error!r} from {error.__cause__!r}")
         self.storage.failing = False
         self._die()
@@ -191,7 +198,8 @@ class Member:
             try:
                 result: SnapshotMeta | BaseException = job()
             except OSError as error:
-                result = error
+                result = error  # heard of later, perhaps when the disk is whole again
+                self._disk_failed |= self.storage.failing
             self.call_later(self.random.uniform(0.001, 0.1), lambda: self._run(lambda: done(result)))
 
         self.call_later(self.random.uniform(0.001, 0.05), work)
