@@ -1,6 +1,6 @@
 """Every error that a user can see: one tree, each class knows its HTTP status and what to do next.
 
-Swarm mode's mapping (docs/design/errors.md): invalid input and failed preconditions 400, not found
+Swarm mode's mapping: invalid input and failed preconditions 400, not found
 404, conflict 409, forbidden 403, unauthenticated 401, unimplemented 501, unavailable 503, rest 500.
 An error travels between nodes as its `kind` (the class name), message and hint, and is raised again
 on the other side by `from_wire`.

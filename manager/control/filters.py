@@ -1,4 +1,4 @@
-"""Which objects a list shows: values of one key are OR-ed, keys are AND-ed (inventory 1b)."""
+"""Which objects a list shows: values of one key are OR-ed, keys are AND-ed, as Docker does."""
 
 from __future__ import annotations
 

@@ -231,8 +231,21 @@ async def temporary_lab(name: str, managers: int = 3, workers: int = 2) -> Async
 
 @asynccontextmanager
 async def locked(lab: Lab) -> AsyncIterator[None]:
-    """One `lab up`, `down` or `demo` of a lab at a time."""
-    lock = Path("/run") / f"{lab.name}.lock"
-    with lock.open("w") as file:
-        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
-        yield
+    """One `lab up`, `down` or `demo` of a lab at a time. The lock's file goes with the lab."""
+    path = Path("/run") / f"{lab.name}.lock"
+    while True:
+        with path.open("w") as file:
+            await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+            if not _is_still(path, file.fileno()):
+                continue  # whoever held it took the lab down, and the file with it
+            yield
+            if not lab.base.exists():
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
