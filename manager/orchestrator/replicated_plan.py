@@ -74,6 +74,14 @@ def _keep_slot(
     over = [task for task in running if around.is_over(task)]
     if newest in over:
         again = should_restart(newest, slot)
+        start = start_time(newest, slot[: slot.index(newest)], around.nodes)
+        early = newest.desired_state < TaskState.RUNNING and start > around.now
+        if again and early and not around.must_leave(newest):
+            # It failed while it was prepared, before its time: so would its successors, one after the other.
+            if others := tuple(task.id for task in over if task is not newest):
+                steps.append(Step(stop=others))
+            due.append(start)
+            return False
         steps.append(
             Step(
                 stop=tuple(task.id for task in over),

@@ -40,6 +40,32 @@ def test_the_moment_of_a_delayed_start_is_told() -> None:
     assert plan(service(1), [old, new], around) == Plan(due=at(15))
 
 
+def test_what_fails_before_it_was_to_start_is_replaced_only_then() -> None:
+    """An image that no node has would be tried many times a second."""
+    nodes = {"n1": node()}
+    old = task(state=S.REJECTED, desired=S.SHUTDOWN)
+    new = task("t2", state=S.REJECTED, desired=S.READY, created=10)
+    assert plan(service(1), [old, new], Around(now=at(12), nodes=nodes)) == Plan(due=at(15))
+    (step,) = plan(service(1), [old, new], Around(now=at(15), nodes=nodes)).steps
+    assert (step.stop, step.create_in, step.create_as) == (("t2",), 1, S.READY)
+
+
+def test_what_fails_before_it_was_to_start_moves_at_once_from_a_node_that_is_drained() -> None:
+    around = Around(now=at(12), nodes={"n1": node(availability=Availability.DRAIN)})
+    old = task(state=S.REJECTED, desired=S.SHUTDOWN)
+    new = task("t2", state=S.REJECTED, desired=S.READY, created=10)
+    (step,) = plan(service(1), [old, new], around).steps
+    assert (step.stop, step.create_in) == (("t2",), 1)
+
+
+def test_an_update_does_not_wait_for_what_failed_before_it_was_to_start() -> None:
+    around = Around(now=at(12), nodes={"n1": node()})
+    old = task(state=S.REJECTED, desired=S.SHUTDOWN)
+    new = task("t2", state=S.REJECTED, desired=S.READY, created=10)
+    made = plan(service(1, template("web:2"), version=2), [old, new], around)
+    assert [step.create_in for step in made.steps] == [1]
+
+
 def test_the_tasks_of_a_removed_service_go_each_once() -> None:
     tasks = [task("a"), task("b", desired=S.SHUTDOWN), task("c", desired=S.REMOVE)]
     assert [step.remove for step in plan_removed(tasks).steps] == [("a",), ("b",)]
