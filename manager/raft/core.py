@@ -241,6 +241,9 @@ class RaftCore:
     def send_entries(self) -> None:
         self.replicator.send_all()
 
+    def may_campaign(self) -> bool:
+        return self.votes.may_campaign
+
     def request_vote(self, peer: str) -> None:
         self.votes.request_vote(peer)
 

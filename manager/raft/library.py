@@ -31,7 +31,7 @@ METHODS = (
     "setState",
     "setCurrentTerm",
     "generateRaftTimeout",  # ours: from the injected random
-    "connectedToAnyone",  # ours: pre-vote decides instead
+    "connectedToAnyone",  # ours: asked when the deadline passed, and pre-vote decides
     "updateClusterConfiguration",
 )
 #: PySyncObj's private attributes that are read or set here.
@@ -124,6 +124,7 @@ class Hooks(Protocol):
 
     def apply(self, command: bytes, index: int) -> None: ...
     def send_entries(self) -> None: ...
+    def may_campaign(self) -> bool: ...
     def request_vote(self, peer: str) -> None: ...
     def before_leading(self) -> None: ...
     def after_leading(self) -> None: ...
@@ -377,4 +378,4 @@ class Library(SyncObj):
         return low + (high - low) * self._random.random()
 
     def _SyncObj__connectedToAnyone(self) -> bool:
-        return True
+        return self._hooks.may_campaign()

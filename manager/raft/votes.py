@@ -25,11 +25,14 @@ class Votes:
         self._voters: set[str] = set()
         self._forced = False
         self._transfer = False
+        #: Decided once a tick: the library looks at the clock again, and a deadline may pass between two looks.
+        self.may_campaign = False
 
     # ------------------------------------------------------------------------ asking
     def before_tick(self) -> None:
         """The deadline passed: ask around first. Only who would win lets the library campaign."""
         library = self._core.library
+        self.may_campaign = False
         if library.leading or library.election_deadline >= library.now():
             return
         if not self._core.membership.is_member:
@@ -37,6 +40,7 @@ class Votes:
             return
         others = library.others()
         if self._forced or self._pre_vote_won or not others:
+            self.may_campaign = True
             self._transfer = self._forced
             self._forced = self._pre_vote_won = False
             self._pre_voters = None
