@@ -17,13 +17,14 @@ from manager.store.store import Store
 from manager.store.tx import Tx
 from swarmcore.clock import Clock
 from swarmcore.errors import Conflict, OutOfSequence, Unavailable
-from swarmcore.model.task import TaskState
+from swarmcore.model.task import TaskState, TaskStatus
 from swarmcore.rpc.messages.session import StatusReport
 
 log = logging.getLogger(__name__)
 
 COALESCE = 0.02
 RETRY = 0.1
+MAX_TEXT = 4096  # characters of a status' message or error
 TxChange = Callable[[Tx], None]
 
 
@@ -93,6 +94,13 @@ def _later(new: datetime | None, old: datetime | None) -> bool:
     return old is None or (new is not None and new > old)
 
 
+def _clipped(status: TaskStatus) -> TaskStatus:
+    """An agent's texts are for people; nothing that a node says may fill the store."""
+    if len(status.err) <= MAX_TEXT and len(status.message) <= MAX_TEXT:
+        return status
+    return replace(status, err=status.err[:MAX_TEXT], message=status.message[:MAX_TEXT])
+
+
 def status_change(node_id: str, report: StatusReport) -> TxChange:
     """The change that takes over one report, if the node may report it and it is news."""
 
@@ -100,7 +108,7 @@ def status_change(node_id: str, report: StatusReport) -> TxChange:
         task = tx.tasks.get(report.task_id)
         if task is None:
             return  # deleted meanwhile: there is nothing left to know
-        new, old = report.status, task.status
+        new, old = _clipped(report.status), task.status
         if task.node_id != node_id:
             log.warning("node reports a foreign task", extra={"node": node_id, "task": task.id})
             return
