@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 from manager.bootstrap import NewSwarm, seed
@@ -16,7 +15,7 @@ from manager.logbroker import LogBroker
 from manager.manager import Manager
 from manager.members import Members
 from manager.raft.node import RaftNode
-from manager.raft.open import open_raft
+from manager.raft.open import forget_raft, open_raft
 from manager.role_manager import RoleManager
 from manager.store.store import Store
 from manager.store.tables import View
@@ -206,8 +205,9 @@ class ManagerSide:
 
     def forget(self) -> None:
         """This node is no manager any more: its copy of the swarm's state goes."""
-        shutil.rmtree(self._settings.raft_dir, ignore_errors=True)
-        DataKeyFile(self._settings.certificates).remove()
+        key_file = DataKeyFile(self._settings.certificates)
+        forget_raft(self._settings.raft_dir, key_file.load_or_create())
+        key_file.remove()
 
     # -- for the API -------------------------------------------------------------------------------
     async def read(self) -> View:

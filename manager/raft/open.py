@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
@@ -14,12 +15,14 @@ from manager.raft.node import AskLeader, RaftNode
 from manager.raft.proposer import StateMachine
 from manager.raft.recovery import force_new_cluster
 from manager.raft.snapshots import SnapshotStore
-from manager.raft.storage import Wal
+from manager.raft.storage import Wal, forget
 from manager.raft.transport import RaftTransport
 from pki.seal import DataKeys
 from swarmcore.errors import FailedPrecondition
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.server import RpcServer
+
+log = logging.getLogger(__name__)
 
 
 async def open_raft(
@@ -94,3 +97,16 @@ def _refusal(directory: Path, error: Exception) -> FailedPrecondition:
     return FailedPrecondition(
         str(error), f"restore {directory} from a backup, or leave with --force and join as a new manager"
     )
+
+
+def forget_raft(directory: Path, keys: DataKeys) -> None:
+    """This node is no manager any more: its copy of the swarm's state goes, what it promised in elections stays."""
+    disk = RealDisk(directory)
+    try:
+        forget(disk, keys)
+    except CorruptState as error:  # then it could not have voted again either
+        log.warning("raft's damaged state is removed whole", extra={"error": str(error)})
+        for name in disk.listdir():
+            disk.unlink(name)
+    finally:
+        disk.close()

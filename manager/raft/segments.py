@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from manager.raft.interfaces import CorruptState, Disk
 from manager.raft.messages import Entry
+from manager.raft.promise import NAME as PROMISE
 from manager.raft.sealed import HEADER_BYTES, Keyring, Opener
 
 MAGIC = b"pswRaftJ"
@@ -134,6 +135,18 @@ def read_newest(disk: Disk, keyring: Keyring) -> tuple[int, LogState]:
     if not state.restated:
         raise opener.corrupt("its beginning is incomplete")
     return opener.number, state
+
+
+def remove_given_up(disk: Disk, segment: int) -> None:
+    """Remove what a demotion may not have got to: everything, if there is no segment after that one."""
+    names = disk.listdir()
+    if segment and all(
+        name <= segment_name(segment) for name in segment_names(names) if not name.endswith(".tmp")
+    ):
+        for name in names:
+            if name != PROMISE:
+                disk.unlink(name)
+        disk.fsync_dir()  # before anything new: a snapshot that came back would be taken for its own
 
 
 def check_names(disk: Disk) -> None:

@@ -8,6 +8,7 @@ from typing import overload
 
 from manager.raft.interfaces import Disk, DiskFile, RaftFatal
 from manager.raft.messages import Entry
+from manager.raft.promise import Promise, read_promise, write_promise
 from manager.raft.sealed import Keyring, RandomBytes, Sealer, random_bytes
 from manager.raft.segments import (
     MAGIC,
@@ -16,6 +17,7 @@ from manager.raft.segments import (
     commit_record,
     entry_record,
     read_newest,
+    remove_given_up,
     segment_name,
     segment_names,
     term_record,
@@ -52,9 +54,14 @@ class Wal:
         self._random = random
         self._poison: BaseException | None = None
         self._file: DiskFile | None = None
+        self._promise = read_promise(disk)
+        remove_given_up(disk, self._promise.segment)
         check_names(disk)
-        self._number, self._state = read_newest(disk, self._keyring)
+        number, self._state = read_newest(disk, self._keyring)
+        self._number = max(number, self._promise.segment)
         self._entries = self._state.entries
+        if self._promise.term > self._state.term:
+            self._state.term, self._state.vote = self._promise.term, self._promise.vote
         self._pending: list[bytes] = []
         #: How often it has been synced: for benchmarks and metrics.
         self.syncs = 0
@@ -194,8 +201,28 @@ class Wal:
     def getVotedForNodeId(self) -> str | None:
         return self._state.vote
 
+    @property
+    def floor(self) -> tuple[int, int]:
+        return self._promise.log_term, self._promise.index
+
+    def promise(self) -> Promise:
+        """What this node goes on promising when everything else is given up."""
+        last = (self._entries[-1][2], self._entries[-1][1]) if self._entries else (0, 0)
+        log_term, index = max(self.floor, last)
+        term, vote = self._state.term, self._state.vote
+        return Promise(term=term, vote=vote, log_term=log_term, index=index, segment=self._number)
+
     def onOneSecondTimer(self) -> None:
         """PySyncObj calls it; there is nothing to do that waits for a timer."""
 
     def _destroy(self) -> None:
         self.close()
+
+
+def forget(disk: Disk, keys: DataKeys) -> None:
+    """A demoted manager gives up its data and keeps its promises. Nobody else may have the journal open."""
+    journal = Wal(disk, keys)
+    journal.close()
+    promise = journal.promise()
+    write_promise(disk, promise)
+    remove_given_up(disk, promise.segment)

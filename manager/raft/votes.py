@@ -35,8 +35,8 @@ class Votes:
         self.may_campaign = False
         if library.leading or library.election_deadline >= library.now():
             return
-        if not self._core.membership.is_member:
-            library.postpone_election()  # strangers and the removed never campaign
+        if not self._core.membership.is_member or not self._reaches_floor(*self._core.last_entry):
+            library.postpone_election()  # strangers, the removed and those still catching up never campaign
             return
         others = library.others()
         if self._forced or self._pre_vote_won or not others:
@@ -92,7 +92,12 @@ class Votes:
     def up_to_date(self, message: RequestVote | PreVote) -> bool:
         """The election restriction: who leads must hold everything that may be committed."""
         index, term = self._core.last_entry
-        return (message.last_term, message.last_index) >= (term, index)
+        candidate = message.last_term, message.last_index
+        return candidate >= (term, index) and self._reaches_floor(message.last_index, message.last_term)
+
+    def _reaches_floor(self, index: int, term: int) -> bool:
+        """A member that was demoted and is back does not help a log to lead that its former self would have refused."""
+        return (term, index) >= self._core.journal.floor
 
     def _leader_alive(self) -> bool:
         library = self._core.library

@@ -24,6 +24,7 @@ class Storage(Protocol):
 
     def open(self, hook: Callable[[str], None]) -> tuple[Journal, Snapshots]: ...
     def crash(self) -> None: ...
+    def forget(self) -> None: ...
 
 
 class Machine:
@@ -127,10 +128,11 @@ class Member:
         if self.alive:
             self._die()
 
-    def begin_anew(self, storage: Storage) -> None:
-        """It was removed and gave up all that it had, as a demoted manager does; it may join again."""
-        self.storage, self.bootstrap = storage, None
+    def begin_anew(self) -> None:
+        """It was removed and gives up all that it had, as a demoted manager does; it may join again."""
+        self.bootstrap = None
         self.crash()
+        self.storage.forget()
 
     def _die(self) -> None:
         self._life += 1

@@ -9,12 +9,14 @@ from unittest import mock
 import msgspec
 from msgspec import Struct
 
+from manager.raft import storage
 from manager.raft.append import Follower
 from manager.raft.compaction import Compactor
 from manager.raft.core import RaftCore
 from manager.raft.gate import Gate
 from manager.raft.membership import Membership
 from manager.raft.messages import AppendReply, Message, PreVote, RequestVote
+from manager.raft.promise import Promise
 from manager.raft.reads import Reads
 from manager.raft.replication import Replicator
 from manager.raft.storage import Wal
@@ -184,6 +186,11 @@ def trimmed_before_the_snapshot() -> Fault:
     return mock.patch.object(Compactor, "checkSerializing", check)
 
 
+def forgotten_promise() -> Fault:
+    """Who was demoted and is promoted again has no memory of what it had seen and promised."""
+    return mock.patch.object(storage, "read_promise", lambda disk: Promise())
+
+
 class Mutant(Struct, frozen=True):
     """A planted fault and the plan that shows it soonest (None: all in turn)."""
 
@@ -208,5 +215,6 @@ MUTANTS: dict[str, Mutant] = {
         (no_directory_sync, "storm"),
         (retried_sync, "storm"),
         (trimmed_before_the_snapshot, "five"),
+        (forgotten_promise, "divided"),
     )
 }

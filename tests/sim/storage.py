@@ -8,7 +8,7 @@ from random import Random
 
 from manager.raft.interfaces import Journal, Snapshots
 from manager.raft.snapshots import SnapshotStore
-from manager.raft.storage import Wal
+from manager.raft.storage import Wal, forget
 from pki.seal import DataKeys
 from tests.sim.disk import SimDisk
 
@@ -50,3 +50,8 @@ class DiskStorage:
 
     def crash(self) -> None:
         self._disk.crash(power=self._random.random() < 0.5)
+
+    def forget(self) -> None:
+        """The member was removed; it may join again, with another data key."""
+        forget(self._disk, self._keys)
+        self._keys = DataKeys(current=self._random.randbytes(32))

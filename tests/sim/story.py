@@ -371,7 +371,12 @@ class Story:
         self.clock.at(self.random.uniform(0.05, 0.8), self._churn)
 
     def _removal(self, name: str) -> Callable[[RaftCore], None]:
-        return lambda core: core.membership.remove(name, self._changed)
+        def removed(index: int | None) -> None:
+            self._changed(index)
+            if index is not None and self.random.random() < 0.5:
+                self.members[name].begin_anew()
+
+        return lambda core: core.membership.remove(name, removed)
 
     def _changed(self, index: int | None) -> None:
         self.changes += index is not None

@@ -15,7 +15,12 @@ from tests.sim.run import PLANS, Run, caught, play_run, processes, runs
 
 EACH = 25
 #: (seed, plan): runs that once broke an invariant.
-SEEDS: list[tuple[int, str]] = []
+SEEDS = (
+    (15, "churn"),  # a stranger led when its deadline passed between two looks at the clock
+    (18, "churn"),  # members that were demoted and came back elected a removed one that had not heard of it
+    (77, "churn-storm"),
+    (68, "divided"),  # one of them voted twice in a term
+)
 
 
 @pytest.fixture(scope="module")

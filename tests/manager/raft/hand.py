@@ -21,6 +21,7 @@ from manager.raft.messages import (
 )
 from manager.raft.snapshots import SnapshotStore
 from manager.raft.storage import Wal
+from manager.raft.storage import forget as give_up
 from pki.seal import DataKeys
 from tests.sim.disk import SimDisk
 
@@ -87,6 +88,13 @@ class Hand:
 
     def restart(self, *, power: bool = True) -> None:
         self.disk.crash(power=power)
+        self.start()
+
+    def demote(self) -> None:
+        """And promote it again: it begins anew, and waits to be added."""
+        self.disk.crash(power=False)
+        give_up(self.disk, KEYS)
+        self._bootstrap = {}
         self.start()
 
     @staticmethod

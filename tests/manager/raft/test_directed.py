@@ -393,3 +393,57 @@ def test_d14_a_conflicting_term_is_skipped_in_one_step(make: Make) -> None:
     assert elect(a, [c])
     replicate(a, [b], rounds=3)
     assert b.log == a.log and a.commit == a.last
+
+
+def test_d15_members_that_were_demoted_and_are_back_do_not_elect_a_removed_one_that_never_heard(
+    make: Make,
+) -> None:
+    a, b, c = make("abc")
+    assert elect(a, [b])
+    replicate(a, [b, c])
+    changed: list[int | None] = []
+    a.core.membership.remove("c", changed.append)  # c is cut off, and still counts on all three
+    replicate(a, [b])
+    a.write("more")
+    replicate(a, [b])
+    assert changed[0] is not None and c.last < a.last == b.last
+    for member in (a, b):  # others took their places; later they may join again
+        member.demote()
+        assert member.core.membership.members == {} and member.words.state == []
+    a.clock.time += 1
+    assert not elect(c, [a, b])
+    assert c.core.library.term >= a.core.library.term
+
+
+def test_d15_a_demoted_member_votes_once_a_term_also_when_it_is_back(make: Make) -> None:
+    b, *_ = make("bac")
+    b.receive("a", RequestVote(term=7, last_index=2, last_term=0))
+    assert len(b.take("a", VoteReply)) == 1
+    b.demote()
+    b.receive("c", RequestVote(term=7, last_index=99, last_term=6))
+    assert b.take("c", VoteReply) == []
+    b.receive("c", RequestVote(term=8, last_index=99, last_term=6))
+    assert len(b.take("c", VoteReply)) == 1
+
+
+def test_d15_one_that_catches_up_does_not_campaign_in_a_configuration_of_the_past(make: Make) -> None:
+    b, *_ = make("bac")
+    b.receive("a", entries(regular(3, 20, 1), term=1, commit=10))
+    b.demote()
+    b.receive("a", entries([(encode_members({"b": "b:2377"}), 2, 0)], term=1, previous=(1, 0)))
+    b.tick(after=2)
+    b.tick(after=2)
+    assert b.core.membership.is_member and not b.leads
+    b.receive("a", entries(regular(3, 20, 1), term=1, commit=22, previous=(2, 0)))
+    b.tick(after=2)
+    assert b.leads
+
+
+def test_a_stranger_does_not_lead_when_its_deadline_passes_between_two_looks_at_the_clock(make: Make) -> None:
+    """The simulator's churn plan, seed 15."""
+    (a,) = make("a")
+    a.demote()
+    for early in range(8):
+        a.clock.time = a.core.library.election_deadline - early * 1e-6
+        a.core.tick()
+        assert not a.leads
