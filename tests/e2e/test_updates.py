@@ -1,0 +1,71 @@
+"""Rolling updates of real containers: one after the other, and back again when the new ones fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pyswarmd.demo_image import DEMO_REFERENCE
+from tests.e2e.swarm import Swarm
+
+pytestmark = [pytest.mark.lab, pytest.mark.root]
+SECOND = 10**9
+
+
+def spec(order: str, **container: Any) -> dict[str, Any]:
+    config = {"Parallelism": 1, "Monitor": SECOND, "FailureAction": "rollback", "Order": order}
+    return {
+        "Name": "web",
+        "TaskTemplate": {
+            "ContainerSpec": {"Image": DEMO_REFERENCE, "StopGracePeriod": SECOND, **container},
+            "RestartPolicy": {"Condition": "any", "Delay": SECOND // 10},
+        },
+        "Mode": {"Replicated": {"Replicas": 3}},
+        "UpdateConfig": config,
+        "RollbackConfig": config,
+    }
+
+
+async def update(swarm: Swarm, wanted: dict[str, Any]) -> None:
+    version = (await swarm.get("m1", "/services/web"))["Version"]["Index"]
+    await swarm.post("m1", "/services/web/update", wanted, version=version)
+
+
+async def until_state(swarm: Swarm, wanted: str) -> None:
+    async def reached() -> bool:
+        status = (await swarm.get("m1", "/services/web")).get("UpdateStatus") or {}
+        return bool(status.get("State") == wanted)
+
+    await swarm.until(reached, f"the update to be {wanted}")
+
+
+@pytest.mark.parametrize("order", ["stop-first", "start-first"])
+async def test_an_update_replaces_one_task_after_the_other(swarm: Swarm, order: str) -> None:
+    await swarm.post("m2", "/services/create", spec(order))
+    before = {task["ID"] for task in await swarm.until_running("web", 3)}
+    least = 3
+
+    async def watch_until_completed() -> bool:
+        nonlocal least
+        least = min(least, len(await swarm.running("web")))
+        status = (await swarm.get("m1", "/services/web")).get("UpdateStatus") or {}
+        return bool(status.get("State") == "completed")
+
+    await update(swarm, spec(order, Env=["COLOUR=blue"]))
+    await swarm.until(watch_until_completed, "the update to be completed")
+    after = await swarm.until_running("web", 3)
+    assert all(task["Spec"]["ContainerSpec"]["Env"] == ["COLOUR=blue"] for task in after)
+    assert not before & {task["ID"] for task in after}
+    assert least >= (3 if order == "start-first" else 2)
+
+
+async def test_a_failing_update_is_rolled_back_and_harms_one_slot_only(swarm: Swarm) -> None:
+    await swarm.post("m3", "/services/create", spec("stop-first"))
+    before = {task["ID"] for task in await swarm.until_running("web", 3)}
+    await update(swarm, spec("stop-first", Command=["/nothere"]))
+    await until_state(swarm, "rollback_completed")
+    after = await swarm.until_running("web", 3)
+    assert len(before & {task["ID"] for task in after}) == 2
+    service = await swarm.get("m1", "/services/web")
+    assert "Command" not in service["Spec"]["TaskTemplate"]["ContainerSpec"]
