@@ -1,4 +1,4 @@
-"""D1 to D14: what PySyncObj as it comes gets wrong (docs/design/raft.md), each shown right by messages from hand."""
+"""D1 to D15: what PySyncObj as it comes gets wrong (docs/design/raft.md), each shown right by messages from hand."""
 
 from __future__ import annotations
 
@@ -447,3 +447,46 @@ def test_a_stranger_does_not_lead_when_its_deadline_passes_between_two_looks_at_
         a.clock.time = a.core.library.election_deadline - early * 1e-6
         a.core.tick()
         assert not a.leads
+
+
+def test_a_follower_commits_only_what_the_message_proved_to_be_the_leaders(make: Make) -> None:
+    b, *_ = make("bac")
+    b.receive("c", entries(regular(3, 8, 1), term=1))  # a tail that nobody else has
+    b.receive("a", entries([], term=2, commit=6))
+    assert (b.commit, b.words.state) == (2, [])
+    b.receive("a", entries(regular(3, 2, 2), term=2, commit=6))
+    assert (b.commit, b.last, b.words.state) == (4, 4, [b"3.2", b"4.2"])
+
+
+def test_a_leader_that_contradicts_what_is_committed_stops_this_member(make: Make) -> None:
+    b, *_ = make("bac")
+    b.receive("a", entries(regular(3, 5, 1), term=1, commit=5))
+    with pytest.raises(RaftFatal, match="truncate the committed entry 4"):
+        b.receive("c", entries(regular(4, 2, 2), term=2, previous=(3, 1)))
+    with pytest.raises(RaftFatal, match="conflicts with the committed entry 5"):
+        b.receive("c", entries([], term=2, previous=(5, 2)))
+    b.restart()
+    assert b.log[-5:] == [(index, 1) for index in range(3, 8)]
+
+
+def test_a_snapshot_carries_the_members_of_its_last_entry_and_not_those_of_a_change_under_way(
+    make: Make,
+) -> None:
+    b, *_ = make("bac", snapshot_entries=6)
+    four = {name: f"{name}:2377" for name in "abcd"}
+    b.receive("a", entries([*regular(3, 6, 1), (encode_members(four), 9, 1)], term=1, commit=8))
+    snapshot = b.core.snapshots.load()
+    assert snapshot is not None and snapshot.meta.index == 8
+    assert sorted(snapshot.meta.members) == ["a", "b", "c"]
+    assert sorted(b.core.membership.members) == ["a", "b", "c", "d"]
+
+
+def test_followers_hear_of_a_commit_at_once_and_not_a_heartbeat_later(make: Make) -> None:
+    a, b, c = make("abc")
+    assert elect(a, [b])
+    replicate(a, [b, c])
+    a.write("x")
+    b.receive("a", *a.take("b", AppendEntries))
+    a.receive("b", *b.take("a", AppendReply))
+    c.receive("a", *a.take("c", AppendEntries))
+    assert c.words.state == [b"x"]
