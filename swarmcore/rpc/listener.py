@@ -32,6 +32,7 @@ class TlsListener:
         self._tasks = Tasks()
         self._handshakes = asyncio.Semaphore(HANDSHAKES)
         self._shaking: Counter[str] = Counter()  # handshakes by address
+        self._unshaken: set[socket.socket] = set()  # accepted, but their handshake's task has not run yet
         self._socket: socket.socket | None = None
         self.port = 0  # the real one after `start`
 
@@ -55,6 +56,9 @@ class TlsListener:
 
     async def close(self) -> None:
         await self._tasks.close()
+        for connection in self._unshaken:  # a task that is cancelled before it began cannot close anything
+            connection.close()
+        self._unshaken.clear()
         if self._socket is not None:
             self._socket.close()
 
@@ -74,9 +78,11 @@ class TlsListener:
             except asyncio.CancelledError:
                 self._handshakes.release()
                 raise
+            self._unshaken.add(connection)
             self._tasks.start(self._shake_hands(connection, address[0], context), "rpc handshake")
 
     async def _shake_hands(self, connection: socket.socket, address: str, context: ssl.SSLContext) -> None:
+        self._unshaken.discard(connection)
         self._shaking[address] += 1
         try:
             if self._shaking[address] > HANDSHAKES_OF_ONE:
