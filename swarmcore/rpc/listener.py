@@ -30,7 +30,10 @@ class TlsListener:
         self._protocol = protocol
         self._refusals = refusals
         self._tasks = Tasks()
-        self._handshakes = asyncio.Semaphore(HANDSHAKES)
+        self._busy = 0  # handshakes under way
+        self._paused = False
+        self._context: ssl.SSLContext | None = None
+        self._later: asyncio.TimerHandle | None = None
         self._shaking: Counter[str] = Counter()  # handshakes by address
         self._unshaken: set[socket.socket] = set()  # accepted, but their handshake's task has not run yet
         self._socket: socket.socket | None = None
@@ -52,34 +55,53 @@ class TlsListener:
             ) from error
         self._socket.setblocking(False)
         self.port = self._socket.getsockname()[1]
-        self._tasks.start(self._accept(self._socket, context), "rpc accept")
+        self._context = context
+        self._resume()
 
     async def close(self) -> None:
+        self._pause()
+        listening, self._socket = self._socket, None  # from now on nothing resumes
+        if self._later is not None:
+            self._later.cancel()
         await self._tasks.close()
         for connection in self._unshaken:  # a task that is cancelled before it began cannot close anything
             connection.close()
         self._unshaken.clear()
-        if self._socket is not None:
-            self._socket.close()
+        if listening is not None:
+            listening.close()
 
-    async def _accept(self, listening: socket.socket, context: ssl.SSLContext) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._handshakes.acquire()
-            try:
-                connection, address = await loop.sock_accept(listening)
-            except OSError as error:
-                self._handshakes.release()
-                # The connection may have died in the queue; without descriptors it stays there.
-                if error.errno in _OUT_OF_RESOURCES:
-                    log.error("cannot accept connections", extra={"error": error.strerror})
-                    await asyncio.sleep(1.0)
-                continue
-            except asyncio.CancelledError:
-                self._handshakes.release()
-                raise
-            self._unshaken.add(connection)
-            self._tasks.start(self._shake_hands(connection, address[0], context), "rpc handshake")
+    # A reader's callback and not `loop.sock_accept`: a task that is cancelled just then would lose the connection.
+    def _resume(self) -> None:
+        if self._socket is not None:
+            self._paused = False
+            asyncio.get_running_loop().add_reader(self._socket, self._accept)
+
+    def _pause(self) -> None:
+        if self._socket is not None:
+            self._paused = True
+            asyncio.get_running_loop().remove_reader(self._socket)
+
+    def _after_rest(self) -> None:
+        self._later = None
+        self._resume()
+
+    def _accept(self) -> None:
+        assert self._socket is not None and self._context is not None
+        try:
+            connection, address = self._socket.accept()
+        except OSError as error:
+            # The connection may have died in the queue; without descriptors it stays there.
+            if error.errno in _OUT_OF_RESOURCES:
+                log.error("cannot accept connections", extra={"error": error.strerror})
+                self._pause()
+                self._later = asyncio.get_running_loop().call_later(1.0, self._after_rest)
+            return
+        connection.setblocking(False)
+        self._unshaken.add(connection)
+        self._busy += 1
+        if self._busy >= HANDSHAKES:
+            self._pause()
+        self._tasks.start(self._shake_hands(connection, address[0], self._context), "rpc handshake")
 
     async def _shake_hands(self, connection: socket.socket, address: str, context: ssl.SSLContext) -> None:
         self._unshaken.discard(connection)
@@ -106,7 +128,9 @@ class TlsListener:
         except OSError:
             connection.close()  # it went away before it said anything: a port scan, a health probe
         finally:
-            self._handshakes.release()
+            self._busy -= 1
+            if self._paused and self._later is None:
+                self._resume()
             self._shaking[address] -= 1
             if not self._shaking[address]:
                 del self._shaking[address]
