@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 from msgspec import field
 
-from swarmcore.model.base import Object, Part, Platform, Spec, shown
+from swarmcore.model.base import INTERNAL, Object, Part, Platform, Spec, shown
+from swarmcore.model.network import NetworkAttachment
 from swarmcore.model.resources import Resources
 
 
@@ -69,6 +71,10 @@ class NodeDescription(Part, frozen=True, kw_only=True):
     resources: Resources = shown(Resources())
     engine: EngineDescription = shown(EngineDescription())
     tls_info: TLSInfo = shown(TLSInfo(), name="TLSInfo")
+    # Where other hosts send this node's overlay traffic; empty: the address that its session comes from.
+    data_path_addr: Annotated[str, INTERNAL] = ""
+    # The host's own networks (CIDR), which no overlay may overlap.
+    host_subnets: Annotated[tuple[str, ...], INTERNAL] = ()
 
 
 class NodeStatus(Part, frozen=True, kw_only=True):
@@ -112,3 +118,5 @@ class Node(Object, frozen=True, kw_only=True):
     role: NodeRole = shown(NodeRole.WORKER)
     certificate: Certificate | None = None
     membership: Membership = shown(Membership.ACCEPTED)
+    # Its address on the ingress network, from the allocator.
+    attachments: Annotated[tuple[NetworkAttachment, ...], INTERNAL] = ()

@@ -19,6 +19,7 @@ from swarmcore.model.node import Node, NodeDescription
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import Task, TaskStatus
 from swarmcore.rpc.messages.logs import SubscribeLogs, UnsubscribeLogs
+from swarmcore.rpc.messages.networks import NetworksApplied, NetworkUpdate
 
 
 class ManagerAddress(Struct, frozen=True, kw_only=True):
@@ -110,13 +111,14 @@ ToAgent = (
     Redirect
     | SessionInfo
     | Assignments
+    | NetworkUpdate
     | Acknowledged
     | Heartbeat
     | SubscribeLogs
     | UnsubscribeLogs
     | SessionEnd
 )
-ToDispatcher = Heartbeat | StatusReports | DescriptionUpdate
+ToDispatcher = Heartbeat | StatusReports | DescriptionUpdate | NetworksApplied
 
 
 def dependencies_of(task: Task) -> tuple[frozenset[str], frozenset[str]]:

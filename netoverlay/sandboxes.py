@@ -1,0 +1,45 @@
+"""What a container's network sandbox is made from: values that the worker decides and keeps with the container."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from swarmcore.model.endpoint import PortConfig
+
+
+class Join(Struct, frozen=True, kw_only=True):
+    """One interface on one overlay network. `addresses` have prefix lengths, IPv4 first."""
+
+    network_id: str
+    interface: str
+    mac: str
+    addresses: tuple[str, ...]
+
+
+class Resolving(Struct, frozen=True, kw_only=True):
+    """How the container resolves names that the swarm does not know.
+
+    `upstreams` are asked in order; those in `from_host` are reached from the host's namespace, the others from the
+    container's (an address that only the container can reach, or that the user gave with --dns).
+    """
+
+    upstreams: tuple[str, ...] = ()
+    from_host: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    ndots: int = 0
+
+
+class SandboxSpec(Struct, frozen=True, kw_only=True):
+    """Everything of one container (`id`). `ingress` are its addresses on the ingress network, if it has any.
+
+    `gateway`: it has a way out of the host (not where all its networks are internal). `host_ports` are
+    published on this host alone, with the port chosen.
+    """
+
+    id: str
+    task_id: str
+    joins: tuple[Join, ...] = ()
+    ingress: tuple[str, ...] = ()
+    gateway: bool = True
+    host_ports: tuple[PortConfig, ...] = ()
+    resolving: Resolving = Resolving()
