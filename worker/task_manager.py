@@ -16,7 +16,7 @@ from swarmcore.aio import Backoff, owned
 from swarmcore.clock import Clock
 from swarmcore.errors import SwarmError
 from swarmcore.model.node import NodeDescription
-from swarmcore.model.task import ContainerStatus, Task, TaskState, TaskStatus
+from swarmcore.model.task import ContainerStatus, PortStatus, Task, TaskState, TaskStatus
 from worker.dependencies import Dependencies
 from worker.lifecycle import Action, Rung, next_rung, state_after_failure
 from worker.runtime.controller import ContainerFailed, Controller, Executor
@@ -167,9 +167,10 @@ class TaskManager:
     def _observe(
         self, state: TaskState, message: str, *, err: str = "", exit_code: int | None = None
     ) -> None:
-        container = self.status.container_status
+        container, ports = self.status.container_status, self.status.port_status
         if self._controller is not None:
             container = self._controller.status()
+            ports = PortStatus(ports=self._controller.ports())
         if exit_code is not None:
             container = replace(container or ContainerStatus(), exit_code=exit_code)
         self.status = replace(
@@ -179,6 +180,7 @@ class TaskManager:
             message=message,
             err=err,
             container_status=container,
+            port_status=ports,
         )
         level = logging.WARNING if err else logging.INFO if state.is_final else logging.DEBUG
         log.log(level, "task state", extra={"task": self.task.id, "state": state.name.lower(), "err": err})

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.resources import Resources
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import ContainerStatus, Task
@@ -156,6 +157,9 @@ class FakeController:
     async def remove(self) -> None:
         if self._executor.containers.pop(self._task.id, None) is not None:
             self._executor.removed.append(self._task.id)
+
+    def ports(self) -> tuple[PortConfig, ...]:
+        return ()
 
     def status(self) -> ContainerStatus:
         container = self._container

@@ -53,8 +53,10 @@ class BundleInput(Struct, frozen=True, kw_only=True):
     cgroup_path: str
     architecture: str
     resources: ResourceRequirements | None = None
-    # The container shares the daemon's network namespace; else it gets one of its own with loopback only.
+    # The container shares the host's network; else it enters the namespace at `network_path`, or where that is
+    # empty gets one of its own with loopback only.
     host_network: bool = False
+    network_path: str = ""
     etc_files: Mapping[str, str] = {}  # path in the container -> file on the host
     secret_files: Mapping[str, str] = {}
     sources: Mapping[str, str] = {}  # mount target -> directory of its volume
@@ -63,9 +65,11 @@ class BundleInput(Struct, frozen=True, kw_only=True):
 def oci_config(given: BundleInput) -> dict[str, Any]:
     """The content of config.json."""
     spec = given.spec
-    namespaces = [*_NAMESPACES, *([] if given.host_network else ["network"])]
+    namespaces = [{"type": name} for name in _NAMESPACES]
+    if not given.host_network:
+        namespaces.append(network_namespace(given.network_path))
     linux: dict[str, Any] = {
-        "namespaces": [{"type": name} for name in namespaces],
+        "namespaces": namespaces,
         "cgroupsPath": given.cgroup_path,
         "resources": resources(given.resources),
         "maskedPaths": list(_MASKED),
@@ -86,6 +90,17 @@ def oci_config(given: BundleInput) -> dict[str, Any]:
         "mounts": mounts(given),
         "linux": linux,
     }
+
+
+def network_namespace(path: str) -> dict[str, str]:
+    return {"type": "network", "path": path} if path else {"type": "network"}
+
+
+def with_network_path(config: dict[str, Any], path: str) -> dict[str, Any]:
+    """The same container in another network namespace: a path names a file of a daemon that may be gone."""
+    linux = config["linux"]
+    kept = [namespace for namespace in linux["namespaces"] if namespace["type"] != "network"]
+    return {**config, "linux": {**linux, "namespaces": [*kept, network_namespace(path)]}}
 
 
 # -- the process -----------------------------------------------------------------------------------

@@ -7,17 +7,21 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from swarmcore.aio import Tasks
 from swarmcore.clock import Clock
+from worker.files import write_atomically
 from worker.images.store import ImageStore
 from worker.runtime import conmon, record
+from worker.runtime.bundle import with_network_path
 from worker.runtime.cgroups import Cgroups
 from worker.runtime.conmon import Exit, Supervision
 from worker.runtime.controller import ContainerFailed
 from worker.runtime.crun import OciRuntime, RuntimeFailed, exit_code_of, refuses_host
+from worker.runtime.networking import Networking
 from worker.runtime.processes import is_alive, send
 from worker.runtime.record import ContainerRecord, Phase, Places
 from worker.runtime.spawner_client import MountRequest, Spawner, SpawnerGone
@@ -35,6 +39,7 @@ class Engine(Struct, frozen=True, kw_only=True):
     spawner: Spawner
     images: ImageStore
     volumes: Volumes
+    networking: Networking
     cgroups: Cgroups
     places: Places
     clock: Clock
@@ -159,6 +164,7 @@ class Container:
         engine = self._engine
         # Again, because the mounts live in the spawner's namespace and it may be a new one.
         await engine.spawner.mount((*self.record.mounts, *self._secret_mounts))
+        await self._enter_network()
         self._supervision.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         container, supervisor = await conmon.create(self._supervision, engine.conmon, runtime, engine.spawner)
         await runtime.start(self.record.id)
@@ -166,6 +172,20 @@ class Container:
             phase=Phase.RUNNING, container=container, supervisor=supervisor, started=engine.clock.now()
         )
         self._watch()
+
+    async def _enter_network(self) -> None:
+        """The bundle may name the namespace by a descriptor of a daemon that is gone."""
+        if self.record.sandbox is None:
+            return
+        path = await self._engine.networking.path(self.record.sandbox)
+        await asyncio.to_thread(self._rewrite_bundle, path)
+
+    def _rewrite_bundle(self, path: str) -> None:
+        file = self.directory / "bundle" / "config.json"
+        before = msgspec.json.decode(file.read_bytes())
+        after = with_network_path(before, path)
+        if after != before:
+            write_atomically(file, msgspec.json.encode(after))
 
     def _watch(self) -> None:
         self._engine.tasks.start(self._await_end(), f"container {self.record.id[:12]}")
@@ -210,6 +230,8 @@ class Container:
             engine = self._engine
             targets = [mount.target for mount in (*self.record.mounts, *self._secret_mounts)]
             await engine.spawner.unmount(targets)
+            if self.record.sandbox is not None:
+                await engine.networking.release(self.record.sandbox)
             await asyncio.to_thread(self._remove_files)
             engine.images.release(self.record.image_id, self.record.id)
             if not self.ended.done():

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.resources import Resources
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import ContainerStatus, Task
@@ -53,6 +54,10 @@ class Controller(Protocol):
 
     def status(self) -> ContainerStatus | None:
         """What is known of the container, None before there is one."""
+        ...
+
+    def ports(self) -> tuple[PortConfig, ...]:
+        """The ports that this node alone publishes for it (mode host), with the numbers chosen."""
         ...
 
 

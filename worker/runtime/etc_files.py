@@ -16,9 +16,9 @@ _LOCAL = (
 )
 
 
-def hosts(extra: Sequence[str], hostname: str) -> str:
-    """`extra` has lines `IP name…`, as services store them; the container finds its own name on loopback."""
-    lines = [*_LOCAL, f"127.0.0.1\t{hostname}"]
+def hosts(extra: Sequence[str], hostname: str, address: str = "127.0.0.1") -> str:
+    """`extra` has lines `IP name…`, as services store them; the container's own name is at `address`."""
+    lines = [*_LOCAL, f"{address}\t{hostname}"]
     for entry in extra:
         address, *names = entry.split()
         lines.append(f"{address}\t{' '.join(names)}")

@@ -12,6 +12,7 @@ from typing import Any
 from swarmcore.aio import Tasks
 from swarmcore.clock import Clock, RealClock
 from swarmcore.errors import FailedPrecondition, NotFound, SwarmError
+from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.resources import Resources
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import ContainerStatus, Task
@@ -23,6 +24,7 @@ from worker.runtime.controller import ContainerFailed
 from worker.runtime.crun import OciRuntime
 from worker.runtime.inotify import Inotify
 from worker.runtime.logs import LogLine, read_log
+from worker.runtime.networking import Isolated, Networking, published_by
 from worker.runtime.node_resources import node_resources
 from worker.runtime.preparation import Payloads
 from worker.runtime.record import Places
@@ -89,8 +91,12 @@ class ContainerController:
         await self._whole(self._stop(0), "terminate")
 
     async def _stop(self, grace_seconds: float | None) -> None:
-        if (container := self.container) is not None:
-            await container.stop(grace_seconds)
+        if (container := self.container) is None:
+            return
+        sandbox = container.record.sandbox
+        if grace_seconds is None and container.running and sandbox is not None:
+            await self._executor.engine.networking.drain(sandbox, self._task)
+        await container.stop(grace_seconds)
 
     async def remove(self) -> None:
         await self._whole(self._executor.remove(self._task.id), "remove")
@@ -125,6 +131,10 @@ class ContainerController:
             container_id=container.record.id, pid=container.pid, exit_code=found.code if found else 0
         )
 
+    def ports(self) -> tuple[PortConfig, ...]:
+        container = self.container
+        return published_by(container.record.sandbox) if container is not None else ()
+
 
 class ContainerExecutor:
     """`await open()` adopts what an earlier daemon left running; `await close()` leaves it running."""
@@ -138,6 +148,7 @@ class ContainerExecutor:
         tools: Tools,
         cgroup_parent: str,
         hostname: str,
+        networking: Networking | None = None,
         clock: Clock | None = None,
         hide_unified: bool = True,
         log_limit: int = _LOG_LIMIT,
@@ -149,6 +160,7 @@ class ContainerExecutor:
         self._images = images
         self._cgroup_parent = cgroup_parent
         self._clock = clock or RealClock()
+        self._networking = networking or Isolated(preparation.host_text("/etc/resolv.conf"))
         self._spawner = Spawner(hide_unified=hide_unified)
         self._log_limit = log_limit
         self._tasks = Tasks()
@@ -180,6 +192,7 @@ class ContainerExecutor:
             spawner=self._spawner,
             images=self._images,
             volumes=self.volumes,
+            networking=self._networking,
             cgroups=cgroups,
             places=self._places,
             clock=self._clock,
@@ -202,6 +215,13 @@ class ContainerExecutor:
                 self.volumes.hold(name, known.id)
             self._containers[known.task_id] = container
             await container.adopt()
+        await self.engine.networking.adopt(
+            {
+                container.record.id: (container.record.sandbox, container.pid)
+                for container in self._containers.values()
+                if container.record.sandbox is not None
+            }
+        )
 
     # -- the Executor protocol -----------------------------------------------------------------------
     async def controller(

@@ -20,11 +20,10 @@ from worker.images.oci import host_architecture
 from worker.runtime import etc_files, mounts, record
 from worker.runtime.bundle import BundleInput, clean_target, oci_config, stop_signal
 from worker.runtime.container import Container, Engine
+from worker.runtime.networking import ContainerNetwork
 from worker.runtime.record import ContainerRecord, Phase
 from worker.runtime.spawner_client import MountRequest, SecretFile
 from worker.runtime.users import look_up
-
-HOST_NETWORK = "host"
 
 
 class Payloads(Struct, frozen=True, kw_only=True):
@@ -49,9 +48,15 @@ async def prepare(
 ) -> Container:
     """A container in phase `prepared`; if anything fails, nothing is left of it."""
     container_id = container_id or random_source.token_hex(32)
+    check(task.spec.container)
+    on_host = engine.networking.is_host(task)
+    hostname = task.spec.container.hostname or (node_hostname if on_host else container_id[:12])
+    network = await engine.networking.attach(task, container_id, hostname)
     try:
-        return await _prepare(engine, task, payloads, node_hostname, container_id)
+        return await _prepare(engine, task, payloads, network, hostname, container_id)
     except BaseException:
+        if network.sandbox is not None:
+            await engine.networking.release(network.sandbox)
         await engine.spawner.unmount([_rootfs(engine, container_id), engine.places.secrets / container_id])
         engine.volumes.release(container_id)
         await asyncio.to_thread(engine.places.forget, container_id)
@@ -63,17 +68,19 @@ def _rootfs(engine: Engine, container_id: str) -> Path:
 
 
 async def _prepare(
-    engine: Engine, task: Task, payloads: Payloads, node_hostname: str, container_id: str
+    engine: Engine,
+    task: Task,
+    payloads: Payloads,
+    network: ContainerNetwork,
+    hostname: str,
+    container_id: str,
 ) -> Container:
     spec = task.spec.container
-    check(spec)
     image = engine.images.get(spec.image)
     run = engine.images.config(image).run
-    host_network = any(network.target == HOST_NETWORK for network in task.spec.networks)
-    hostname = spec.hostname or (node_hostname if host_network else container_id[:12])
     directory, rootfs = engine.places.of(container_id), _rootfs(engine, container_id)
     secret_files, secret_mounts = _secret_files(engine, spec, payloads, container_id)
-    etc = await asyncio.to_thread(_lay_out, directory, spec, hostname, host_network)
+    etc = await asyncio.to_thread(_lay_out, directory, spec, hostname, network)
     overlay = MountRequest(
         source="overlay",
         target=str(rootfs),
@@ -102,7 +109,8 @@ async def _prepare(
             cgroup_path=engine.cgroups.path(container_id),
             architecture=host_architecture(),
             resources=task.spec.resources,
-            host_network=host_network,
+            host_network=network.host,
+            network_path=network.path,
             etc_files=etc,
             secret_files=secret_files,
             sources=sources,
@@ -119,6 +127,7 @@ async def _prepare(
         terminal=spec.tty,
         mounts=(overlay,),
         anonymous_volumes=anonymous,
+        sandbox=network.sandbox,
     )
     await asyncio.to_thread(_write, directory, msgspec.json.encode(config), made)
     container = Container(engine, made)
@@ -133,18 +142,20 @@ def _write(directory: Path, config: bytes, made: ContainerRecord) -> None:
     record.save(directory, made)
 
 
-def _lay_out(directory: Path, spec: ContainerSpec, hostname: str, host_network: bool) -> dict[str, str]:
+def _lay_out(
+    directory: Path, spec: ContainerSpec, hostname: str, network: ContainerNetwork
+) -> dict[str, str]:
     """The container's directory with its /etc files; path in the container -> file."""
     remove_tree(directory)
     directory.mkdir(mode=0o711)
     for name in ("bundle", "upper", "work", "rootfs"):
         (directory / name).mkdir(mode=0o755)
     (directory / "log").touch(mode=0o600)
-    host_hosts = _host_text("/etc/hosts") if host_network and not spec.hosts else ""
+    host_hosts = host_text("/etc/hosts") if network.host and not spec.hosts else ""
     texts = {
-        "hosts": host_hosts or etc_files.hosts(spec.hosts, hostname),
+        "hosts": host_hosts or etc_files.hosts(spec.hosts, hostname, network.address),
         "hostname": f"{hostname}\n",
-        "resolv.conf": etc_files.resolv_conf(spec.dns_config, _host_text("/etc/resolv.conf")),
+        "resolv.conf": network.resolv_conf,
     }
     for name, text in texts.items():
         path = directory / name
@@ -160,7 +171,7 @@ def _lay_out(directory: Path, spec: ContainerSpec, hostname: str, host_network: 
     return {f"/etc/{name}": str(directory / name) for name in texts}
 
 
-def _host_text(path: str) -> str:
+def host_text(path: str) -> str:
     try:
         return Path(path).read_text(errors="replace")
     except FileNotFoundError:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from netoverlay.sandboxes import SandboxSpec
 from worker.files import write_atomically
 from worker.runtime.conmon import Exit
 from worker.runtime.processes import ProcessId
@@ -41,6 +42,7 @@ class ContainerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     exit: Exit | None = None
     mounts: tuple[MountRequest, ...] = ()  # without secret content
     anonymous_volumes: tuple[str, ...] = ()
+    sandbox: SandboxSpec | None = None
 
 
 def save(directory: Path, record: ContainerRecord) -> None:
