@@ -6,30 +6,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
+from swarmcore.durations import duration as duration
 from swarmcore.errors import Invalid
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
-_NANOSECONDS = {
-    "ns": 1,
-    "us": 10**3,
-    "µs": 10**3,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", re.IGNORECASE)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-
-
-def duration(text: str) -> int:
-    """Nanoseconds of `10s`, `1m30s`, `250ms` (Go's form), or of plain `0`."""
-    if text == "0":
-        return 0
-    parts = list(_DURATION.finditer(text))
-    if not parts or "".join(p[0] for p in parts) != text:
-        raise Invalid(f"invalid duration {text!r}", "write it like 10s, 1m30s or 250ms")
-    return sum(round(float(p[1]) * _NANOSECONDS[p[2]]) for p in parts)
 
 
 def size(text: str) -> int:
