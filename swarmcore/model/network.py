@@ -25,9 +25,12 @@ class NetworkAttachment(Part, frozen=True, kw_only=True):
 
 
 class IPAMConfig(Part, frozen=True, kw_only=True):
+    """One subnet (CIDR). `auxiliary_addresses` (names to addresses) are the user's own: nobody gets one of them."""
+
     subnet: str = ""
     range: str = ""
     gateway: str = ""
+    auxiliary_addresses: dict[str, str] = field(default_factory=dict)
 
 
 class IPAMOptions(Part, frozen=True, kw_only=True):
