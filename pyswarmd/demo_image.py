@@ -1,4 +1,5 @@
-"""Builds the demo image from Debian's busybox-static: a small HTTP server that answers its host name.
+"""Builds the demo image from Debian's busybox-static: a small HTTP server that answers its host name
+(and at /cgi-bin/client also the address that it sees its client at).
 
 The archive is what `docker save` writes, the same bytes for the same busybox, so that it can be loaded
 by `pyswarm image load` as well as by `docker load`.
@@ -39,6 +40,9 @@ wait "$server"
 _ANSWER = """#!/bin/sh
 printf 'Content-Type: text/plain\\r\\n\\r\\n%s\\n' "$(hostname)"
 """
+_CLIENT = """#!/bin/sh
+printf 'Content-Type: text/plain\\r\\n\\r\\n%s %s\\n' "$(hostname)" "$REMOTE_ADDR"
+"""
 _FILES: dict[str, tuple[str, int]] = {
     "etc/passwd": ("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n", 0o644),
     "etc/group": ("root:x:0:\nnogroup:x:65534:\n", 0o644),
@@ -46,6 +50,7 @@ _FILES: dict[str, tuple[str, int]] = {
     "usr/local/bin/serve": (_SERVE.replace("@PORT@", str(DEMO_PORT)), 0o755),
     # busybox httpd runs this for every directory that has no index.html.
     "www/cgi-bin/index.cgi": (_ANSWER, 0o755),
+    "www/cgi-bin/client": (_CLIENT, 0o755),
 }
 _FOLDERS = (
     *("bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "usr", "usr/local", "usr/local/bin", "var"),

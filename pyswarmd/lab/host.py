@@ -125,6 +125,8 @@ class LabHost:
         await processes.kill_all(self.pids)
         processes.unmount_below(self.directory)
         await processes.remove_cgroups(self.cgroup)
+        if self._network.path(self.name).exists():
+            await self._network.reboot(self.name, self.address)
         shutil.rmtree(self.run_dir, ignore_errors=True)  # a runtime directory does not survive a boot
 
     async def stop_daemon(self, seconds: float = 15.0) -> None:

@@ -15,6 +15,7 @@ from swarmcore.errors import Internal
 
 NETNS_DIR = Path("/run/netns")
 SUBNET = "10.77.0"
+SUBNET6 = "fd77:"  # the host part is the last number of the IPv4 address
 _MAIN, _CUT = "br0", "br1"  # a partitioned host's port moves to the second bridge
 
 
@@ -37,6 +38,10 @@ async def _batch(namespace: str, lines: Iterable[str]) -> None:
     await ip("-n", namespace, "-batch", "-", stdin="\n".join(lines) + "\n")
 
 
+def ipv6_of(address: str) -> str:
+    return f"{SUBNET6}:{address.rpartition('.')[2]}"
+
+
 class LabNetwork:
     """Namespaces `<lab>-<host>` on the bridge of `<lab>-sw`."""
 
@@ -55,7 +60,7 @@ class LabNetwork:
         if not NETNS_DIR.is_dir():
             return []
         # The whole name, not its beginning: another lab may be called <lab>-something.
-        own = re.compile(re.escape(self._lab) + "-(sw|[mw][0-9]+)")
+        own = re.compile(re.escape(self._lab) + "-(sw|[cmw][0-9]+)")
         found = sorted(p.name for p in NETNS_DIR.iterdir() if own.fullmatch(p.name))
         return sorted(found, key=lambda name: name == self._switch)
 
@@ -85,10 +90,21 @@ class LabNetwork:
                 "link set lo up",
                 f"link add eth0 type veth peer name {host} netns {self._switch}",
                 f"address add {address}/24 dev eth0",
+                f"address add {ipv6_of(address)}/64 dev eth0 nodad",
                 "link set eth0 up",
             ],
         )
         await _batch(self._switch, [f"link set {host} master {_MAIN}", f"link set {host} up"])
+
+    async def reboot(self, host: str, address: str) -> None:
+        """Nothing of what the host's kernel was told survives: a new namespace, on the same wire as before."""
+        port = await ip("-n", self._switch, "-o", "link", "show", "dev", host)
+        # Deleted first, because a namespace ends some time after its name.
+        await ip("-n", self.namespace(host), "link", "delete", "eth0")
+        await ip("netns", "delete", self.namespace(host))
+        await self.ensure_host(host, address)
+        if f"master {_CUT} " in port:
+            await self.partition([host])
 
     async def partition(self, hosts: Iterable[str]) -> None:
         """Cut `hosts` off from all others; among themselves they still talk."""
