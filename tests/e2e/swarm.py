@@ -4,16 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from pyswarmd.client import filters
 from pyswarmd.demo_image import DEMO_REFERENCE
 from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.lab import Lab
+from pyswarmd.lab.network import SUBNET
 from swarmcore.errors import SwarmError, Unavailable
 
 PATIENCE = 60.0  # generous: tests wait for conditions and never assert times
+
+CLIENT = "c1"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Outcome(Struct):
+    """What requests brought: bodies and errors, counted."""
+
+    answers: dict[str, int]
+    errors: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.answers.values())
+
+
+async def _traffic(namespace: Path | str, words: Sequence[str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *("nsenter", f"--net={namespace}", "--", sys.executable, "-m", "tests.e2e.traffic", *words),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+    )
 
 
 class Swarm:
@@ -48,6 +77,81 @@ class Swarm:
         )
         out, err = await process.communicate()
         return process.returncode or 0, out.decode(), err.decode()
+
+    # -- traffic -----------------------------------------------------------------------------------
+    async def outside(self) -> Path:
+        """The namespace of a client that is no host of the swarm, at 10.77.0.201 and fd77::201."""
+        await self.lab.network.ensure_host(CLIENT, f"{SUBNET}.201")
+        return self.lab.network.path(CLIENT)
+
+    async def requests(
+        self, namespace: Path | str, *urls: str, count: int = 20, parallel: int = 1
+    ) -> Outcome:
+        """`count` requests, each a connection of its own, from inside `namespace`."""
+        words = [*urls, "--count", str(count), "--parallel", str(parallel)]
+        process = await _traffic(namespace, words)
+        out, _ = await process.communicate()
+        return msgspec.json.decode(out, type=Outcome)
+
+    @asynccontextmanager
+    async def continuous(
+        self, namespace: Path | str, *urls: str, parallel: int = 2
+    ) -> AsyncIterator[Callable[[], Awaitable[Outcome]]]:
+        """Requests without a pause during the block; the callable ends them and tells what came of them."""
+        process = await _traffic(namespace, [*urls, "--until-eof", "--parallel", str(parallel)])
+
+        async def end() -> Outcome:
+            out, _ = await process.communicate()
+            return msgspec.json.decode(out, type=Outcome)
+
+        try:
+            yield end
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def inside(self, task: dict[str, Any], *words: str) -> tuple[int, str]:
+        """Run a command of the image in the task's container: exit code and all it wrote."""
+        pid = str(task["Status"]["ContainerStatus"]["PID"])
+        process = await asyncio.create_subprocess_exec(
+            *("nsenter", "-t", pid, "-n", "-m", "-u", "--", *words),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={"PATH": "/usr/local/bin:/bin"},
+        )
+        out, _ = await process.communicate()
+        return process.returncode or 0, out.decode(errors="replace")
+
+    @staticmethod
+    def namespace_of(task: dict[str, Any]) -> str:
+        return f"/proc/{task['Status']['ContainerStatus']['PID']}/ns/net"
+
+    # -- networks ----------------------------------------------------------------------------------
+    async def network(self, name: str, *, host: str = "m1", **spec: Any) -> str:
+        body = {"Name": name, "Driver": "overlay", "CheckDuplicate": True, **spec}
+        return str((await self.post(host, "/networks/create", body))["Id"])
+
+    async def publish(self, name: str, replicas: int, *networks: str, **more: Any) -> str:
+        """A service on networks; `ports`, `mode`, `labels`, `placement`, `update` and container fields."""
+        ports, mode = more.pop("ports", ()), more.pop("mode", "vip")
+        labels, placement, update = more.pop("labels", {}), more.pop("placement", {}), more.pop("update", {})
+        aliases = more.pop("aliases", ())
+        spec = {
+            "Name": name,
+            "Labels": labels,
+            "TaskTemplate": {
+                "ContainerSpec": {"Image": DEMO_REFERENCE, "StopGracePeriod": 10**9, **more},
+                "RestartPolicy": {"Condition": "any", "Delay": 0},
+                "Networks": [{"Target": network, "Aliases": list(aliases)} for network in networks],
+                "Placement": placement,
+            },
+            "Mode": {"Replicated": {"Replicas": replicas}},
+            "UpdateConfig": {"Parallelism": 1, "Monitor": 10**8, **update},
+            "EndpointSpec": {"Mode": mode, "Ports": list(ports)},
+        }
+        return str((await self.post("m1", "/services/create", spec))["ID"])
 
     # -- services ----------------------------------------------------------------------------------
     async def create(self, name: str, replicas: int = 1, *, host: str = "m1", **container: Any) -> str:
@@ -144,3 +248,6 @@ class Swarm:
             return not await self.get("m1", "/tasks")
 
         await self.until(quiet, "no tasks left of earlier tests")
+        for network in await self.get("m1", "/networks"):
+            if network["Scope"] == "swarm" and not network["Ingress"]:
+                await self.delete("m1", f"/networks/{network['Id']}")
