@@ -25,6 +25,7 @@ class InitOptions(Struct, frozen=True, kw_only=True):
 
     listen: str = ""
     advertise: str = ""
+    data_path: str = ""
     availability: Availability = Availability.ACTIVE
     spec: SwarmSpec = SwarmSpec()
     default_addr_pool: tuple[str, ...] = ()
@@ -38,6 +39,7 @@ class JoinOptions(Struct, frozen=True, kw_only=True):
 
     listen: str = ""
     advertise: str = ""
+    data_path: str = ""
     availability: Availability = Availability.ACTIVE
     remotes: tuple[str, ...] = ()
     token: str = ""
@@ -47,10 +49,14 @@ class JoinOptions(Struct, frozen=True, kw_only=True):
 
 
 class LocalState(Struct, frozen=True, kw_only=True):
-    """`node.json`: where this node listens, what it tells others, and the managers it knew last."""
+    """`node.json`: where this node listens, what it tells others, and the managers it knew last.
+
+    `data_path` is the address for overlay traffic, empty where the one that sessions come from shall do.
+    """
 
     listen: str
     advertise: str
+    data_path: str = ""
     managers: tuple[ManagerAddress, ...] = ()
 
     def save(self, path: Path) -> None:
@@ -128,6 +134,18 @@ async def advertise_address(text: str, listen: tuple[str, int], remote: str = ""
             "name one with --advertise-addr",
         )
     return joined(found[0], listen[1])
+
+
+async def data_path_address(text: str) -> str:
+    """Where other hosts shall send overlay traffic: of an IP address or an interface name; nothing for nothing."""
+    if not text:
+        return ""
+    address = await _address_of(text, "data path address")
+    if ipaddress.ip_address(address).is_unspecified:
+        raise Invalid(
+            "data path address must be a non-zero IP address or network interface (without a port number)"
+        )
+    return address
 
 
 def _host_and_port(text: str, default: int = PORT) -> tuple[str, int]:

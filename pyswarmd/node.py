@@ -22,6 +22,7 @@ from pyswarmd.membership import (
     LocalState,
     Status,
     advertise_address,
+    data_path_address,
     joined,
     listen_address,
 )
@@ -92,6 +93,7 @@ class Node:
                 raise Unavailable(_ALREADY)
             listen = await listen_address(options.listen)
             advertise = await advertise_address(options.advertise, listen)
+            data_path = await data_path_address(options.data_path)
             swarm = new_swarm(
                 clock=self._clock,
                 new_id=new_id,
@@ -105,6 +107,7 @@ class Node:
             local = LocalState(
                 listen=joined(*listen),
                 advertise=advertise,
+                data_path=data_path,
                 managers=(ManagerAddress(node_id=swarm.node.id, address=advertise),),
             )
             self._pending = True
@@ -137,9 +140,11 @@ class Node:
             local = LocalState.load(self.settings.local_state)
             listen = await listen_address(options.listen or local.listen)
             advertise = await advertise_address(options.advertise or local.advertise, listen)
+            data_path = await data_path_address(options.data_path or local.data_path)
             local = LocalState(
                 listen=joined(*listen),
                 advertise=advertise,
+                data_path=data_path,
                 managers=(ManagerAddress(node_id=keystore.node_id, address=advertise),),
             )
             if self._member is not None:
@@ -166,6 +171,7 @@ class Node:
                 )
             listen = await listen_address(options.listen)
             advertise = await advertise_address(options.advertise, listen, options.remotes[0])
+            data_path = await data_path_address(options.data_path)
             keystore = KeyStore(self.settings.certificates)
             self._pending = True
             try:
@@ -181,6 +187,7 @@ class Node:
                 local = LocalState(
                     listen=joined(*listen),
                     advertise=advertise,
+                    data_path=data_path,
                     managers=tuple(ManagerAddress(node_id="", address=a) for a in options.remotes),
                 )
                 local.save(self.settings.local_state)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from manager.control import filters as select
 from manager.control.lookup import lookup
 from manager.control.status import service_status
 from pyswarmd.engine import views
 from pyswarmd.engine.context import Route, answer, asked, body, empty, filters, node_of, version
+from pyswarmd.engine.network_views import PREDEFINED_IDS
 from swarmcore.errors import Invalid
+from swarmcore.model.network import NetworkAttachmentConfig
 from swarmcore.model.service import ServiceSpec
 from swarmcore.rpc.messages.control import CreateService, RemoveService, UpdateService
 
@@ -29,9 +32,24 @@ async def ls(request: web.Request) -> web.Response:
 
 
 async def create(request: web.Request) -> web.Response:
-    spec = await body(request, ServiceSpec)
+    spec = await _spec(request)
     reply = await node_of(request).control(CreateService(spec=spec))
     return answer({"ID": reply.id, "Warnings": list(reply.warnings) or None}, 201)
+
+
+async def _spec(request: web.Request) -> ServiceSpec:
+    """The body, with the predefined networks under their names: other hosts know them by nothing else."""
+    spec = await body(request, ServiceSpec)
+    template = spec.task_template
+    return replace(
+        spec,
+        networks=_by_name(spec.networks),
+        task_template=replace(template, networks=_by_name(template.networks)),
+    )
+
+
+def _by_name(networks: tuple[NetworkAttachmentConfig, ...]) -> tuple[NetworkAttachmentConfig, ...]:
+    return tuple(replace(one, target=PREDEFINED_IDS.get(one.target, one.target)) for one in networks)
 
 
 async def inspect(request: web.Request) -> web.Response:
@@ -47,7 +65,7 @@ async def update(request: web.Request) -> web.Response:
         UpdateService(
             id=request.match_info["id"],
             version=version(request),
-            spec=None if rollback else await body(request, ServiceSpec),
+            spec=None if rollback else await _spec(request),
             rollback=bool(rollback),
         )
     )

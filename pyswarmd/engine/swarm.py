@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from msgspec import field
 
+from pyswarmd.address_pools import check_data_path_port, check_pools
 from pyswarmd.engine import views
 from pyswarmd.engine.context import NODE, Route, answer, asked, body, empty, node_of, version
 from pyswarmd.membership import InitOptions, JoinOptions
@@ -44,20 +45,16 @@ async def init(request: web.Request) -> web.Response:
     wanted = await body(request, InitRequest)
     if wanted.auto_lock_managers or wanted.spec.encryption_config.auto_lock_managers:
         raise Unsupported("autolock has no behaviour yet")
-    for name, given in (
-        ("DataPathAddr", wanted.data_path_addr),
-        ("DataPathPort", wanted.data_path_port),
-        ("DefaultAddrPool", wanted.default_addr_pool),
-    ):
-        if given:
-            raise Unsupported(f"{name} has no behaviour yet")
+    check_data_path_port(wanted.data_path_port)
+    pools = check_pools(wanted.default_addr_pool, wanted.subnet_size)
     node_id = await node_of(request).init(
         InitOptions(
             listen=wanted.listen_addr,
             advertise=wanted.advertise_addr,
+            data_path=wanted.data_path_addr,
             availability=wanted.availability,
             spec=wanted.spec,
-            default_addr_pool=wanted.default_addr_pool,
+            default_addr_pool=pools,
             subnet_size=wanted.subnet_size,
             data_path_port=wanted.data_path_port,
             force_new_cluster=wanted.force_new_cluster,
@@ -68,12 +65,11 @@ async def init(request: web.Request) -> web.Response:
 
 async def join(request: web.Request) -> web.Response:
     wanted = await body(request, JoinRequest)
-    if wanted.data_path_addr:
-        raise Unsupported("DataPathAddr has no behaviour yet")
     await node_of(request).join(
         JoinOptions(
             listen=wanted.listen_addr,
             advertise=wanted.advertise_addr,
+            data_path=wanted.data_path_addr,
             availability=wanted.availability,
             remotes=wanted.remote_addrs,
             token=wanted.join_token,

@@ -15,6 +15,11 @@ from pyswarmd.engine.context import Route, answer, node_of
 from pyswarmd.node import Node
 from swarmcore.errors import Unavailable
 
+PLUGINS = {
+    "Volume": ["local"],
+    "Network": ["bridge", "host", "macvlan", "null", "overlay"],
+    "Log": ["json-file", "none"],
+}
 _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -66,7 +71,7 @@ async def info(request: web.Request) -> web.Response:
             "LoggingDriver": "json-file",
             "CgroupDriver": "cgroupfs",
             "CgroupVersion": "2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "1",
-            "Plugins": {"Volume": ["local"], "Network": ["host"], "Log": ["json-file", "none"]},
+            "Plugins": PLUGINS,
             "Runtimes": {"crun": {"path": "crun"}, "runc": {"path": "runc"}},
             "DefaultRuntime": "crun",
             "InitBinary": "",

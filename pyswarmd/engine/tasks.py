@@ -15,12 +15,12 @@ FILTERS = ("_up-to-date", "desired-state", "id", "label", "name", "node", "runti
 async def ls(request: web.Request) -> web.Response:
     wanted = filters(request, FILTERS)
     view = await node_of(request).read()
-    return answer([views.task(item) for item in select.tasks(view, wanted)])
+    return answer([views.task(item, view.networks) for item in select.tasks(view, wanted)])
 
 
 async def inspect(request: web.Request) -> web.Response:
     view = await node_of(request).read()
-    return answer(views.task(lookup_task(view.tasks, request.match_info["id"])))
+    return answer(views.task(lookup_task(view.tasks, request.match_info["id"]), view.networks))
 
 
 ROUTES: tuple[Route, ...] = (

@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 
 from manager.raft.proposer import RaftStatus
+from manager.store.tables import Reader
 from swarmcore.model.cluster import Cluster
+from swarmcore.model.network import Network, NetworkAttachment
 from swarmcore.model.node import Node, NodeState
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.service import Service
@@ -53,7 +55,7 @@ def _fill(spec: dict[str, Any]) -> None:
     spec.setdefault("EndpointSpec", {}).setdefault("Mode", "vip")
 
 
-def task(item: Task) -> dict[str, Any]:
+def task(item: Task, networks: Reader[Network]) -> dict[str, Any]:
     found = _object(item, "SpecVersion", "ServiceAnnotations", "Endpoint", "LogDriver")
     found["DesiredState"] = item.desired_state.text
     status = found.setdefault("Status", {})
@@ -62,12 +64,26 @@ def task(item: Task) -> dict[str, Any]:
     found.setdefault("NodeID", "")
     found.setdefault("Slot", 0)
     found["Spec"].setdefault("ContainerSpec", {}).setdefault("Isolation", "default")
+    if item.networks_attachments:
+        found["NetworksAttachments"] = [_attachment(one, networks) for one in item.networks_attachments]
     return found
 
 
+def _attachment(item: NetworkAttachment, networks: Reader[Network]) -> dict[str, Any]:
+    """A task shows its networks whole, as they are now; of one that is gone the id is left."""
+    network = networks.get(item.network_id)
+    shown: dict[str, Any] = {"ID": item.network_id}
+    if network is not None:
+        shown = _object(network)
+        shown["Spec"].setdefault("Scope", "swarm")
+    return {"Network": shown, "Addresses": list(item.addresses)}
+
+
 def node(item: Node, raft: RaftStatus) -> dict[str, Any]:
-    found = _object(item, "Role", "Certificate", "Membership", "ManagerStatus")
+    found = _object(item, "Role", "Certificate", "Membership", "ManagerStatus", "Attachments")
     description = found.setdefault("Description", {})
+    for name in ("DataPathAddr", "HostSubnets"):
+        description.pop(name, None)
     description.setdefault("Hostname", "")
     description.setdefault("Engine", {}).setdefault("EngineVersion", "")
     description.setdefault("Platform", {})
