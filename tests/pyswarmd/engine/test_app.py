@@ -74,8 +74,16 @@ async def test_a_node_in_no_swarm_says_how_to_get_into_one(client: Client, path:
         ("/services/create", b'{"Name":', "not valid JSON"),
         ("/services/create", b'{"Nmae": "web"}', "unknown field"),
         ("/swarm/init", b'{"AutoLockManagers": true}', "autolock has no behaviour yet"),
-        ("/swarm/init", b'{"DataPathPort": 5000}', "DataPathPort has no behaviour yet"),
-        ("/swarm/init", b'{"DefaultAddrPool": ["10.9.0.0/16"]}', "DefaultAddrPool has no behaviour yet"),
+        (
+            "/swarm/init",
+            b'{"DataPathPort": 80}',
+            "Datapath port number is not in valid range (1024-49151) : 80",
+        ),
+        (
+            "/swarm/init",
+            b'{"DefaultAddrPool": ["10.0.0.0/8"], "SubnetSize": 4}',
+            'invalid CIDR: "10.0.0.0/8". Subnet size is too small for pool: 4',
+        ),
         ("/services/web/update?version=x", b"{}", "invalid version 'x'"),
         ("/services/web/update?version=%C2%B2", b"{}", "invalid version"),
         ("/services/web/update?version=1&rollback=next", b"{}", "invalid rollback"),

@@ -7,16 +7,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from manager.raft.proposer import Member, RaftStatus
+from manager.store.tables import NETWORKS, Table
 from pyswarmd.engine import views
-from swarmcore.model.base import Version
+from swarmcore.model.base import Driver, Version
 from swarmcore.model.cluster import CAConfig, Cluster, EncryptionKey, JoinTokens, RootCA, SwarmSpec
 from swarmcore.model.container import ContainerSpec
+from swarmcore.model.endpoint import Endpoint, EndpointSpec, PortConfig, VirtualIP
+from swarmcore.model.network import IPAMConfig, IPAMOptions, Network, NetworkAttachment, NetworkSpec
 from swarmcore.model.node import Certificate, Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus
 from swarmcore.model.secret import Config, ConfigSpec, Secret, SecretSpec
 from swarmcore.model.service import Service, ServiceSpec
-from swarmcore.model.task import ContainerStatus, Task, TaskSpec, TaskState, TaskStatus
+from swarmcore.model.task import ContainerStatus, PortStatus, Task, TaskSpec, TaskState, TaskStatus
 
 WHEN = datetime(2026, 1, 31, 12, tzinfo=UTC)
+NO_NETWORKS: Table[Network] = Table(NETWORKS)
 RAFT = RaftStatus(
     node_id="m1",
     leader="m1",
@@ -84,7 +88,7 @@ def test_a_task_shows_states_as_words_and_none_of_our_own_fields() -> None:
             container_status=ContainerStatus(container_id="c1", pid=0, exit_code=3),
         ),
     )
-    shown = views.task(item)
+    shown = views.task(item, NO_NETWORKS)
     assert shown["DesiredState"] == "running"
     assert shown["Status"]["State"] == "failed"
     assert shown["Status"]["Err"] == "task: non-zero exit (3)"
@@ -94,10 +98,65 @@ def test_a_task_shows_states_as_words_and_none_of_our_own_fields() -> None:
 
 
 def test_a_new_task_has_the_fields_that_clients_read() -> None:
-    shown = views.task(Task(id="t1", service_id="s1", created_at=WHEN))
+    shown = views.task(Task(id="t1", service_id="s1", created_at=WHEN), NO_NETWORKS)
     assert (shown["NodeID"], shown["Slot"]) == ("", 0)
     assert shown["Status"]["State"] == "new"
     assert shown["Status"]["Timestamp"] == "2026-01-31T12:00:00Z"
+
+
+def test_a_task_shows_its_networks_whole() -> None:
+    network = Network(
+        id="net1",
+        version=Version(index=4),
+        spec=NetworkSpec(name="shop"),
+        driver_state=Driver(name="overlay", options={"vni": "4096"}),
+        ipam_options=IPAMOptions(configs=(IPAMConfig(subnet="10.0.1.0/24", gateway="10.0.1.1"),)),
+    )
+    attachments = (
+        NetworkAttachment(network_id="net1", addresses=("10.0.1.5/24",), aliases=("a",)),
+        NetworkAttachment(network_id="gone", addresses=("10.0.2.5/24",)),
+    )
+    shown = views.task(Task(id="t1", networks_attachments=attachments), Table(NETWORKS, [network]))
+    whole, gone = shown["NetworksAttachments"]
+    assert whole["Addresses"] == ["10.0.1.5/24"]
+    assert whole["Network"]["ID"] == "net1"
+    assert whole["Network"]["Version"] == {"Index": 4}
+    assert whole["Network"]["Spec"] == {"Name": "shop", "Labels": {}, "Scope": "swarm"}
+    assert whole["Network"]["DriverState"] == {"Name": "overlay", "Options": {"vni": "4096"}}
+    assert list(whole["Network"]["IPAMOptions"]["Configs"]) == [
+        {"Subnet": "10.0.1.0/24", "Gateway": "10.0.1.1"}
+    ]
+    assert gone == {"Network": {"ID": "gone"}, "Addresses": ["10.0.2.5/24"]}
+    assert set(whole) == {"Network", "Addresses"}
+
+
+def test_a_task_shows_the_ports_of_its_host() -> None:
+    status = TaskStatus(port_status=PortStatus(ports=(PortConfig(target_port=80, published_port=30001),)))
+    (port,) = views.task(Task(id="t1", status=status), NO_NETWORKS)["Status"]["PortStatus"]["Ports"]
+    assert (port["TargetPort"], port["PublishedPort"], port["Protocol"]) == (80, 30001, "tcp")
+
+
+def test_a_service_shows_its_ports_and_virtual_addresses() -> None:
+    port = PortConfig(target_port=80, published_port=30000)
+    endpoint = Endpoint(
+        spec=EndpointSpec(ports=(PortConfig(target_port=80),)),
+        ports=(port,),
+        virtual_ips=(VirtualIP(network_id="net1", addr="10.0.1.2/24"),),
+    )
+    shown = views.service(Service(id="s1", spec=ServiceSpec(name="web"), endpoint=endpoint))["Endpoint"]
+    assert shown["Spec"]["Mode"] == "vip"
+    assert list(shown["Ports"]) == [
+        {"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 30000, "PublishMode": "ingress"}
+    ]
+    assert list(shown["VirtualIPs"]) == [{"NetworkID": "net1", "Addr": "10.0.1.2/24"}]
+
+
+def test_a_node_keeps_the_data_path_to_itself() -> None:
+    description = NodeDescription(data_path_addr="10.1.1.1", host_subnets=("10.1.1.0/24",))
+    attachments = (NetworkAttachment(network_id="ingress", addresses=("10.0.0.2/20",)),)
+    text = json.dumps(views.node(node("m1", description=description, attachments=attachments), RAFT))
+    assert "10.1.1" not in text
+    assert "Attachments" not in text
 
 
 def test_the_leader_is_the_one_that_raft_names() -> None:
