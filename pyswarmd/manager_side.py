@@ -11,6 +11,7 @@ from manager.ca_server import Admission, CAServer
 from manager.control.control import Control
 from manager.control.proxy import ControlProxy
 from manager.dispatcher.dispatcher import Dispatcher
+from manager.key_manager import KeyManager
 from manager.logbroker import LogBroker
 from manager.manager import Manager
 from manager.members import Members
@@ -120,7 +121,11 @@ class ManagerSide:
             self.store,
             raft,
             self._clock,
-            loops=(lambda: dispatcher, lambda: RoleManager(self.store, raft, self._clock)),
+            loops=(
+                lambda: dispatcher,
+                lambda: RoleManager(self.store, raft, self._clock),
+                lambda: KeyManager(self.store, self._clock),
+            ),
         )
 
     async def _take_place(self, swarm: NewSwarm | None, remotes: Sequence[str]) -> None:

@@ -134,6 +134,7 @@ class EncryptionKey(Part, frozen=True, kw_only=True):
     subsystem: str = ""
     key: bytes = b""
     lamport_time: Uint = 0
+    created_at: datetime | None = None
 
     def __repr__(self) -> str:
         return secretless(self, "key")
