@@ -6,7 +6,7 @@ import asyncio
 import logging
 import platform
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from random import Random
 
 from manager.bootstrap import new_swarm
@@ -26,6 +26,7 @@ from pyswarmd.membership import (
     joined,
     listen_address,
 )
+from pyswarmd.metrics import Sample
 from swarmcore.clock import Clock
 from swarmcore.errors import FailedPrecondition, NotInSwarm, SwarmError, Unavailable
 from swarmcore.ids import new_id
@@ -296,6 +297,24 @@ class Node:
     @property
     def engine_id(self) -> str:
         return self.status().node_id or self.hostname
+
+    def metrics(self) -> Iterator[Sample]:
+        """What this host counts."""
+        running = self.running_containers()
+        yield Sample(
+            name="pyswarm_containers_running", help="Containers that run on this host", value=running
+        )
+        yield Sample(
+            name="pyswarm_images", help="Images that this host holds", value=float(self.image_count())
+        )
+        if self._member is not None and self._member.manager is not None:
+            status = self.raft_status()
+            yield Sample(name="pyswarm_raft_term", help="Term of the managers' log", value=status.term)
+            yield Sample(
+                name="pyswarm_raft_leader",
+                help="Whether this manager leads",
+                value=float(status.leader == status.node_id),
+            )
 
     def running_containers(self) -> int:
         return self._executor.running

@@ -24,7 +24,9 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
     images = ImageStore(tmp_path / "images")
     await images.open()
     settings = Settings(state_dir=tmp_path, run_dir=tmp_path / "run", hostname="m1")
-    node = Node(settings, images, FakeExecutor(), RealClock())  # type: ignore[arg-type]
+    executor = FakeExecutor()
+    executor.running = 0  # type: ignore[assignment]  # a number in the real one
+    node = Node(settings, images, executor, RealClock())  # type: ignore[arg-type]
     async with TestClient(TestServer(build_app(node))) as client:
         yield client
 
@@ -111,3 +113,12 @@ async def test_registries_are_refused_until_they_work(client: Client) -> None:
 async def test_images_of_an_empty_host(client: Client) -> None:
     assert await (await client.get("/images/json")).json() == []
     assert (await client.get("/images/none:latest/json")).status == 404
+
+
+async def test_metrics_are_served_as_prometheus_reads_them(client: Client) -> None:
+    response = await client.get("/metrics")
+    assert response.status == 200
+    assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    lines = (await response.text()).splitlines()
+    assert "# TYPE pyswarm_containers_running gauge" in lines
+    assert "pyswarm_containers_running 0.0" in lines
