@@ -19,13 +19,18 @@ from worker.images.store import ImageStore
 Client = TestClient[web.Request, web.Application]
 
 
+class IdleExecutor(FakeExecutor):
+    """The real one counts what runs; the fake knows it by name."""
+
+    running = 0  # type: ignore[assignment]
+
+
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[Client]:
     images = ImageStore(tmp_path / "images")
     await images.open()
     settings = Settings(state_dir=tmp_path, run_dir=tmp_path / "run", hostname="m1")
-    executor = FakeExecutor()
-    executor.running = 0  # type: ignore[assignment]  # a number in the real one
+    executor = IdleExecutor()
     node = Node(settings, images, executor, RealClock())  # type: ignore[arg-type]
     async with TestClient(TestServer(build_app(node))) as client:
         yield client
