@@ -31,17 +31,17 @@ class Path:
         self.waiting = 0
 
 
-def path_of(spec: SandboxSpec, namespace: Opens) -> Path:
+def path_of(spec: SandboxSpec, namespace: Opens, home: Opens | None = None) -> Path:
     """A container without a way out does not get one through the host's name servers."""
     upstreams = []
     for address in spec.resolving.upstreams[:MAX_UPSTREAMS]:
         if address in spec.resolving.from_host:
             if spec.gateway:
-                upstreams.append(Upstream(address=address))
+                upstreams.append(Upstream(address=address, namespace=home))
         elif address != ADDRESS:  # there, that is ourselves
             upstreams.append(Upstream(address=address, namespace=namespace))
     addresses = tuple(each.address for each in upstreams)
-    shared = all(each.namespace is None for each in upstreams)
+    shared = all(each.namespace is home for each in upstreams)
     return Path(tuple(upstreams), ("" if shared else spec.id, addresses))
 
 

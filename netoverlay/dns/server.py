@@ -43,9 +43,16 @@ class _Container(Struct, kw_only=True):
 
 
 class DnsServer:
-    """Everything here is called in the event loop's thread, and does not wait."""
+    """Everything here is called in the event loop's thread, and does not wait.
 
-    def __init__(self, limits: Limits | None = None, random: Random | None = None) -> None:
+    `home` is where upstreams are asked that are to be asked from the host: the daemon's own namespace if not
+    given, which is also the cheapest, as no namespace has to be entered for a socket.
+    """
+
+    def __init__(
+        self, limits: Limits | None = None, random: Random | None = None, home: Opens | None = None
+    ) -> None:
+        self._home = home
         self.counters = Counters()
         self._limits = limits or Limits()
         self._random = random or Random()
@@ -64,7 +71,7 @@ class DnsServer:
         namespace is gone or has no free port.
         """
         assert self._forwarder is not None, "open() comes first"
-        view, path = self._view(spec, hostname), path_of(spec, namespace)
+        view, path = self._view(spec, hostname), path_of(spec, namespace, self._home)
         if (known := self._containers.get(spec.id)) is not None:
             if (known.spec, known.hostname) != (spec, hostname):
                 known.resolver.change(view, path, spec.resolving.ndots)
