@@ -23,6 +23,12 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def confirmed(question: str) -> bool:
+    """Whether whoever types says y; the end of the input is a no."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], template: str | None = None) -> None:
     """Print rows under the given headings, or through a `{{.Column}}` template."""
     if template and template != "table":
@@ -41,7 +47,9 @@ def table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], template: s
 
 def _key(column: str) -> str:
     """Docker's name of a column in templates."""
-    return "ID" if column in ("ID", "IMAGE ID") else "".join(word.capitalize() for word in column.split())
+    if column.split()[-1] == "ID":
+        return "ID"
+    return "".join(word.capitalize() if word.isupper() else word for word in column.split())
 
 
 def fill(template: str, values: Any) -> str:

@@ -7,9 +7,10 @@ import re
 import sys
 from typing import Any
 
-from pyswarmd.cli import render, units
+from pyswarmd.cli import ports, render, service_update
 from pyswarmd.cli.progress import wait_converged
 from pyswarmd.cli.service_logs import print_logs
+from pyswarmd.cli.service_pretty import print_pretty
 from pyswarmd.cli.service_spec import add_flags, spec
 from pyswarmd.cli.tasks import add_filters, print_tasks, query_filters
 from pyswarmd.client import EngineClient
@@ -42,7 +43,9 @@ def add(commands: Any) -> None:
 
     inspect = group.add_parser("inspect", help="show services as JSON")
     inspect.add_argument("services", nargs="+", metavar="SERVICE")
-    inspect.add_argument("-f", "--format")
+    shape = inspect.add_mutually_exclusive_group()
+    shape.add_argument("-f", "--format")
+    shape.add_argument("--pretty", action="store_true", help="for reading")
     inspect.set_defaults(run=_inspect)
 
     scale = group.add_parser("scale", help="change the number of replicas")
@@ -52,16 +55,7 @@ def add(commands: Any) -> None:
 
     update = group.add_parser("update", help="change a service")
     update.add_argument("service")
-    update.add_argument("--image")
-    update.add_argument("--args", help="new arguments, split at spaces")
-    update.add_argument("--replicas", type=int)
-    update.add_argument("--env-add", action="append", default=[])
-    update.add_argument("--env-rm", action="append", default=[])
-    update.add_argument("--label-add", action="append", default=[])
-    update.add_argument("--label-rm", action="append", default=[])
-    update.add_argument("--constraint-add", action="append", default=[])
-    update.add_argument("--constraint-rm", action="append", default=[])
-    update.add_argument("--force", action="store_true", help="replace the tasks though nothing changed")
+    service_update.add_flags(update)
     update.add_argument("-d", "--detach", action="store_true")
     update.set_defaults(run=_update)
 
@@ -113,7 +107,7 @@ async def _ls(client: EngineClient, options: argparse.Namespace) -> None:
                 "MODE": _mode(service),
                 "REPLICAS": replicas + (f" (max {limit} per node)" if limit else ""),
                 "IMAGE": service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"],
-                "PORTS": "",
+                "PORTS": ports.of_service((service.get("Endpoint") or {}).get("Ports") or []),
             }
         )
     if options.quiet:
@@ -130,7 +124,14 @@ async def _ps(client: EngineClient, options: argparse.Namespace) -> None:
 
 
 async def _inspect(client: EngineClient, options: argparse.Namespace) -> None:
-    render.inspect([await client.get(f"/services/{name}") for name in options.services], options.format)
+    services = [await client.get(f"/services/{name}") for name in options.services]
+    if not options.pretty:
+        render.inspect(services, options.format)
+        return
+    for number, service in enumerate(services):
+        if number:
+            render.out()
+        await print_pretty(client, service)
 
 
 async def _post_update(client: EngineClient, service: dict[str, Any], body: Any, **query: str) -> None:
@@ -165,40 +166,11 @@ async def _scale(client: EngineClient, options: argparse.Namespace) -> None:
 
 async def _update(client: EngineClient, options: argparse.Namespace) -> None:
     service = await client.get(f"/services/{options.service}")
-    body = service["Spec"]
-    task, container = body["TaskTemplate"], body["TaskTemplate"]["ContainerSpec"]
-    if options.image:
-        container["Image"] = options.image
-    if options.args is not None:
-        container["Args"] = options.args.split()
-    if options.replicas is not None:
-        if "Replicated" not in body["Mode"]:
-            raise Invalid(f"service {options.service} is in {_mode(service)} mode", "only replicated scale")
-        body["Mode"] = {"Replicated": {"Replicas": options.replicas}}
-    container["Env"] = _edit(container.get("Env"), options.env_add, options.env_rm, key=True)
-    labels = {k: v for k, v in (body.get("Labels") or {}).items() if k not in options.label_rm}
-    body["Labels"] = labels | units.pairs(options.label_add, "label")
-    placement = task.setdefault("Placement", {}) or {}
-    placement["Constraints"] = _edit(
-        placement.get("Constraints"), options.constraint_add, options.constraint_rm, key=False
-    )
-    task["Placement"] = placement
-    if options.force:
-        task["ForceUpdate"] = task.get("ForceUpdate", 0) + 1
+    body = await service_update.changed(client, options, service)
     await _post_update(client, service, body)
     render.out(options.service)
     if not options.detach:
         await wait_converged(client, service["ID"])
-
-
-def _edit(old: list[str] | None, added: list[str], removed: list[str], *, key: bool) -> list[str]:
-    """The list without the removed items and with the added ones; `key`: compared up to the `=`."""
-
-    def name(item: str) -> str:
-        return item.partition("=")[0] if key else item
-
-    gone = {name(item) for item in removed} | {name(item) for item in added}
-    return [item for item in old or [] if name(item) not in gone] + added
 
 
 async def _rollback(client: EngineClient, options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pyswarmd.cli import units
+from pyswarmd.cli import joining, ports, units
 from swarmcore.errors import Invalid, NotFound
 
 
@@ -56,6 +56,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     p("--restart-delay", default=None)
     p("--restart-max-attempts", type=int, default=None)
     p("--restart-window", default=None)
+    add_update_settings(parser)
+    p("--health-cmd", default=None)
+    p("--no-healthcheck", action="store_true")
+    p("--dns", **many, metavar="ADDRESS")
+    p("--dns-option", **many, metavar="NAME[:VALUE]")
+    p("--dns-search", **many, metavar="DOMAIN")
+    p("--endpoint-mode", choices=("vip", "dnsrr"), default=None)
+    p("--log-driver", default=None)
+    p("--log-opt", **many)
+
+
+def add_update_settings(parser: argparse.ArgumentParser) -> None:
+    p = parser.add_argument
     for what, actions in (("update", ("pause", "continue", "rollback")), ("rollback", ("pause", "continue"))):
         p(f"--{what}-parallelism", type=int, default=None, help="slots at a time, 0 = all")
         p(f"--{what}-delay", default=None)
@@ -63,12 +76,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         p(f"--{what}-monitor", default=None, help="how long a new task must not fail")
         p(f"--{what}-max-failure-ratio", default=None, metavar="0..1")
         p(f"--{what}-order", choices=("stop-first", "start-first"), default=None)
-    p("--health-cmd", default=None)
-    p("--no-healthcheck", action="store_true")
-    p("--dns", **many)
-    p("--endpoint-mode", choices=("vip", "dnsrr"), default=None)
-    p("--log-driver", default=None)
-    p("--log-opt", **many)
 
 
 def spec(options: argparse.Namespace) -> dict[str, Any]:
@@ -91,7 +98,7 @@ def spec(options: argparse.Namespace) -> dict[str, Any]:
             "ReadOnly": options.read_only,
             "Mounts": [mount(text) for text in options.mount],
             "StopSignal": options.stop_signal,
-            "Hosts": [_host(text) for text in options.hosts],
+            "Hosts": [joining.host(text) for text in options.hosts],
             "Sysctls": units.pairs(options.sysctl, "sysctl", value_needed=True),
             "CapabilityAdd": options.cap_add,
             "CapabilityDrop": options.cap_drop,
@@ -99,7 +106,7 @@ def spec(options: argparse.Namespace) -> dict[str, Any]:
             "OomScoreAdj": options.oom_score_adj,
             "Secrets": [{"SecretName": name, "File": {"Name": name}} for name in options.secret],
             "Configs": [{"ConfigName": name, "File": {"Name": name}} for name in options.config],
-            "DNSConfig": {"Nameservers": options.dns} if options.dns else None,
+            "DNSConfig": joining.dns(options.dns, options.dns_search, options.dns_option),
             "Healthcheck": _health(options),
         }
     )
@@ -116,7 +123,7 @@ def spec(options: argparse.Namespace) -> dict[str, Any]:
                     "MaxReplicas": options.replicas_max_per_node,
                 }
             ),
-            "Networks": [{"Target": name} for name in options.network],
+            "Networks": [joining.attachment(text) for text in options.network],
             "LogDriver": _log_driver(options),
         }
     )
@@ -128,11 +135,15 @@ def spec(options: argparse.Namespace) -> dict[str, Any]:
         "Mode": _mode(options),
     }
     for field, what in (("UpdateConfig", "update"), ("RollbackConfig", "rollback")):
-        if config := _update(options, what):
-            found[field] = config
+        if config := update_settings(options, what):
+            # The API takes a missing Parallelism for 0, all at once; whoever sets a delay does not ask for that.
+            found[field] = {"Parallelism": 1, **config}
     if options.publish or options.endpoint_mode:
         found["EndpointSpec"] = _without_empty(
-            {"Mode": options.endpoint_mode, "Ports": [_port(text) for text in options.publish]}
+            {
+                "Mode": options.endpoint_mode,
+                "Ports": [port for text in options.publish for port in ports.parse(text)],
+            }
         )
     return found
 
@@ -196,8 +207,8 @@ def _restart(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _update(options: argparse.Namespace, what: str) -> dict[str, Any]:
-    """The flags that begin with `what`: update or rollback."""
+def update_settings(options: argparse.Namespace, what: str) -> dict[str, Any]:
+    """What the flags say that begin with `what`: update or rollback."""
     fields: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "Parallelism": ("parallelism", int),
         "Delay": ("delay", units.duration),
@@ -207,9 +218,7 @@ def _update(options: argparse.Namespace, what: str) -> dict[str, Any]:
         "Order": ("order", str),
     }
     given = {field: (getattr(options, f"{what}_{flag}"), read) for field, (flag, read) in fields.items()}
-    found = {field: read(value) for field, (value, read) in given.items() if value is not None}
-    # The API takes a missing Parallelism for 0, all at once; whoever sets a delay does not ask for that.
-    return {"Parallelism": 1, **found} if found else {}
+    return {field: read(value) for field, (value, read) in given.items() if value is not None}
 
 
 def _ratio(text: str) -> float:
@@ -241,13 +250,6 @@ def _preference(text: str) -> dict[str, Any]:
     return {"Spread": {"SpreadDescriptor": descriptor}}
 
 
-def _host(text: str) -> str:
-    name, colon, address = text.partition(":")
-    if not colon or not name or not address:
-        raise Invalid(f"invalid host {text!r}", "write it like NAME:ADDRESS")
-    return f"{address} {name}"
-
-
 def _ulimit(text: str) -> dict[str, Any]:
     name, _, limits = text.partition("=")
     soft, _, hard = limits.partition(":")
@@ -257,32 +259,6 @@ def _ulimit(text: str) -> dict[str, Any]:
         return {"Name": name, "Soft": int(soft), "Hard": int(hard or soft)}
     except ValueError:
         raise Invalid(f"invalid ulimit {text!r}", "write it like nofile=1024:4096") from None
-
-
-def _port(text: str) -> dict[str, Any]:
-    if "=" in text:
-        long = units.options(text, "port")
-        if unknown := sorted(set(long) - {"published", "target", "protocol", "mode"}):
-            raise Invalid(
-                f"port option {unknown[0]!r} is not known", "known are mode, protocol, published, target"
-            )
-        published, target = long.get("published", "0"), long.get("target", "")
-        protocol, mode = long.get("protocol", "tcp"), long.get("mode", "ingress")
-    else:
-        ports, _, protocol = text.partition("/")
-        published, _, target = ports.rpartition(":")
-        protocol, mode = protocol or "tcp", "ingress"
-    try:
-        return {
-            "Protocol": protocol,
-            "TargetPort": int(target),
-            "PublishedPort": int(published or 0),
-            "PublishMode": mode,
-        }
-    except ValueError:
-        raise Invalid(
-            f"invalid port {text!r}", "write it like 8080:80/tcp or published=8080,target=80"
-        ) from None
 
 
 def _octal(text: str) -> int:

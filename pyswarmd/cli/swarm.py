@@ -18,6 +18,10 @@ def add(commands: Commands) -> None:
     init = commands.add_parser("init", help="make this node the first manager of a new swarm")
     init.add_argument("--advertise-addr", default="", help="address other nodes reach this one at")
     init.add_argument("--listen-addr", default=f"0.0.0.0:{PORT}", help="address and port to listen on")
+    init.add_argument("--data-path-addr", default="", help="address or interface for overlay traffic")
+    init.add_argument("--data-path-port", type=int, default=0, help="UDP port of overlay traffic (4789)")
+    init.add_argument("--default-addr-pool", action="append", default=[], metavar="CIDR")
+    init.add_argument("--default-addr-pool-mask-length", type=int, default=24, metavar="BITS")
     init.add_argument("--availability", choices=("active", "pause", "drain"), default="active")
     init.add_argument("--cert-expiry", default="2160h", help="life of node certificates (%(default)s)")
     init.add_argument("--dispatcher-heartbeat", default="1s", help="agents' heartbeat (%(default)s)")
@@ -30,6 +34,7 @@ def add(commands: Commands) -> None:
     join.add_argument("remote", metavar="HOST:PORT", help="any manager of the swarm")
     join.add_argument("--token", required=True)
     join.add_argument("--advertise-addr", default="")
+    join.add_argument("--data-path-addr", default="", help="address or interface for overlay traffic")
     join.add_argument("--listen-addr", default=f"0.0.0.0:{PORT}")
     join.add_argument("--availability", choices=("active", "pause", "drain"), default="active")
     join.set_defaults(run=_join)
@@ -51,6 +56,10 @@ async def _init(client: EngineClient, options: argparse.Namespace) -> None:
         {
             "ListenAddr": _with_port(options.listen_addr),
             "AdvertiseAddr": options.advertise_addr,
+            "DataPathAddr": options.data_path_addr,
+            "DataPathPort": options.data_path_port,
+            "DefaultAddrPool": [part for item in options.default_addr_pool for part in item.split(",")],
+            "SubnetSize": options.default_addr_pool_mask_length,
             "Availability": options.availability,
             "ForceNewCluster": options.force_new_cluster,
             "Spec": {
@@ -73,6 +82,7 @@ async def _join(client: EngineClient, options: argparse.Namespace) -> None:
         {
             "ListenAddr": _with_port(options.listen_addr),
             "AdvertiseAddr": options.advertise_addr,
+            "DataPathAddr": options.data_path_addr,
             "Availability": options.availability,
             "RemoteAddrs": [_with_port(options.remote)],
             "JoinToken": options.token,

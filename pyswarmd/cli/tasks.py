@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from pyswarmd.cli import render
+from pyswarmd.cli import ports, render
 from pyswarmd.cli.resolve import Names
 from pyswarmd.client import EngineClient
 from swarmcore.errors import Invalid
@@ -52,7 +52,7 @@ async def print_tasks(client: EngineClient, tasks: list[dict[str, Any]], options
                 "DESIRED STATE": task["DesiredState"].capitalize(),
                 "CURRENT STATE": f"{state} {render.age(task['Status']['Timestamp'])}",
                 "ERROR": f'"{error}"' if error else "",
-                "PORTS": "",
+                "PORTS": ports.of_task((task["Status"].get("PortStatus") or {}).get("Ports") or []),
             }
         )
         previous = name
