@@ -11,7 +11,7 @@ from typing import Any
 
 from swarmcore.errors import Invalid
 
-_FIELD = re.compile(r"\{\{\s*(?:(json)\s+)?\.([A-Za-z.]*)\s*\}\}")
+_FIELD = re.compile(r"\{\{\s*(?:(json)\s+)?\.([A-Za-z0-9.]*)\s*\}\}")
 
 
 def out(text: str = "") -> None:
