@@ -16,7 +16,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def error_response(status: int, message: str, hint: str = "") -> web.Response:
     body = {"message": message} | ({"hint": hint} if hint else {})
-    return web.Response(status=status, text=json.dumps(body), content_type="application/json")
+    # As bytes: a charset in the content type would hide the message from Docker's command.
+    return web.Response(status=status, body=json.dumps(body).encode(), content_type="application/json")
 
 
 @web.middleware

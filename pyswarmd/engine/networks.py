@@ -201,7 +201,8 @@ async def prune(request: web.Request) -> web.Response:
     networks, _ = await _all(node)
     deleted = []
     for network in networks:
-        if network.is_predefined or network.used or not _may_go(network.shown, wanted, before):
+        spared = network.is_predefined or network.used or network.shown["ConfigOnly"]
+        if spared or not _may_go(network.shown, wanted, before):
             continue
         try:
             await _remove(node, network)

@@ -506,13 +506,14 @@ async def test_a_network_in_use_stays(client: Client, daemon: WithLocal) -> None
 
 async def test_prune_takes_what_nobody_uses(client: Client, daemon: WithLocal) -> None:
     await daemon.local_networks.create(NetworkRequest(name="lan"))
+    await daemon.local_networks.create(NetworkRequest(name="conf", config_only=True))
     used = await daemon.local_networks.create(NetworkRequest(name="busy"))
     daemon.local_networks.networks[-1] = LocalNetwork(
         id=used.id, created_at=WHEN, wanted=used.wanted, containers={"c": ConnectedContainer(name="c")}
     )
     response = await client.post("/networks/prune")
     assert (await response.json())["NetworksDeleted"] == ["lan", "idle"]
-    assert [item.wanted.name for item in daemon.local_networks.networks] == ["busy"]
+    assert [item.wanted.name for item in daemon.local_networks.networks] == ["conf", "busy"]
 
 
 @pytest.mark.parametrize(
