@@ -19,9 +19,8 @@ _MAX_QUESTION = 4096  # with padding, RFC 8467; what is longer arrives cut and i
 
 
 class Datagrams:
-    def __init__(self, sock: socket.socket, resolver: Resolver) -> None:
-        self._sock, self._resolver = sock, resolver
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, resolver: Resolver) -> None:
+        self._loop, self._sock, self._resolver = loop, sock, resolver
         self._loop.add_reader(sock, self._readable)
 
     def _readable(self) -> None:

@@ -84,7 +84,7 @@ async def _over_tcp(upstream: Upstream, request: bytes, ident: int, query: Query
         (length,) = struct.unpack("!H", await _exactly(loop, sock, 2))
         found = _ours(await _exactly(loop, sock, length), ident, query)
         if found is None:
-            raise Malformed("the answer is to another question")
+            raise Malformed("not a whole answer to this question")
         return found
 
 
@@ -100,10 +100,13 @@ async def _exactly(loop: asyncio.AbstractEventLoop, sock: socket.socket, size: i
 
 
 def _ours(message: bytes, ident: int, query: Query) -> Response | None:
-    """None: not an answer to this question, so go on waiting for it. Malformed: it was, but is useless."""
+    """None: not a whole answer to this question, so there is still one to wait for."""
     if len(message) < HEADER.size or message[:2] != ident.to_bytes(2, "big"):
         return None
-    response = read_response(message)
+    try:
+        response = read_response(message)
+    except Malformed:
+        return None
     if not response.question and response.code not in (NOERROR, NXDOMAIN):
         return response  # servers that cannot read a question do not repeat it either
     asked, heard = query.question, response.question

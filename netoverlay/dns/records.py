@@ -63,8 +63,11 @@ def key(name: str) -> bytes:
 
 
 def pack(address: str) -> bytes:
-    """4 or 16 bytes. OSError if it is no address."""
-    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    """4 or 16 bytes. ValueError if it is no address."""
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    except OSError:
+        raise ValueError(f"not an IP address: {address!r}") from None
 
 
 def packed(addresses: Iterable[str]) -> Addresses:

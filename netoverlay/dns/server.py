@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import Iterator, Mapping
@@ -62,6 +63,7 @@ class DnsServer:
         self._names: dict[str, Names] = {}
 
     async def open(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._forwarder = Forwarder(self._limits, self.counters)
 
     def add(self, spec: SandboxSpec, namespace: Opens, hostname: str) -> int:
@@ -92,8 +94,8 @@ class DnsServer:
             hostname=hostname,
             port=port,
             resolver=resolver,
-            datagrams=Datagrams(datagrams, resolver),
-            streams=Streams(streams, resolver, self._limits),
+            datagrams=Datagrams(self._loop, datagrams, resolver),
+            streams=Streams(self._loop, streams, resolver, self._limits),
         )
         return port
 

@@ -26,10 +26,11 @@ _PAUSE = 1.0  # seconds
 class Streams:
     """Accepts, up to `limits.connections`; the oldest is closed for a new one beyond that."""
 
-    def __init__(self, sock: socket.socket, resolver: Resolver, limits: Limits) -> None:
-        self._sock, self._resolver, self._limits = sock, resolver, limits
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, resolver: Resolver, limits: Limits
+    ) -> None:
+        self._loop, self._sock, self._resolver, self._limits = loop, sock, resolver, limits
         self._connections: dict[Connection, None] = {}
-        self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
         self._accept()
 
@@ -53,7 +54,8 @@ class Streams:
             self._resolver.counters.connections += 1
             if len(self._connections) >= self._limits.connections:
                 next(iter(self._connections)).close()
-            self._connections[Connection(sock, self._resolver, self._limits, self._ended)] = None
+            connection = Connection(self._loop, sock, self._resolver, self._limits, self._ended)
+            self._connections[connection] = None
 
     def _ended(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
@@ -72,13 +74,14 @@ class Connection:
 
     def __init__(
         self,
+        loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         resolver: Resolver,
         limits: Limits,
         ended: Callable[[Connection], None],
     ) -> None:
-        self._sock, self._resolver, self._limits, self._ended = sock, resolver, limits, ended
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._sock, self._resolver = loop, sock, resolver
+        self._limits, self._ended = limits, ended
         self._input, self._output = b"", b""
         self._outstanding = 0
         self._reading = self._writing = self._no_more = False
