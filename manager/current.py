@@ -6,11 +6,11 @@ from msgspec.structs import replace
 
 from manager import constraints
 from swarmcore.errors import Invalid
-from swarmcore.model.endpoint import EndpointSpec
+from swarmcore.model.endpoint import needs_new_tasks
 from swarmcore.model.node import Node, NodeState
 from swarmcore.model.policy import Placement
 from swarmcore.model.service import Service
-from swarmcore.model.task import Task
+from swarmcore.model.task import Task, TaskState
 
 
 def is_current(task: Task, service: Service, node: Node | None) -> bool:
@@ -21,7 +21,7 @@ def is_current(task: Task, service: Service, node: Node | None) -> bool:
     if task.spec_version == service.spec_version:
         return True
     template = service.spec.task_template
-    if task.endpoint is not None and task.endpoint.spec != (service.spec.endpoint_spec or EndpointSpec()):
+    if task.endpoint is not None and needs_new_tasks(task.endpoint.spec, service.spec.endpoint_spec):
         return False
     if task.spec == template:
         return True
@@ -45,3 +45,19 @@ def meets_constraints(task: Task, node: Node) -> bool:
 def is_lost(task: Task, node: Node | None) -> bool:
     """Nobody can stop or report it: it never had a node, or the node is down or gone."""
     return not task.node_id or node is None or node.status.state is NodeState.DOWN
+
+
+def is_on_network(task: Task, network_id: str) -> bool:
+    """It has not ended, and it has an address there or is to get one."""
+    if task.status.state.is_final:
+        return False
+    return any(attachment.network_id == network_id for attachment in task.networks_attachments) or any(
+        wish.target == network_id for wish in task.spec.networks
+    )
+
+
+def holds_network(task: Task, network_id: str, node: Node | None) -> bool:
+    """Its network cannot go yet. One that shall end does not count once nobody is there to tell that it has."""
+    if not is_on_network(task, network_id):
+        return False
+    return task.desired_state <= TaskState.COMPLETE or not is_lost(task, node)

@@ -9,6 +9,7 @@ from random import Random
 from typing import Protocol
 
 from manager.allocator.allocator import Allocator
+from manager.orchestrator.network_reaper import NetworkReaper
 from manager.orchestrator.reaper import TaskReaper
 from manager.orchestrator.replicated import ReplicatedOrchestrator
 from manager.raft.proposer import Proposer
@@ -37,10 +38,11 @@ LoopFactory = Callable[[], Loop]
 def own_loops(store: Store, clock: Clock, new_id: NewId) -> tuple[LoopFactory, ...]:
     """The loops that need nothing but the store."""
     return (
-        lambda: Allocator(store, clock),
+        lambda: Allocator(store, clock, new_id),
         lambda: Scheduler(store, clock),
         lambda: ReplicatedOrchestrator(store, clock, new_id),
         lambda: TaskReaper(store, clock),
+        lambda: NetworkReaper(store, clock),
     )
 
 

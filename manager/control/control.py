@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from manager.control import node, secret, service, swarm
+from manager.control import network, node, secret, service, swarm
 from manager.raft.proposer import Proposer
 from manager.store.store import Store
 from manager.store.tx import Tx
 from swarmcore.clock import Clock
-from swarmcore.errors import Unsupported
 from swarmcore.rpc.messages import control as messages
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest
 
@@ -27,6 +26,8 @@ class Control:
             messages.UpdateNode: lambda tx, r: node.update(tx, r, proposer),
             messages.RemoveNode: lambda tx, r: node.remove(tx, r, proposer, clock.now()),
             messages.UpdateSwarm: swarm.update,
+            messages.CreateNetwork: network.create,
+            messages.RemoveNetwork: network.remove,
             messages.CreateSecret: secret.create_secret,
             messages.UpdateSecret: secret.update_secret,
             messages.RemoveSecret: secret.remove_secret,
@@ -36,7 +37,5 @@ class Control:
         }
 
     async def handle(self, request: ControlRequest) -> ControlReply:
-        change = self._changes.get(type(request))
-        if change is None:
-            raise Unsupported("networks have no behaviour yet")
+        change = self._changes[type(request)]
         return await self._store.transact(lambda tx: change(tx, request))

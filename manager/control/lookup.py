@@ -10,6 +10,7 @@ from swarmcore.errors import Invalid, NotFound
 from swarmcore.model.base import Object
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.naming import task_name
+from swarmcore.model.network import Network
 from swarmcore.model.task import Task
 
 O = TypeVar("O", bound=Object)  # noqa: E741
@@ -28,6 +29,19 @@ def lookup_task(table: Reader[Task], text: str) -> Task:
         return exact
     named = tuple(task for task in table if task_name(task) == text)
     return _only(named, text, "task", "name") or _by_prefix(table, text, "task")
+
+
+def lookup_network(table: Reader[Network], text: str) -> Network:
+    """As `lookup`; one that is removed and only waits for its last task is not found."""
+    exact = table.get(text)
+    if exact is not None and not exact.pending_delete:
+        return exact
+    fitting = (network for network in table if network.id.startswith(text) and not network.pending_delete)
+    found = _only(table.find("name", text), text, "network", "name")
+    found = found or _only(tuple(fitting if text else ()), text, "network", "id prefix")
+    if found is None:
+        raise NotFound(f"network {text} not found")
+    return found
 
 
 def only_cluster(table: Reader[Cluster]) -> Cluster:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from manager.control import validate
+from manager.control import ports, validate
+from manager.control.attachments import resolved
 from manager.control.lookup import lookup
 from manager.store.tx import Tx
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, OutOfSequence, Unimplemented
 from swarmcore.ids import random_name
 from swarmcore.model.base import Version
+from swarmcore.model.endpoint import needs_new_tasks
 from swarmcore.model.service import Service, ServiceSpec, UpdateState, UpdateStatus, canonical
 from swarmcore.rpc.messages.control import ControlReply, CreateService, RemoveService, UpdateService
 
@@ -25,6 +27,8 @@ def create(tx: Tx, request: CreateService) -> ControlReply:
     validate.service_spec(spec)
     if tx.services.find("name", spec.name):
         raise Conflict(f"name conflicts with an existing object: service {spec.name} already exists")
+    spec = resolved(tx.networks, spec)
+    ports.check_free(tx, spec, request.id)
     # Version 1 is the spec as created; each change of the spec counts on.
     tx.services.put(Service(id=request.id, spec=spec, spec_version=Version(index=1)))
     return ControlReply(id=request.id)
@@ -49,6 +53,8 @@ def update(tx: Tx, request: UpdateService) -> ControlReply:
         raise Unimplemented("renaming services is not supported", "create a new service and remove this one")
     if spec.mode.name != service.spec.mode.name:
         raise Unimplemented("service mode change is not allowed", "create a new service and remove this one")
+    spec = resolved(tx.networks, spec)
+    ports.check_free(tx, spec, service.id)
     # Whatever the user sends lets a paused update go on, also the same spec again.
     paused = service.update_status is not None and service.update_status.state in _PAUSED
     resumed = None if paused else service.update_status
@@ -83,19 +89,15 @@ def _wanted(service: Service, request: UpdateService) -> ServiceSpec:
             raise FailedPrecondition(
                 f"service {service.spec.name} does not have a previous spec", "it was never updated"
             )
-        return service.previous_spec
+        return canonical(service.previous_spec)
     if request.spec is None:
         raise Invalid("the update has no spec")
     return canonical(request.spec)
 
 
 def _runs_anew(old: ServiceSpec, new: ServiceSpec) -> bool:
-    """Whether tasks of the old spec are not what the new one wants; a change of scale or labels is not that."""
-    return (old.task_template, old.endpoint_spec, old.networks) != (
-        new.task_template,
-        new.endpoint_spec,
-        new.networks,
-    )
+    """Whether tasks of the old spec are not what the new one wants: scale, labels and mesh ports are outside them."""
+    return old.task_template != new.task_template or needs_new_tasks(old.endpoint_spec, new.endpoint_spec)
 
 
 def remove(tx: Tx, request: RemoveService) -> ControlReply:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 
 import msgspec
 from msgspec.structs import replace
 
 from manager import constraints
+from manager.control import ports
+from swarmcore.durations import duration
 from swarmcore.errors import Invalid, Unsupported
 from swarmcore.ids import check_name
 from swarmcore.model.cluster import CLUSTER_NAME, SwarmSpec, merged
 from swarmcore.model.container import ContainerSpec, Mount, MountType
-from swarmcore.model.endpoint import EndpointMode, EndpointSpec, PublishMode
+from swarmcore.model.endpoint import DRAIN_LABEL, INGRESS_LABEL, INGRESS_WAYS
 from swarmcore.model.policy import UpdateConfig
 from swarmcore.model.resources import ResourceRequirements
 from swarmcore.model.secret import ConfigSpec, SecretSpec
@@ -28,6 +31,7 @@ MAX_CONFIG = 1000 << 10
 MAX_SERVICE = (
     1 << 20
 )  # a service holds two specs and each of its tasks one: all of them must fit a raft entry
+MAX_DRAIN = 3600 * 10**9
 MIN_CERT_EXPIRY = 3600 * 10**9
 _SECRET_NAME = re.compile(r"[a-zA-Z0-9]+(?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?")
 
@@ -42,7 +46,8 @@ def service_spec(spec: ServiceSpec) -> None:
         if config is not None:
             _update(what, config)
     if spec.endpoint_spec is not None:
-        _endpoint(spec.endpoint_spec)
+        ports.check(spec.endpoint_spec)
+    _labels(spec.labels)
     check_supported(spec)
     if len(msgspec.msgpack.encode(spec)) > MAX_SERVICE:
         raise Invalid(
@@ -74,6 +79,11 @@ def _container(spec: ContainerSpec) -> None:
     if not spec.image:
         raise Invalid("ContainerSpec: image reference must be provided", "name the image to run")
     _not_negative("stop grace period", spec.stop_grace_period)
+    for server in spec.dns_config.nameservers if spec.dns_config is not None else ():
+        try:
+            ip_address(server)
+        except ValueError:
+            raise Invalid(f"invalid name server {server!r}", "name it by its IP address") from None
     targets: set[str] = set()
     for mount in spec.mounts:
         if not mount.target.startswith("/"):
@@ -123,17 +133,18 @@ def _update(what: str, config: UpdateConfig) -> None:
         raise Invalid(f"{what} max failure ratio {config.max_failure_ratio:g} is not between 0 and 1")
 
 
-def _endpoint(spec: EndpointSpec) -> None:
-    seen: set[tuple[str, int]] = set()
-    for port in spec.ports:
-        if not 0 < port.target_port < 65536 or not 0 <= port.published_port < 65536:
-            raise Invalid(f"invalid port {port.published_port}:{port.target_port}")
-        if spec.mode is EndpointMode.DNSRR and port.publish_mode is PublishMode.INGRESS:
-            raise Invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode")
-        key = (str(port.protocol), port.published_port)
-        if port.published_port and key in seen:
-            raise Invalid(f"EndpointSpec: duplicate published port {port.published_port}/{port.protocol}")
-        seen.add(key)
+def _labels(labels: Mapping[str, str]) -> None:
+    """Those that pyswarm itself acts on."""
+    way = labels.get(INGRESS_LABEL, INGRESS_WAYS[0])
+    if way not in INGRESS_WAYS:
+        raise Invalid(f"invalid label {INGRESS_LABEL}={way!r}", f"it is {' or '.join(INGRESS_WAYS)}")
+    if (text := labels.get(DRAIN_LABEL)) is not None:
+        try:
+            time = duration(text)
+        except Invalid as unreadable:
+            raise Invalid(f"invalid label {DRAIN_LABEL}={text!r}: {unreadable}", unreadable.hint) from None
+        if time > MAX_DRAIN:
+            raise Invalid(f"invalid label {DRAIN_LABEL}={text!r}", "it is at most 1h")
 
 
 def _not_negative(what: str, nanoseconds: int | None) -> None:

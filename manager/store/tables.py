@@ -58,7 +58,9 @@ TASKS: Schema[Task] = Schema(
         "slot": lambda t: (t.service_id, t.slot) if t.service_id else None,
     },
 )
-NETWORKS: Schema[Network] = Schema("networks", Network, {"name": lambda n: fold(n.spec.name)}, UNIQUE_NAME)
+NETWORKS: Schema[Network] = Schema(
+    "networks", Network, {"name": lambda n: None if n.pending_delete else fold(n.spec.name)}, UNIQUE_NAME
+)
 SECRETS: Schema[Secret] = Schema("secrets", Secret, {"name": lambda s: fold(s.spec.name)}, UNIQUE_NAME)
 CONFIGS: Schema[Config] = Schema("configs", Config, {"name": lambda c: fold(c.spec.name)}, UNIQUE_NAME)
 CLUSTERS: Schema[Cluster] = Schema("clusters", Cluster, {"name": lambda c: fold(c.spec.name)}, UNIQUE_NAME)

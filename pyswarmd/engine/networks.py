@@ -78,6 +78,7 @@ async def _all(node: Node, scope: str = "") -> tuple[list[Found], View | None]:
             found += [
                 Found(shown=views.swarm_network(n), used=n.spec.ingress or views.in_use(view, n.id), item=n)
                 for n in view.networks
+                if not n.pending_delete
             ]
         elif isinstance(node, CarriesNetworks):
             tables = node.network_tables().values()

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from msgspec import field
 
-from swarmcore.model.base import Driver, Object, Part, Spec, shown
+from swarmcore.model.base import INTERNAL, Driver, Object, Part, Spec, shown
+
+#: Networks that every host has of its own; specs of services hold them by name, they are no objects.
+PREDEFINED = frozenset({"host", "none", "bridge"})
+OVERLAY = "overlay"
+#: Options of networks, under Docker's names.
+MTU = "com.docker.network.driver.mtu"
+VXLAN_IDS = "com.docker.network.driver.overlay.vxlanid_list"
+ENCRYPTED = "encrypted"
+TRUE = frozenset({"", "1", "t", "T", "true", "TRUE", "True"})  # `--opt encrypted` says nothing and means yes
+FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 class NetworkAttachmentConfig(Part, frozen=True, kw_only=True):
@@ -54,10 +66,28 @@ class NetworkSpec(Spec, frozen=True, kw_only=True):
     config_from: ConfigSource | None = None
     scope: str = ""
 
+    @property
+    def driver(self) -> str:
+        """The driver's name; Docker's default in the swarm is overlay."""
+        return (self.driver_configuration.name if self.driver_configuration else "") or OVERLAY
+
+    @property
+    def options(self) -> dict[str, str]:
+        return self.driver_configuration.options if self.driver_configuration else {}
+
+    @property
+    def encrypted(self) -> bool:
+        return self.options.get(ENCRYPTED, "false") in TRUE
+
 
 class Network(Object, frozen=True, kw_only=True):
-    """`driver_state` and `ipam_options` are what the allocator chose (VNIs, subnets)."""
+    """`driver_state` and `ipam_options` are what the allocator chose (VNIs, subnets).
+
+    `pending_delete`: the user has removed it and its name is free again, but tasks of removed services are still
+    on it. It keeps its VNIs and subnets, is neither shown nor found, and goes with the last of these tasks.
+    """
 
     spec: NetworkSpec = shown(NetworkSpec())
     driver_state: Driver | None = None
     ipam_options: IPAMOptions | None = field(default=None, name="IPAMOptions")
+    pending_delete: Annotated[bool, INTERNAL] = False

@@ -137,6 +137,9 @@ def canonical(spec: ServiceSpec) -> ServiceSpec:
             runtime=template.runtime or RuntimeType.CONTAINER,
             placement=None if template.placement == Placement() else template.placement,
             resources=_said(template.resources),
+            networks=template.networks or spec.networks,
         ),
+        # What both places say the same is said once; a difference is the user's to resolve.
+        networks=() if template.networks in ((), spec.networks) else spec.networks,
         endpoint_spec=spec.endpoint_spec or EndpointSpec(),
     )

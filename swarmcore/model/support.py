@@ -11,14 +11,12 @@ from swarmcore.errors import Unsupported
 from swarmcore.model.base import Driver
 from swarmcore.model.container import (
     ContainerSpec,
-    DNSConfig,
     HealthConfig,
     Isolation,
     Mount,
     MountType,
     Privileges,
 )
-from swarmcore.model.endpoint import EndpointMode
 from swarmcore.model.network import NetworkAttachmentConfig
 from swarmcore.model.resources import ResourceRequirements
 from swarmcore.model.service import ServiceSpec
@@ -26,7 +24,6 @@ from swarmcore.model.task import RuntimeType, TaskSpec
 
 MOUNT_TYPES = (MountType.BIND, MountType.TMPFS)
 LOG_DRIVERS = ("", "json-file", "none")
-HOST_NETWORK = "host"
 
 
 def check_supported(spec: ServiceSpec) -> None:
@@ -39,11 +36,6 @@ def unsupported(spec: ServiceSpec) -> Iterator[str]:
     """One clear line for each thing that this version would have to ignore."""
     if spec.mode.name != "replicated":
         yield f"mode {spec.mode.name} is not supported yet: only replicated services are"
-    if (endpoint := spec.endpoint_spec) is not None:
-        if endpoint.mode is not EndpointMode.VIP:
-            yield f"endpoint mode {endpoint.mode} is not supported yet"
-        if endpoint.ports:
-            yield "published ports are not supported yet"
     yield from _networks(spec.networks)
     yield from _task(spec.task_template)
 
@@ -79,7 +71,6 @@ _REFUSED: dict[str, Callable[[ContainerSpec], bool]] = {
     "a health check": lambda c: (
         c.healthcheck is not None and c.healthcheck != HealthConfig() and c.healthcheck.test[:1] != ("NONE",)
     ),
-    "DNS settings (DNSConfig)": lambda c: c.dns_config not in (None, DNSConfig()),
     "use of secrets": lambda c: bool(c.secrets),
     "use of configs": lambda c: bool(c.configs),
 }
@@ -126,9 +117,6 @@ def unsupported_log_driver(driver: Driver) -> Iterator[str]:
 
 def _networks(networks: tuple[NetworkAttachmentConfig, ...]) -> Iterator[str]:
     for network in networks:
-        if network.target != HOST_NETWORK:
-            yield f"network {network.target} is not supported yet: only the network host is"
-        elif network.aliases or network.driver_opts:
-            yield "the network host takes no aliases and no driver options"
-    if len(networks) > 1 and any(network.target == HOST_NETWORK for network in networks):
-        yield "the network host cannot be combined with other networks"
+        if network.driver_opts:
+            options = ", ".join(sorted(network.driver_opts))
+            yield f"driver options of network {network.target} are not supported yet: {options}"
