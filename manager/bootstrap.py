@@ -6,12 +6,15 @@ Pure but for the clock, the ids and the random keys: the daemon saves the identi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+from ipaddress import IPv4Network, ip_network
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
 from manager.control import validate
+from manager.network_plan import DEFAULT_POOL, DEFAULT_SUBNET_SIZE
 from manager.store.store import Store
 from manager.store.tx import Tx
 from pki.csr import make_csr
@@ -20,7 +23,7 @@ from pki.keystore import KeyStore
 from pki.root import NODE_LIFE, RootAuthority, load_certificate
 from pki.tokens import new_join_token, root_digest
 from swarmcore.clock import Clock
-from swarmcore.errors import FailedPrecondition
+from swarmcore.errors import FailedPrecondition, Invalid
 from swarmcore.ids import NewId
 from swarmcore.model.cluster import DEFAULT_SWARM_SPEC, Cluster, JoinTokens, RootCA, SwarmSpec
 from swarmcore.model.node import (
@@ -34,8 +37,7 @@ from swarmcore.model.node import (
     TLSInfo,
 )
 
-DEFAULT_POOL = ("10.0.0.0/8",)
-DEFAULT_SUBNET_SIZE = 24
+LARGEST_SUBNET_SIZE = 30  # a /31 has no address left beside those of the network, its gateway and broadcasts
 DEFAULT_DATA_PATH_PORT = 4789
 
 
@@ -70,7 +72,7 @@ def new_swarm(
         spec=settings,
         root_ca=root_ca(authority),
         tls_info=tls_info(authority),
-        default_addr_pool=default_addr_pool or DEFAULT_POOL,
+        default_addr_pool=check_pools(default_addr_pool, subnet_size) or DEFAULT_POOL,
         subnet_size=subnet_size or DEFAULT_SUBNET_SIZE,
         data_path_port=data_path_port or DEFAULT_DATA_PATH_PORT,
     )
@@ -83,6 +85,29 @@ def new_swarm(
     return NewSwarm(
         cluster=cluster, node=accepted_node(node_id, spec_of_node, certificate), key=key, cert_pem=cert_pem
     )
+
+
+def check_pools(pools: Sequence[str], size: int) -> tuple[str, ...]:
+    """The pools in their shortest form. `size` is the prefix length of subnets taken from them, 0: the default."""
+    if not 0 <= size <= LARGEST_SUBNET_SIZE:
+        raise Invalid(f"subnet size is out of range: {size}", f"use 1 to {LARGEST_SUBNET_SIZE}")
+    found: list[IPv4Network] = []
+    for text in pools:
+        try:
+            pool = ip_network(text, strict=False)
+        except ValueError as error:
+            raise Invalid(f"invalid base pool {text}: {error}", "write it like 10.20.0.0/16") from None
+        if not isinstance(pool, IPv4Network):
+            raise Invalid(f"invalid base pool {text}: it is not IPv4", "IPv6 subnets need no pool")
+        if (size or DEFAULT_SUBNET_SIZE) < pool.prefixlen:
+            raise Invalid(
+                f'invalid CIDR: "{text}". Subnet size is too small for pool: {size or DEFAULT_SUBNET_SIZE}'
+            )
+        for other in found:
+            if pool.overlaps(other):
+                raise Invalid(f"address pools {other} and {pool} overlap")
+        found.append(pool)
+    return tuple(map(str, found))
 
 
 async def seed(store: Store, swarm: NewSwarm) -> None:

@@ -1,0 +1,292 @@
+"""The allocator's memory and judgement: what is held, what is to be looked at, and one entry's work at a time.
+
+Law: nothing is given before every commit that the entry rests on was noted. What is noted ahead of the commit
+(`work`) is true once it commits; if it does not, the ledger is thrown away and made anew from the store.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from manager.allocator import ingress, services, tasks
+from manager.allocator.addresses import Addresses, held
+from manager.allocator.ports import Ports, published
+from manager.allocator.waiting import INGRESS, PORTS, SUBNETS, Agenda, Kind, Waits, network_key, service_key
+from manager.network_plan import is_allocated, is_overlay, plan_network, vnis_of
+from manager.store.tables import Tables, View
+from manager.store.tx import Tx
+from manager.store.watch import Change, Commit
+from swarmcore.errors import SwarmError
+from swarmcore.ids import NewId
+from swarmcore.model.base import Object
+from swarmcore.model.cluster import Cluster
+from swarmcore.model.network import Network
+from swarmcore.model.node import Node
+from swarmcore.model.service import Service
+from swarmcore.model.task import Task
+
+log = logging.getLogger(__name__)
+
+
+class Ledger:
+    def __init__(self, view: View, new_id: NewId) -> None:
+        self.index = view.index
+        self._new_id = new_id
+        self._addresses = Addresses(view)
+        self._ports = Ports(view.services)
+        self._agenda = Agenda()
+        self._last_vni = 0
+        self._reasons: dict[str, str] = {}  # why a network or service waits, by id
+        self._written: list[tuple[Object | None, Object]] = []  # by the item that is worked on: before, after
+        found = ingress.find(view)
+        self._ingress = found.id if found is not None else ""
+        if ingress.missing(view):
+            self._agenda.add(Kind.INGRESS, "")
+        for network in view.networks:
+            if not is_allocated(network):
+                self._agenda.add(Kind.NETWORK, network.id)
+        for node in view.nodes:
+            if not self._is_placed(node):
+                self._agenda.add(Kind.NODE, node.id)
+        for service in view.services:
+            if not services.is_settled(service, view):
+                self._agenda.add(Kind.SERVICE, service.id)
+        for task in view.tasks:
+            if tasks.is_new(task):
+                self._agenda.add(Kind.TASK, task.id)
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._agenda)
+
+    # -- what others, and the ledger's own entries, have committed ---------------------------------
+    def follow(self, commits: Iterable[Commit], view: View) -> None:
+        """`view` is at least as new as the last of them."""
+        for commit in commits:
+            for change in commit.changes:
+                self._hold(change.old, change.new)
+                match change.object:
+                    case Network() as network:
+                        self._follow_network(change, network, view)
+                    case Service() as service:
+                        self._follow_service(change, service, view)
+                    case Node() as node:
+                        self._follow_node(change, node)
+                    case Task() as task:
+                        self._follow_task(change, task)
+                    case Cluster() if change.kind == "create":
+                        self._agenda.add(Kind.INGRESS, "")
+                        self._agenda.wake(SUBNETS)
+            self.index = commit.index
+
+    def _follow_network(self, change: Change, network: Network, view: View) -> None:
+        if change.new is None:
+            self._addresses.forget(network.id)
+            self._agenda.drop(Kind.NETWORK, network.id)
+            self._reasons.pop(network.id, None)
+            self._agenda.wake(SUBNETS)
+            self._changed(network, view)
+        elif is_allocated(network):
+            if self._addresses.know(network) or not is_overlay(network.spec):
+                self._changed(network, view)
+        else:
+            self._agenda.add(Kind.NETWORK, network.id)
+            self._ingress = network.id if network.spec.ingress else self._ingress
+
+    def _follow_service(self, change: Change, service: Service, view: View) -> None:
+        old = change.old
+        if change.new is None:
+            self._agenda.drop(Kind.SERVICE, service.id)
+            self._reasons.pop(service.id, None)
+            self._agenda.wake(service_key(service.id))
+        elif not isinstance(old, Service) or (old.spec, old.endpoint) != (service.spec, service.endpoint):
+            self._agenda.wake(service_key(service.id))
+            if not services.is_settled(service, view):
+                self._agenda.add(Kind.SERVICE, service.id)
+            if services.publishes(service) and not self._ingress:
+                self._agenda.add(Kind.INGRESS, "")  # a user removed it
+
+    def _follow_node(self, change: Change, node: Node) -> None:
+        old = change.old
+        before = old.description.host_subnets if isinstance(old, Node) and old.description else ()
+        after = node.description.host_subnets if change.new is not None and node.description else ()
+        if set(before) - set(after):
+            self._agenda.wake(SUBNETS)
+        if change.new is None:
+            self._agenda.drop(Kind.NODE, node.id)
+            self._reasons.pop(node.id, None)
+        elif not self._is_placed(node):
+            self._agenda.add(Kind.NODE, node.id)
+
+    def _follow_task(self, change: Change, task: Task) -> None:
+        if change.new is None or not tasks.is_new(task):
+            self._agenda.drop(Kind.TASK, task.id)
+        elif not isinstance(change.old, Task) or not tasks.is_new(change.old):
+            self._agenda.add(Kind.TASK, task.id)
+
+    def _hold(self, old: Object | None, new: Object | None) -> None:
+        """Who has what now; those that wait for what became free are looked at again."""
+        item = new or old
+        assert item is not None
+        for network_id in self._addresses.change(item.id, held(old), held(new)):
+            self._agenda.wake(network_key(network_id))
+        if isinstance(item, Service) and self._ports.change(item.id, published(old), published(new)):
+            self._agenda.wake(PORTS)
+
+    def _changed(self, network: Network, tables: Tables) -> None:
+        """It has got its subnets, or is gone."""
+        self._agenda.wake(network_key(network.id))
+        if network.spec.ingress:
+            found = ingress.find(tables)
+            self._ingress = found.id if found is not None else ""
+            self._agenda.wake(INGRESS)
+            for node in tables.nodes:
+                self._agenda.add(Kind.NODE, node.id)
+
+    def _is_placed(self, node: Node) -> bool:
+        return any(
+            a.network_id == self._ingress and self._addresses.holds(self._ingress, a.addresses, node.id)
+            for a in node.attachments
+        )
+
+    # -- one entry ---------------------------------------------------------------------------------
+    def work(self, tx: Tx) -> None:
+        """As much of what is due as fits the entry, at least one item. `follow` must have come to `tx.base`."""
+        for kind in Kind:
+            for id in self._in_order(kind, tx):
+                mark = tx.mark()
+                self._written = []
+                waits: Waits | None = None
+                try:
+                    self._settle(kind, id, tx)
+                except Waits as found:
+                    waits = found
+                    self._tell(kind, id, waits, tx)
+                if mark and not tx.fits:
+                    tx.undo_to(mark)
+                    self._undo()
+                    return
+                if waits is None:
+                    self._agenda.done(kind, id)
+                else:
+                    self._agenda.wait(kind, id, waits.key)
+
+    def _in_order(self, kind: Kind, tx: Tx) -> Iterable[str]:
+        """What asks for a certain subnet or port comes before what takes any."""
+        due = self._agenda.due(kind)
+        if kind is Kind.NETWORK:
+            return sorted(due, key=lambda id: not _asks_for_subnet(tx.networks.get(id)))
+        if kind is Kind.SERVICE:
+            return sorted(due, key=lambda id: not _asks_for_port(tx.services.get(id)))
+        return due
+
+    def _settle(self, kind: Kind, id: str, tx: Tx) -> None:
+        match kind:
+            case Kind.INGRESS:
+                self._make_ingress(tx)
+            case Kind.NETWORK:
+                self._settle_network(id, tx)
+            case Kind.NODE:
+                self._settle_node(id, tx)
+            case Kind.SERVICE:
+                self._settle_service(id, tx)
+            case Kind.TASK:
+                self._settle_task(id, tx)
+
+    def _make_ingress(self, tx: Tx) -> None:
+        if ingress.missing(tx):
+            made = tx.networks.put(ingress.new_network(self._new_id()))
+            log.info("the ingress network is made", extra={"network": made.id})
+            self._agenda.add(Kind.NETWORK, made.id)
+            self._ingress = made.id
+
+    def _settle_network(self, id: str, tx: Tx) -> None:
+        network = tx.networks.get(id)
+        if network is None or is_allocated(network):
+            return
+        try:
+            plan = plan_network(network.spec, tx, network_id=id, last_vni=self._last_vni)
+        except SwarmError as error:
+            raise Waits(SUBNETS, str(error)) from error
+        new = replace(network, ipam_options=plan.ipam_options, driver_state=plan.driver_state)
+        new = tx.networks.put(new)
+        self._last_vni = max(self._last_vni, *vnis_of(new))
+        self._reasons.pop(id, None)
+        self._addresses.know(new)
+        self._written.append((network, new))
+        self._changed(new, tx)
+
+    def _settle_node(self, id: str, tx: Tx) -> None:
+        if (node := tx.nodes.get(id)) is None:
+            return
+        given = ingress.attachments(node, self._ingress_of(tx), self._addresses)
+        if given != node.attachments:
+            self._note(node, tx.nodes.put(replace(node, attachments=given)))
+
+    def _settle_service(self, id: str, tx: Tx) -> None:
+        if (service := tx.services.get(id)) is None:
+            return
+        try:
+            endpoint = services.settle(service, tx, self._addresses, self._ports)
+        except Waits:
+            kept = services.reduced(service, self._addresses)
+            if kept != service.endpoint:
+                self._note(service, tx.services.put(replace(service, endpoint=kept)))
+            raise
+        if endpoint != service.endpoint:
+            self._note(service, tx.services.put(replace(service, endpoint=endpoint)))
+        self._reasons.pop(id, None)
+        self._agenda.wake(service_key(id))
+
+    def _settle_task(self, id: str, tx: Tx) -> None:
+        task = tx.tasks.get(id)
+        if task is None or not tasks.is_new(task):
+            return
+        why = self._reasons.get(task.service_id, "")
+        settled = tasks.settle(task, tx, self._addresses, self._ingress_of(tx), why, tx.now())
+        self._note(task, tx.tasks.put(settled))
+
+    def _tell(self, kind: Kind, id: str, waits: Waits, tx: Tx) -> None:
+        """Users read it on tasks, also what keeps a task's service or network waiting."""
+        reason = waits.reason
+        if waits.key[0] == "network" and (known := self._reasons.get(waits.key[1])):
+            reason = f"{reason}: {known}"
+        if kind is Kind.TASK:
+            task = tx.tasks.get(id)
+            assert task is not None
+            if (told := tasks.waiting(task, reason, tx.now())) is not task:
+                self._note(task, tx.tasks.put(told))
+        elif self._reasons.get(id) != reason:
+            self._reasons[id] = reason
+            facts = {"kind": kind.name.lower(), "object": id, "reason": reason}
+            log.warning("something cannot be allocated yet", extra=facts)
+            if kind is Kind.NETWORK:
+                self._agenda.wake(network_key(id))
+            elif kind is Kind.SERVICE:
+                self._agenda.wake(service_key(id))
+
+    def _note(self, old: Object, new: Object) -> None:
+        self._written.append((old, new))
+        self._hold(old, new)
+
+    def _undo(self) -> None:
+        """The last item did not fit the entry: it is left for the next one."""
+        for old, new in reversed(self._written):
+            self._hold(new, old)
+            if isinstance(new, Network):
+                self._addresses.forget(new.id)
+
+    def _ingress_of(self, tx: Tx) -> Network | None:
+        return tx.networks.get(self._ingress) if self._ingress else None
+
+
+def _asks_for_subnet(network: Network | None) -> bool:
+    options = network.spec.ipam_options if network is not None else None
+    return options is not None and any(config.subnet for config in options.configs)
+
+
+def _asks_for_port(service: Service | None) -> bool:
+    return service is not None and any(p.published_port for p in services.endpoint_spec(service).ports)

@@ -1,0 +1,262 @@
+"""What an overlay network gets (subnets, gateways, VNIs), or why it cannot: values in, a value or an error out.
+
+The control API refuses with it what can never work, the allocator fills in with it what the user left open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from manager.store.tables import Tables
+from netoverlay import ipam
+from netoverlay.ipam import Subnet
+from swarmcore.errors import Conflict, FailedPrecondition, Invalid, SwarmError
+from swarmcore.model.base import Driver
+from swarmcore.model.cluster import Cluster
+from swarmcore.model.network import IPAMConfig, IPAMOptions, Network, NetworkSpec
+
+VNI_LIST = "com.docker.network.driver.overlay.vxlanid_list"
+FIRST_VNI, LAST_VNI = 4096, (1 << 24) - 1  # of those that we choose; users may also take lower ones
+DEFAULT_POOL = ("10.0.0.0/8",)
+DEFAULT_SUBNET_SIZE = 24
+INGRESS_SIZE = 20  # prefix length: room for 4,000 nodes and published tasks
+IPV6_SIZE = 64
+_parse = lru_cache(maxsize=8192)(ipam.parse_subnet)
+
+
+class NetworkPlan(Struct, frozen=True, kw_only=True):
+    """What the allocator writes to a network."""
+
+    ipam_options: IPAMOptions
+    driver_state: Driver
+
+
+def is_overlay(spec: NetworkSpec) -> bool:
+    """Only these get addresses from the swarm; networks of other drivers are every node's own matter."""
+    driver = spec.driver_configuration
+    return driver is None or driver.name in ("", "overlay")
+
+
+def is_allocated(network: Network) -> bool:
+    """It has all that it needs from the swarm."""
+    return not is_overlay(network.spec) or (
+        network.ipam_options is not None and network.driver_state is not None
+    )
+
+
+def check_network(spec: NetworkSpec, tables: Tables) -> None:
+    """Raises what `plan_network` would: Invalid (the wish makes no sense), Conflict (a subnet or VNI is taken),
+    FailedPrecondition (the default address pools are used up)."""
+    if is_overlay(spec):
+        plan_network(spec, tables)
+
+
+def trouble(network: Network, tables: Tables) -> str:
+    """Why a network has no subnets; empty if it has."""
+    if is_allocated(network):
+        return ""
+    try:
+        plan_network(network.spec, tables, network_id=network.id)
+    except SwarmError as error:
+        return str(error)
+    return "it waits for the leader"
+
+
+def plan_network(
+    spec: NetworkSpec, tables: Tables, *, network_id: str = "", last_vni: int = 0
+) -> NetworkPlan:
+    """`last_vni`: the one given last. Those up to it come again only when there are no higher ones."""
+    cluster = next(iter(tables.clusters), None)
+    others = [network for network in tables.networks if network.id != network_id]
+    wanted = _wanted(spec)
+    explicit = [_parse(config.subnet) for pair in wanted for config in pair if config is not None]
+    taken = list(_taken(others, tables))
+    for index, subnet in enumerate(explicit):
+        _check_free(subnet, [*taken, *((other, "another of its own") for other in explicit[:index])])
+    blocked = [*explicit, *(subnet for subnet, _ in taken)]
+    configs: list[IPAMConfig] = []
+    for v4, v6 in wanted:
+        configs.append(_completed(v4) if v4 is not None else _chosen(_ipv4_pools(cluster, spec), blocked))
+        if spec.ipv6_enabled:
+            configs.append(_completed(v6) if v6 is not None else _chosen(_ipv6_pools(cluster), blocked))
+    # IPv4 first, each family in its own order: the subnets at the same place of both share a VNI.
+    configs.sort(key=lambda config: _parse(config.subnet).version)
+    options = dict(spec.driver_configuration.options) if spec.driver_configuration is not None else {}
+    options[VNI_LIST] = ",".join(
+        map(str, _vnis(options.get(VNI_LIST, ""), len(wanted), others, max(last_vni, FIRST_VNI - 1)))
+    )
+    driver = spec.ipam_options.driver if spec.ipam_options is not None else None
+    return NetworkPlan(
+        ipam_options=IPAMOptions(driver=driver or Driver(name="default"), configs=tuple(configs)),
+        driver_state=Driver(name="overlay", options=options),
+    )
+
+
+# -- what the user asks for ----------------------------------------------------------------------
+_Pair = tuple[IPAMConfig | None, IPAMConfig | None]  # the IPv4 and the IPv6 subnet of one VNI
+
+
+def _wanted(spec: NetworkSpec) -> list[_Pair]:
+    """None stands for a subnet that we choose. A network has at least one pair."""
+    by_version: dict[int, list[IPAMConfig | None]] = {4: [], 6: []}
+    options = spec.ipam_options or IPAMOptions()
+    if options.driver is not None and options.driver.name not in ("", "default"):
+        raise Invalid(f"IPAM driver {options.driver.name!r} is unknown", 'the only one is "default"')
+    for config in options.configs:
+        if not config.subnet:
+            if config.range or config.gateway or config.auxiliary_addresses:
+                raise Invalid("every ip-range or gateway must have a corresponding subnet", "add --subnet")
+            by_version[4].append(None)
+            continue
+        by_version[_checked(config).version].append(config)
+    if by_version[6] and not spec.ipv6_enabled:
+        first = by_version[6][0]
+        assert first is not None
+        raise Invalid(f"subnet {first.subnet} is IPv6, but the network is not", "add --ipv6")
+    pairs = max(1, *map(len, by_version.values()))
+    v4, v6 = (given + [None] * (pairs - len(given)) for given in by_version.values())
+    return list(zip(v4, v6, strict=True))
+
+
+def _checked(config: IPAMConfig) -> Subnet:
+    subnet = _valid(config.subnet)
+    if ipam.room(subnet) < 2:
+        raise Invalid(f"subnet {subnet} is too small", "it needs an address for its gateway and one more")
+    if config.range:
+        part = _valid(config.range)
+        if (
+            part.version != subnet.version
+            or part.prefixlen < subnet.prefixlen
+            or not ipam.overlap(part, subnet)
+        ):
+            raise Invalid(f"ip-range {config.range} is not within subnet {subnet}")
+    if config.gateway and not ipam.contains(subnet, config.gateway):
+        raise Invalid(f"gateway {config.gateway} is no host address of subnet {subnet}")
+    for name, address in config.auxiliary_addresses.items():
+        if not ipam.contains(subnet, address):
+            raise Invalid(f"auxiliary address {name}={address} is no host address of subnet {subnet}")
+    return subnet
+
+
+def _valid(text: str) -> Subnet:
+    try:
+        return _parse(text)
+    except ValueError as error:
+        raise Invalid(str(error)) from None
+
+
+def _completed(config: IPAMConfig) -> IPAMConfig:
+    """With a gateway: the first address that is not the user's own."""
+    if config.gateway:
+        return config
+    subnet = _parse(config.subnet)
+    kept = {ipam.address_number(a, subnet.version) for a in config.auxiliary_addresses.values()}
+    base = int(subnet.network_address)
+    first = ipam.address_number(ipam.first_address(subnet), subnet.version)
+    assert first is not None
+    free = next((n for n in range(first, first + ipam.room(subnet)) if n not in kept), None)
+    if free is None:
+        raise Invalid(f"subnet {subnet} has no address left for its gateway")
+    return replace(config, gateway=str(subnet[free - base]))
+
+
+# -- subnets that we choose ----------------------------------------------------------------------
+def _chosen(where: tuple[list[Subnet], int], blocked: list[Subnet]) -> IPAMConfig:
+    """The first free one; it is blocked from then on."""
+    pools, size = where
+    subnet = ipam.free_subnet(pools, size, blocked)
+    if subnet is None:
+        raise FailedPrecondition(
+            f"no free /{size} subnet is left in the address pools {', '.join(map(str, pools)) or '(none)'}",
+            "networks of the swarm and of its hosts have them all: remove some, name a subnet, "
+            "or make the swarm with a larger --default-addr-pool",
+        )
+    blocked.append(subnet)
+    return IPAMConfig(subnet=str(subnet), gateway=ipam.first_address(subnet))
+
+
+def _ipv4_pools(cluster: Cluster | None, spec: NetworkSpec) -> tuple[list[Subnet], int]:
+    texts = (cluster.default_addr_pool if cluster is not None else ()) or DEFAULT_POOL
+    size = (cluster.subnet_size if cluster is not None else 0) or DEFAULT_SUBNET_SIZE
+    pools: list[Subnet] = [IPv4Network(text) for text in texts]
+    if spec.ingress:
+        # One for the whole swarm, so a large one; but a small pool is not spent on it alone.
+        widest = min(pool.prefixlen for pool in pools)
+        size = max(INGRESS_SIZE, min(widest + 4, size))
+    return pools, size
+
+
+def _ipv6_pools(cluster: Cluster | None) -> tuple[list[Subnet], int]:
+    pool: IPv6Network = ipam.local_ipv6_pool(cluster.id if cluster is not None else "")
+    return [pool], IPV6_SIZE
+
+
+def _taken(others: Iterable[Network], tables: Tables) -> Iterator[tuple[Subnet, str]]:
+    """Subnets that may not be given (again), and whose they are."""
+    for network in others:
+        for config in network.ipam_options.configs if network.ipam_options is not None else ():
+            yield _parse(config.subnet), f"network {network.spec.name}"
+    for node in tables.nodes:
+        if node.description is None:
+            continue
+        for text in node.description.host_subnets:
+            try:
+                subnet = _parse(text)
+            except ValueError:
+                continue  # an agent's mistake must not keep networks from being made
+            if subnet.prefixlen:
+                yield subnet, f"host {node.description.hostname or node.id}"
+
+
+def _check_free(subnet: Subnet, taken: Iterable[tuple[Subnet, str]]) -> None:
+    for other, whose in taken:
+        if ipam.overlap(subnet, other):
+            raise Conflict(f"subnet {subnet} overlaps with {other} of {whose}", "choose another subnet")
+
+
+# -- VNIs ------------------------------------------------------------------------------------------
+def vnis_of(network: Network) -> tuple[int, ...]:
+    """The VNIs of its IPv4 subnets, in their order."""
+    text = network.driver_state.options.get(VNI_LIST, "") if network.driver_state is not None else ""
+    return tuple(map(int, text.split(","))) if text else ()
+
+
+def _vnis(wanted: str, number: int, others: Iterable[Network], last: int) -> list[int]:
+    holders = {vni: network.spec.name for network in others for vni in vnis_of(network)}
+    if wanted:
+        found = _asked_vnis(wanted, number)
+        for vni in found:
+            if vni in holders:
+                raise Conflict(f"VNI {vni} is already used by network {holders[vni]}", "choose another VNI")
+        return found
+    found = []
+    # Not one that was free a moment ago: a host that has not heard of its end would mix two networks.
+    vni = max([last, *(vni for vni in holders if vni >= FIRST_VNI)])
+    for _ in range(number):
+        vni += 1
+        if vni > LAST_VNI or vni in holders:
+            free = (n for n in range(FIRST_VNI, LAST_VNI + 1) if n not in holders and n not in found)
+            vni = next(free, 0)
+            if not vni:
+                raise FailedPrecondition("all VNIs are in use", "remove networks")
+        found.append(vni)
+    return found
+
+
+def _asked_vnis(text: str, number: int) -> list[int]:
+    found = []
+    for word in text.split(","):
+        if not word.strip().isdecimal() or not 0 < int(word) <= LAST_VNI:
+            raise Invalid(f"invalid VXLAN id {word.strip()!r}", f"use numbers from 1 to {LAST_VNI}")
+        found.append(int(word))
+    if len(found) < number or len(set(found)) < len(found):
+        raise Invalid(
+            f"insufficient VNIs ({len(set(found))}) for the network's subnets ({number})",
+            "give as many different ones as it has IPv4 subnets",
+        )
+    return found[:number]
