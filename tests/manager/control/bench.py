@@ -9,9 +9,10 @@ from manager.control.control import Control
 from manager.store.store import Store
 from swarmcore.ids import new_id
 from swarmcore.model.codec import convert_spec
+from swarmcore.model.network import Network, NetworkSpec
 from swarmcore.model.node import Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus
 from swarmcore.model.service import Service, ServiceSpec
-from swarmcore.rpc.messages.control import CreateService, UpdateService
+from swarmcore.rpc.messages.control import CreateNetwork, CreateService, UpdateService
 from tests.fakes.raft import SoloRaft, StepClock
 
 
@@ -41,6 +42,14 @@ class Bench:
 
     def service(self, name: str) -> Service:
         (found,) = self.store.view().services.find("name", name)
+        return found
+
+    async def network(self, name: str, **fields: Any) -> Network:
+        """`fields` are those of the spec, as the vocabulary spells them."""
+        wanted = convert_spec({"Name": name, **fields}, NetworkSpec)
+        await self.control.handle(CreateNetwork(id=f"net-{name}", spec=wanted))
+        found = self.store.view().networks.get(f"net-{name}")
+        assert found is not None
         return found
 
     async def node(

@@ -25,14 +25,12 @@ from swarmcore.model.cluster import (
     TaskDefaults,
 )
 from swarmcore.model.container import ConfigReference, ContainerSpec, SecretReference
-from swarmcore.model.network import NetworkSpec
 from swarmcore.model.node import Availability, Node, NodeRole, NodeSpec, NodeState
 from swarmcore.model.secret import ConfigSpec, SecretSpec
 from swarmcore.model.service import Service, ServiceSpec
 from swarmcore.model.task import TaskSpec
 from swarmcore.rpc.messages.control import (
     CreateConfig,
-    CreateNetwork,
     CreateSecret,
     RemoveConfig,
     RemoveNode,
@@ -228,11 +226,6 @@ async def test_an_unlock_key_is_not_rotated_yet(bench: Bench) -> None:
     request = UpdateSwarm(version=before.version.index, spec=before.spec, rotate_unlock_key=True)
     with pytest.raises(Unsupported, match="autolock"):
         await bench.control.handle(request)
-
-
-async def test_networks_are_refused(bench: Bench) -> None:
-    with pytest.raises(Unsupported):
-        await bench.control.handle(CreateNetwork(spec=NetworkSpec(name="net")))
 
 
 # -- secrets and configs ---------------------------------------------------------------------------

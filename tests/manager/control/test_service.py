@@ -199,9 +199,13 @@ async def test_what_cannot_change_is_refused(bench: Bench, wanted: Any, words: s
         ({"UpdateConfig": {"MaxFailureRatio": 2}}, "not between 0 and 1"),
         ({"Mode": {"Global": {}}}, "mode global is not supported yet"),
         ({"Mode": {"Global": {}, "Replicated": {}}}, "a service has one mode"),
-        ({"EndpointSpec": {"Ports": [{"TargetPort": 80}]}}, "published ports are not supported yet"),
-        ({"EndpointSpec": {"Ports": [{"TargetPort": 0}]}}, "invalid port"),
-        ({"Networks": [{"Target": "net"}]}, "network"),
+        (
+            {"TaskTemplate": {"ContainerSpec": {"Image": "a", "DNSConfig": {"Nameservers": ["x"]}}}},
+            "invalid name server 'x'",
+        ),
+        ({"Labels": {"pyswarm.ingress": "here"}}, "invalid label pyswarm.ingress='here'"),
+        ({"Labels": {"pyswarm.drain": "soon"}}, "invalid label pyswarm.drain='soon'"),
+        ({"Labels": {"pyswarm.drain": "61m"}}, "invalid label pyswarm.drain='61m'"),
         ({"TaskTemplate": {"RestartPolicy": {"Window": -1}}}, "restart window cannot be negative"),
         ({"TaskTemplate": {"Resources": {"Reservations": {"MemoryBytes": -1}}}}, "Must be at least 4MiB"),
         ({"RollbackConfig": {"Delay": -1}}, "rollback delay cannot be negative"),
@@ -244,11 +248,18 @@ async def test_options_of_another_mount_type_that_say_nothing_are_taken(bench: B
 
 
 async def test_several_things_without_behaviour_are_told_in_one_line(bench: Bench) -> None:
-    container = {"Image": "app:1", "Init": True, "DNSConfig": {"Nameservers": ["10.0.0.53"]}}
+    container = {"Image": "app:1", "Init": True, "OpenStdin": True}
     with pytest.raises(Unsupported) as refusal:
         await bench.create(TaskTemplate={"ContainerSpec": container})
-    assert "Init" in str(refusal.value) and "DNSConfig" in str(refusal.value)
+    assert "Init" in str(refusal.value) and "OpenStdin" in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "labels", [{"pyswarm.ingress": "local", "pyswarm.drain": "1h"}, {"pyswarm.drain": "0"}]
+)
+async def test_labels_that_pyswarm_acts_on_are_taken(bench: Bench, labels: dict[str, str]) -> None:
+    assert (await bench.create(Labels=labels)).spec.labels == labels
 
 
 async def test_an_update_to_a_bad_spec_changes_nothing(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from manager.orchestrator.fitness import evicted
 from manager.orchestrator.new_task import new_task
 from swarmcore.model.base import Driver
 from swarmcore.model.cluster import DEFAULT_SWARM_SPEC, Cluster, TaskDefaults
-from swarmcore.model.endpoint import Endpoint, EndpointMode, EndpointSpec
+from swarmcore.model.endpoint import Endpoint, EndpointMode, EndpointSpec, PortConfig, PublishMode
 from swarmcore.model.node import Node
 from swarmcore.model.policy import Placement
 from swarmcore.model.resources import ResourceRequirements, Resources
@@ -69,12 +69,22 @@ def test_a_task_of_the_services_version_is_current() -> None:
     assert is_current(task(spec=template("other")), service(), None)
 
 
-def test_another_way_to_be_reached_makes_a_task_out_of_date() -> None:
-    old = replace(task(version=1), endpoint=Endpoint(spec=EndpointSpec()))
+@pytest.mark.parametrize(
+    ("ports", "current"),
+    [
+        ((PortConfig(target_port=80, published_port=8080),), False),
+        ((PortConfig(target_port=80, publish_mode=PublishMode.HOST),), False),
+        ((), True),
+    ],
+    ids=["first port of the mesh", "port of the host", "none"],
+)
+def test_ports_that_need_more_than_a_task_has_make_it_out_of_date(
+    ports: tuple[PortConfig, ...], current: bool
+) -> None:
+    old = replace(task(version=1), endpoint=Endpoint(spec=EndpointSpec(mode=EndpointMode.DNSRR)))
     made = service(version=2)
-    assert is_current(old, made, node())
-    made = replace(made, spec=replace(made.spec, endpoint_spec=EndpointSpec(mode=EndpointMode.DNSRR)))
-    assert not is_current(old, made, node())
+    made = replace(made, spec=replace(made.spec, endpoint_spec=EndpointSpec(ports=ports)))
+    assert is_current(old, made, node()) is current
 
 
 def test_a_node_gives_up_the_youngest_tasks_that_it_cannot_hold() -> None:

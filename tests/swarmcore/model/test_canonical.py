@@ -38,3 +38,18 @@ def test_what_is_asked_for_stays() -> None:
 def test_reading_and_sending_back_changes_nothing() -> None:
     spec = canonical(decode_spec(SHORT, ServiceSpec))
     assert canonical(decode_spec(msgspec.json.encode(spec), ServiceSpec)) == spec
+
+
+def test_networks_of_the_old_place_move_to_the_template() -> None:
+    old = canonical(decode_spec(b'{"Networks":[{"Target":"shop"}]}', ServiceSpec))
+    new = b'{"TaskTemplate":{"Networks":[{"Target":"shop"}]}}'
+    assert old == canonical(decode_spec(new, ServiceSpec))
+    both = b'{"TaskTemplate":{"Networks":[{"Target":"shop"}]},"Networks":[{"Target":"shop"}]}'
+    assert old == canonical(decode_spec(both, ServiceSpec))
+    assert [network.target for network in old.task_template.networks] == ["shop"]
+
+
+def test_networks_that_differ_between_the_places_are_kept_for_the_user_to_see() -> None:
+    text = b'{"TaskTemplate":{"Networks":[{"Target":"shop"}]},"Networks":[{"Target":"bank"}]}'
+    spec = canonical(decode_spec(text, ServiceSpec))
+    assert spec.networks != spec.task_template.networks
