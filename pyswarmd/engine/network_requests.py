@@ -6,9 +6,8 @@ from pyswarmd.engine.network_views import PREDEFINED_DRIVERS
 from pyswarmd.local_networks import IPAM, NetworkRequest
 from swarmcore.errors import Forbidden, Invalid, Unsupported
 from swarmcore.model.base import Driver
-from swarmcore.model.network import IPAMConfig, IPAMOptions, NetworkSpec
+from swarmcore.model.network import OVERLAY, IPAMConfig, IPAMOptions, NetworkSpec
 
-OVERLAY = "overlay"
 _ALONE = {"host": "host", "null": "null", "none": "null"}  # drivers of which a host has one network
 
 

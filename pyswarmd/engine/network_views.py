@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Network, ip_interface, ip_network
+from ipaddress import ip_network
 from typing import Any
 
+from manager.allocator.addresses import holds, usage
+from manager.allocator.networks import trouble
 from manager.store.tables import Tables
 from pyswarmd.engine.views import ZERO_TIME, builtins
 from pyswarmd.local_networks import LocalNetwork
@@ -138,9 +140,9 @@ def details(view: Tables, item: Network, own_node: str) -> Shown:
 
 
 def _on(view: Tables, network_id: str) -> Iterable[tuple[Task, NetworkAttachment]]:
-    """The tasks on a network that have not ended."""
+    """The tasks that hold addresses of a network."""
     for task in view.tasks:
-        if task.status.state.is_final:
+        if not holds(task):
             continue
         for attachment in task.networks_attachments:
             if attachment.network_id == network_id:
@@ -169,40 +171,21 @@ def _peer(node: Node) -> Shown:
 
 
 def _status(view: Tables, item: Network) -> Shown:
-    """Addresses in use and still free, by subnet (API 1.52); `Warnings` names the subnets that are full."""
-    taken = _taken(view, item)
+    """Addresses taken and still free, by subnet (API 1.52); `Warnings` say which are full, or what is missing."""
+    configs = {config.subnet: config for config in item.ipam_options.configs} if item.ipam_options else {}
     subnets: Shown = {}
-    warnings = []
-    for config in item.ipam_options.configs if item.ipam_options else ():
-        subnet = ip_network(config.subnet)
-        pool = ip_network(config.range) if config.range else subnet
-        # An IPv4 subnet's first and last address are its own; of IPv6 only the first (RFC 4291, 2.6.1).
-        own = 2 if isinstance(subnet, IPv4Network) else 1
-        reserved = own if pool == subnet else 0
-        free = max(0, pool.num_addresses - reserved - sum(1 for a in taken if a in pool))
-        subnets[config.subnet] = {
-            "IPsInUse": own + sum(1 for a in taken if a in subnet),
+    warnings = [text] if (text := trouble(item, view)) else []
+    for use in usage(view, item.id):
+        # Nobody gets the first address of a subnet, nor the last of an IPv4 one, the gateway and the user's own.
+        nobodys = (1 if ":" in use.subnet else 2) + 1 + len(configs[use.subnet].auxiliary_addresses)
+        free = max(0, use.size - use.used)
+        subnets[use.subnet] = {
+            "IPsInUse": min(use.used + nobodys, _UINT64),
             "DynamicIPsAvailable": min(free, _UINT64),
         }
         if not free:
-            warnings.append(f"subnet {config.subnet} of network {item.spec.name} is full")
+            warnings.append(f"subnet {use.subnet} of network {item.spec.name} is full")
     return {"IPAM": {"Subnets": subnets}} | ({"Warnings": warnings} if warnings else {})
-
-
-def _taken(view: Tables, item: Network) -> set[Any]:
-    texts: set[str] = set()
-    for config in item.ipam_options.configs if item.ipam_options else ():
-        texts |= {config.gateway, *config.auxiliary_addresses.values()}
-    for service in view.services:
-        if service.endpoint is not None:
-            texts |= {vip.addr for vip in service.endpoint.virtual_ips if vip.network_id == item.id}
-    for _, attachment in _on(view, item.id):
-        texts.update(attachment.addresses)
-    for node in view.nodes:
-        for attachment in node.attachments:
-            if attachment.network_id == item.id:
-                texts.update(attachment.addresses)
-    return {ip_interface(text).ip for text in texts if text}
 
 
 def services(view: Tables, item: Network) -> Shown:

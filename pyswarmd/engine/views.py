@@ -74,7 +74,7 @@ def _attachment(item: NetworkAttachment, networks: Reader[Network]) -> dict[str,
     network = networks.get(item.network_id)
     shown: dict[str, Any] = {"ID": item.network_id}
     if network is not None:
-        shown = _object(network)
+        shown = _object(network, "PendingDelete")
         shown["Spec"].setdefault("Scope", "swarm")
     return {"Network": shown, "Addresses": list(item.addresses)}
 
