@@ -13,8 +13,8 @@ from ipaddress import IPv4Network, ip_network
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
+from manager.allocator.networks import DEFAULT_POOL, DEFAULT_SUBNET_SIZE
 from manager.control import validate
-from manager.network_plan import DEFAULT_POOL, DEFAULT_SUBNET_SIZE
 from manager.store.store import Store
 from manager.store.tx import Tx
 from pki.csr import make_csr

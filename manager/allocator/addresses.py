@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
+from manager.allocator.networks import is_allocated, is_overlay
 from manager.allocator.waiting import Waits, network_key
-from manager.network_plan import is_allocated, is_overlay
 from manager.store.tables import Tables
 from netoverlay.ipam import AddressSet, Subnet, parse_subnet
 from swarmcore.model.base import Object

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from manager.allocator.addresses import Addresses
-from manager.network_plan import is_allocated
+from manager.allocator.networks import is_allocated
 from manager.store.tables import Tables
 from swarmcore.model.base import Driver
-from swarmcore.model.network import IPAMOptions, Network, NetworkAttachment, NetworkSpec
+from swarmcore.model.network import OVERLAY, IPAMOptions, Network, NetworkAttachment, NetworkSpec
 from swarmcore.model.node import Node
 
 NAME = "ingress"
 
 
 def find(tables: Tables) -> Network | None:
-    return next((network for network in tables.networks if network.spec.ingress), None)
+    return next((n for n in tables.networks if n.spec.ingress and not n.pending_delete), None)
 
 
 def missing(tables: Tables) -> bool:
@@ -28,7 +28,7 @@ def new_network(network_id: str) -> Network:
         id=network_id,
         spec=NetworkSpec(
             name=NAME,
-            driver_configuration=Driver(name="overlay"),
+            driver_configuration=Driver(name=OVERLAY),
             ipam_options=IPAMOptions(driver=Driver(name="default")),
             ipv6_enabled=True,
             ingress=True,

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from manager.allocator import ingress, services, tasks
 from manager.allocator.addresses import Addresses, held
+from manager.allocator.networks import is_allocated, is_overlay, plan_network, vnis_of
 from manager.allocator.ports import Ports, published
 from manager.allocator.waiting import INGRESS, PORTS, SUBNETS, Agenda, Kind, Waits, network_key, service_key
-from manager.network_plan import is_allocated, is_overlay, plan_network, vnis_of
 from manager.store.tables import Tables, View
 from manager.store.tx import Tx
 from manager.store.watch import Change, Commit
@@ -90,7 +90,7 @@ class Ledger:
             self._agenda.wake(SUBNETS)
             self._changed(network, view)
         elif is_allocated(network):
-            if self._addresses.know(network) or not is_overlay(network.spec):
+            if self._addresses.know(network) or not is_overlay(network.spec) or network.pending_delete:
                 self._changed(network, view)
         else:
             self._agenda.add(Kind.NETWORK, network.id)
@@ -137,7 +137,7 @@ class Ledger:
             self._agenda.wake(PORTS)
 
     def _changed(self, network: Network, tables: Tables) -> None:
-        """It has got its subnets, or is gone."""
+        """It has got its subnets, or is (to be) gone."""
         self._agenda.wake(network_key(network.id))
         if network.spec.ingress:
             found = ingress.find(tables)

@@ -7,16 +7,13 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from manager.allocator.addresses import Addresses
-from manager.allocator.ports import Ports, ingress_ports
+from manager.allocator.networks import is_allocated, is_overlay
+from manager.allocator.ports import Ports
 from manager.allocator.waiting import Waits, network_key
-from manager.network_plan import is_allocated, is_overlay
 from manager.store.tables import Reader, Tables
 from swarmcore.model.endpoint import Endpoint, EndpointMode, EndpointSpec, VirtualIP
-from swarmcore.model.network import Network, NetworkAttachmentConfig
+from swarmcore.model.network import PREDEFINED, Network, NetworkAttachmentConfig
 from swarmcore.model.service import Service, ServiceSpec
-
-#: Names that stand for networks of each host, not of the swarm.
-PREDEFINED = frozenset({"host", "none", "bridge"})
 
 
 def endpoint_spec(service: Service) -> EndpointSpec:
@@ -47,7 +44,7 @@ def resolved(
 
 def publishes(service: Service) -> bool:
     """Whether its tasks must be reachable over the routing mesh."""
-    return bool(ingress_ports(endpoint_spec(service).ports))
+    return endpoint_spec(service).uses_ingress
 
 
 def is_settled(service: Service, tables: Tables) -> bool:

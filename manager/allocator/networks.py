@@ -1,11 +1,11 @@
 """What an overlay network gets (subnets, gateways, VNIs), or why it cannot: values in, a value or an error out.
 
-The control API refuses with it what can never work, the allocator fills in with it what the user left open.
+That a spec makes sense, and asks for nothing that another network has, was checked when it was written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 
@@ -18,9 +18,8 @@ from netoverlay.ipam import Subnet
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, SwarmError
 from swarmcore.model.base import Driver
 from swarmcore.model.cluster import Cluster
-from swarmcore.model.network import IPAMConfig, IPAMOptions, Network, NetworkSpec
+from swarmcore.model.network import OVERLAY, VXLAN_IDS, IPAMConfig, IPAMOptions, Network, NetworkSpec
 
-VNI_LIST = "com.docker.network.driver.overlay.vxlanid_list"
 FIRST_VNI, LAST_VNI = 4096, (1 << 24) - 1  # of those that we choose; users may also take lower ones
 DEFAULT_POOL = ("10.0.0.0/8",)
 DEFAULT_SUBNET_SIZE = 24
@@ -38,8 +37,7 @@ class NetworkPlan(Struct, frozen=True, kw_only=True):
 
 def is_overlay(spec: NetworkSpec) -> bool:
     """Only these get addresses from the swarm; networks of other drivers are every node's own matter."""
-    driver = spec.driver_configuration
-    return driver is None or driver.name in ("", "overlay")
+    return spec.driver == OVERLAY
 
 
 def is_allocated(network: Network) -> bool:
@@ -47,13 +45,6 @@ def is_allocated(network: Network) -> bool:
     return not is_overlay(network.spec) or (
         network.ipam_options is not None and network.driver_state is not None
     )
-
-
-def check_network(spec: NetworkSpec, tables: Tables) -> None:
-    """Raises what `plan_network` would: Invalid (the wish makes no sense), Conflict (a subnet or VNI is taken),
-    FailedPrecondition (the default address pools are used up)."""
-    if is_overlay(spec):
-        plan_network(spec, tables)
 
 
 def trouble(network: Network, tables: Tables) -> str:
@@ -70,15 +61,19 @@ def trouble(network: Network, tables: Tables) -> str:
 def plan_network(
     spec: NetworkSpec, tables: Tables, *, network_id: str = "", last_vni: int = 0
 ) -> NetworkPlan:
-    """`last_vni`: the one given last. Those up to it come again only when there are no higher ones."""
+    """`last_vni`: the one given last. Those up to it come again only when there are no higher ones.
+
+    Invalid, Conflict (a subnet or VNI is taken) or FailedPrecondition (the pools are used up) say why not.
+    """
     cluster = next(iter(tables.clusters), None)
     others = [network for network in tables.networks if network.id != network_id]
     wanted = _wanted(spec)
     explicit = [_parse(config.subnet) for pair in wanted for config in pair if config is not None]
-    taken = list(_taken(others, tables))
-    for index, subnet in enumerate(explicit):
-        _check_free(subnet, [*taken, *((other, "another of its own") for other in explicit[:index])])
-    blocked = [*explicit, *(subnet for subnet, _ in taken)]
+    taken = [*_taken_by_networks(others), *_taken_by_hosts(tables)]
+    # Hosts' networks do not stand against a user's own choice, of which a warning was given. Nor does a network
+    # that is being removed: a stack that is deployed again names its subnets again.
+    _check_free(explicit, _taken_by_networks(n for n in others if not n.pending_delete))
+    blocked = [*explicit, *taken]
     configs: list[IPAMConfig] = []
     for v4, v6 in wanted:
         configs.append(_completed(v4) if v4 is not None else _chosen(_ipv4_pools(cluster, spec), blocked))
@@ -86,14 +81,14 @@ def plan_network(
             configs.append(_completed(v6) if v6 is not None else _chosen(_ipv6_pools(cluster), blocked))
     # IPv4 first, each family in its own order: the subnets at the same place of both share a VNI.
     configs.sort(key=lambda config: _parse(config.subnet).version)
-    options = dict(spec.driver_configuration.options) if spec.driver_configuration is not None else {}
-    options[VNI_LIST] = ",".join(
-        map(str, _vnis(options.get(VNI_LIST, ""), len(wanted), others, max(last_vni, FIRST_VNI - 1)))
+    options = dict(spec.options)
+    options[VXLAN_IDS] = ",".join(
+        map(str, _vnis(options.get(VXLAN_IDS, ""), len(wanted), others, max(last_vni, FIRST_VNI - 1)))
     )
     driver = spec.ipam_options.driver if spec.ipam_options is not None else None
     return NetworkPlan(
         ipam_options=IPAMOptions(driver=driver or Driver(name="default"), configs=tuple(configs)),
-        driver_state=Driver(name="overlay", options=options),
+        driver_state=Driver(name=OVERLAY, options=options),
     )
 
 
@@ -105,42 +100,14 @@ def _wanted(spec: NetworkSpec) -> list[_Pair]:
     """None stands for a subnet that we choose. A network has at least one pair."""
     by_version: dict[int, list[IPAMConfig | None]] = {4: [], 6: []}
     options = spec.ipam_options or IPAMOptions()
-    if options.driver is not None and options.driver.name not in ("", "default"):
-        raise Invalid(f"IPAM driver {options.driver.name!r} is unknown", 'the only one is "default"')
     for config in options.configs:
-        if not config.subnet:
-            if config.range or config.gateway or config.auxiliary_addresses:
-                raise Invalid("every ip-range or gateway must have a corresponding subnet", "add --subnet")
-            by_version[4].append(None)
-            continue
-        by_version[_checked(config).version].append(config)
+        version = _valid(config.subnet).version if config.subnet else 4
+        by_version[version].append(config if config.subnet else None)
     if by_version[6] and not spec.ipv6_enabled:
-        first = by_version[6][0]
-        assert first is not None
-        raise Invalid(f"subnet {first.subnet} is IPv6, but the network is not", "add --ipv6")
+        raise Invalid(f"network {spec.name} has an IPv6 subnet, but no IPv6", "add --ipv6")
     pairs = max(1, *map(len, by_version.values()))
     v4, v6 = (given + [None] * (pairs - len(given)) for given in by_version.values())
     return list(zip(v4, v6, strict=True))
-
-
-def _checked(config: IPAMConfig) -> Subnet:
-    subnet = _valid(config.subnet)
-    if ipam.room(subnet) < 2:
-        raise Invalid(f"subnet {subnet} is too small", "it needs an address for its gateway and one more")
-    if config.range:
-        part = _valid(config.range)
-        if (
-            part.version != subnet.version
-            or part.prefixlen < subnet.prefixlen
-            or not ipam.overlap(part, subnet)
-        ):
-            raise Invalid(f"ip-range {config.range} is not within subnet {subnet}")
-    if config.gateway and not ipam.contains(subnet, config.gateway):
-        raise Invalid(f"gateway {config.gateway} is no host address of subnet {subnet}")
-    for name, address in config.auxiliary_addresses.items():
-        if not ipam.contains(subnet, address):
-            raise Invalid(f"auxiliary address {name}={address} is no host address of subnet {subnet}")
-    return subnet
 
 
 def _valid(text: str) -> Subnet:
@@ -196,33 +163,39 @@ def _ipv6_pools(cluster: Cluster | None) -> tuple[list[Subnet], int]:
     return [pool], IPV6_SIZE
 
 
-def _taken(others: Iterable[Network], tables: Tables) -> Iterator[tuple[Subnet, str]]:
-    """Subnets that may not be given (again), and whose they are."""
-    for network in others:
-        for config in network.ipam_options.configs if network.ipam_options is not None else ():
-            yield _parse(config.subnet), f"network {network.spec.name}"
+def _taken_by_networks(networks: Iterable[Network]) -> dict[Subnet, str]:
+    """Subnets with the names of their networks."""
+    return {
+        _parse(config.subnet): network.spec.name
+        for network in networks
+        for config in (network.ipam_options.configs if network.ipam_options is not None else ())
+    }
+
+
+def _taken_by_hosts(tables: Tables) -> Iterator[Subnet]:
     for node in tables.nodes:
-        if node.description is None:
-            continue
-        for text in node.description.host_subnets:
+        for text in node.description.host_subnets if node.description is not None else ():
             try:
                 subnet = _parse(text)
             except ValueError:
                 continue  # an agent's mistake must not keep networks from being made
             if subnet.prefixlen:
-                yield subnet, f"host {node.description.hostname or node.id}"
+                yield subnet
 
 
-def _check_free(subnet: Subnet, taken: Iterable[tuple[Subnet, str]]) -> None:
-    for other, whose in taken:
-        if ipam.overlap(subnet, other):
-            raise Conflict(f"subnet {subnet} overlaps with {other} of {whose}", "choose another subnet")
+def _check_free(wanted: Sequence[Subnet], taken: Mapping[Subnet, str]) -> None:
+    for subnet in wanted:
+        for other, name in taken.items():
+            if ipam.overlap(subnet, other):
+                raise Conflict(
+                    f"subnet {subnet} overlaps with {other} of network {name}", "choose another subnet"
+                )
 
 
 # -- VNIs ------------------------------------------------------------------------------------------
 def vnis_of(network: Network) -> tuple[int, ...]:
     """The VNIs of its IPv4 subnets, in their order."""
-    text = network.driver_state.options.get(VNI_LIST, "") if network.driver_state is not None else ""
+    text = network.driver_state.options.get(VXLAN_IDS, "") if network.driver_state is not None else ""
     return tuple(map(int, text.split(","))) if text else ()
 
 
@@ -249,14 +222,11 @@ def _vnis(wanted: str, number: int, others: Iterable[Network], last: int) -> lis
 
 
 def _asked_vnis(text: str, number: int) -> list[int]:
-    found = []
-    for word in text.split(","):
-        if not word.strip().isdecimal() or not 0 < int(word) <= LAST_VNI:
-            raise Invalid(f"invalid VXLAN id {word.strip()!r}", f"use numbers from 1 to {LAST_VNI}")
-        found.append(int(word))
-    if len(found) < number or len(set(found)) < len(found):
+    words = [word.strip() for word in text.split(",")]
+    found = [int(word) for word in words if word.isdecimal() and 0 < int(word) <= LAST_VNI]
+    if len(found) < len(words) or len(set(found)) < len(found) or len(found) < number:
         raise Invalid(
-            f"insufficient VNIs ({len(set(found))}) for the network's subnets ({number})",
-            "give as many different ones as it has IPv4 subnets",
+            f"option {VXLAN_IDS}={text!r} does not name a VNI for each of {number} subnets",
+            f"give different numbers from 1 to {LAST_VNI}",
         )
     return found[:number]
