@@ -7,6 +7,8 @@ snapshots, sockets and threads. An upgrade that renames anything used here fails
 
 from __future__ import annotations
 
+import _socket
+import socket
 import zlib
 from enum import IntEnum
 from random import Random
@@ -21,6 +23,10 @@ from pysyncobj.version import VERSION
 from manager.raft.interfaces import Journal
 
 SUPPORTED_VERSION = "0.3.17"
+
+# Importing PySyncObj puts a Windows version of inet_ntop into `socket`, on every system (its win_inet_pton.py).
+# Whoever writes an address as text in this process would fail with it.
+socket.inet_ntop = _socket.inet_ntop
 
 #: PySyncObj's private methods that are overridden or called here, without the `_SyncObj__` in front.
 METHODS = (
