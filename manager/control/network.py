@@ -37,15 +37,14 @@ def create(tx: Tx, request: CreateNetwork) -> ControlReply:
 def _check_only_ingress(tx: Tx) -> None:
     for other in tx.networks:
         if other.spec.ingress:
-            hint = "it is being removed: try again in a moment" if other.pending_delete else "remove it first"
-            raise Conflict(f"ingress network ({other.id}) is already present", hint)
+            raise Conflict(f"ingress network ({other.id}) is already present", "remove it first")
 
 
 def _check_apart(tx: Tx, spec: NetworkSpec) -> None:
     """No VXLAN id and no subnet of another network is asked for.
 
-    A removed network whose last tasks are ending may have had the same subnet: a stack that is deployed again
-    names it again, and the two are kept apart by their VXLAN ids.
+    A removed network whose last tasks are ending may hold the same: a stack that is deployed again names them
+    again. The allocator shares the subnet, as other VXLAN ids keep the two apart, and waits for the ids.
     """
     subnets, ids = network_spec.subnets_of(spec), set(network_spec.vxlan_ids(spec))
     for other in tx.networks:
@@ -93,18 +92,18 @@ def remove(tx: Tx, request: RemoveNetwork) -> ControlReply:
     """Refused while somebody wants it. While tasks on it are only ending, it goes when the last of them has.
 
     That way `stack rm` can remove networks right after the services, and nobody gets the subnets and VXLAN ids of
-    connections that still drain.
+    connections that still drain. The ingress network is refused then as well: a host cannot have two.
     """
     network = lookup_network(tx.networks, request.id)
     for service in tx.services:
         _check_unused(network, service)
     for task in tx.tasks:
         if is_on_network(task, network.id) and _is_wanted(task, tx):
-            raise FailedPrecondition(
-                f"network {network.id} is in use by task {task.id}",
-                "wait until the task has ended, or remove it",
-            )
-    if holders(tx, network.id):
+            raise _in_use(network, task)
+    holder = next((t for t in tx.tasks if holds_network(t, network.id, tx.nodes.get(t.node_id))), None)
+    if holder is not None and network.spec.ingress:
+        raise _in_use(network, holder)
+    if holder is not None:
         tx.networks.put(replace(network, pending_delete=True))
     else:
         tx.networks.delete(network.id)
@@ -132,6 +131,7 @@ def _is_wanted(task: Task, view: Tables) -> bool:
     return not task.service_id or task.service_id in view.services
 
 
-def holders(view: Tables, network_id: str) -> list[Task]:
-    """The tasks for which the network has to stay."""
-    return [t for t in view.tasks if holds_network(t, network_id, view.nodes.get(t.node_id))]
+def _in_use(network: Network, task: Task) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"network {network.id} is in use by task {task.id}", "try again when the task has ended"
+    )

@@ -165,13 +165,6 @@ def _ipam(spec: NetworkSpec) -> None:
     for one, other in combinations(subnets, 2):
         if one.overlaps(other):
             raise Invalid(f"subnets {one} and {other} of network {spec.name} overlap")
-    wide = sum(isinstance(subnet, IPv6Network) for subnet in subnets)
-    narrow = len(subnets) - wide
-    # Each IPv6 subnet shares the VNI of an IPv4 one; where none is named, one is chosen.
-    if wide > max(1, narrow):
-        raise Invalid(
-            f"{wide} IPv6 subnets with {max(1, narrow)} IPv4 subnets", "name an IPv4 subnet for each"
-        )
 
 
 def _pool(config: IPAMConfig, spec: NetworkSpec) -> None:

@@ -20,7 +20,7 @@ from swarmcore.model.network import (
     NetworkAttachmentConfig,
     NetworkSpec,
 )
-from swarmcore.model.node import NodeState
+from swarmcore.model.node import NodeDescription, NodeState
 from swarmcore.model.task import Task, TaskSpec, TaskState, TaskStatus
 from swarmcore.rpc.messages.control import CreateNetwork, RemoveNetwork, RemoveService
 from tests.manager.control.bench import Bench, spec
@@ -69,7 +69,7 @@ async def test_a_taken_name_is_a_conflict(bench: Bench) -> None:
         {"IPv6Enabled": True},
         {"Ingress": True},
         {"IPv6Enabled": True} | subnets("10.9.0.0/24", "fd00:1::/64"),
-        {"IPv6Enabled": True} | subnets("fd00:1::/64"),
+        {"IPv6Enabled": True} | subnets("fd00:1::/64", "fd00:2::/64"),
         subnets(
             "10.9.0.0/24", Gateway="10.9.0.1", Range="10.9.0.128/25", AuxiliaryAddresses={"r": "10.9.0.9"}
         ),
@@ -191,6 +191,24 @@ async def test_subnets_and_vxlan_ids_of_other_networks_are_taken(bench: Bench) -
     await bench.network("shop", **subnets("10.0.2.0/24"), **options(**{VXLAN_IDS: "4097"}))
 
 
+async def test_what_another_network_asks_for_is_taken_before_it_is_given(bench: Bench) -> None:
+    await bench.network("first", **subnets("10.9.0.0/24"), **options(**{VXLAN_IDS: "5000"}))
+    with pytest.raises(Conflict, match="of network first"):
+        await bench.network("shop", **subnets("10.9.0.0/16"))
+    with pytest.raises(Conflict, match=r"5000 is .* by network first"):
+        await bench.network("shop", **options(**{VXLAN_IDS: "5000"}))
+
+
+async def test_a_hosts_own_network_is_warned_of(bench: Bench) -> None:
+    node = await bench.node("n1", hostname="alpha")
+    async with bench.store.update() as tx:
+        description = NodeDescription(hostname="alpha", host_subnets=("10.9.7.1/24",))
+        tx.nodes.put(replace(node, description=description))
+    wanted = convert_spec({"Name": "shop", **subnets("10.9.0.0/16")}, NetworkSpec)
+    reply = await bench.control.handle(CreateNetwork(id="x", spec=wanted))
+    assert reply.warnings == ("subnet 10.9.0.0/16 overlaps with network 10.9.7.1/24 of node alpha",)
+
+
 async def test_options_that_mean_nothing_are_told_of(bench: Bench) -> None:
     wanted = convert_spec({"Name": "shop", **options(dsr="")}, NetworkSpec)
     reply = await bench.control.handle(CreateNetwork(id="x", spec=wanted))
@@ -290,12 +308,6 @@ async def test_its_name_and_subnet_can_be_taken_at_once(bench: Bench) -> None:
     assert [network.id for network in bench.store.view().networks.find("name", "shop")] == ["new"]
 
 
-async def test_its_vxlan_id_cannot(bench: Bench) -> None:
-    await given(bench, await leaving(bench), "10.9.0.0/24", 4096)
-    with pytest.raises(Conflict, match="4096"):
-        await bench.network("other", **options(**{VXLAN_IDS: "4096"}))
-
-
 @pytest.mark.parametrize(
     ("state", "desired", "kept"),
     [
@@ -325,8 +337,7 @@ async def test_tasks_on_a_dead_node_do_not_keep_it(bench: Bench) -> None:
 
 async def test_the_ingress_network_stays_while_ports_are_published(bench: Bench) -> None:
     await bench.network("way-in", Ingress=True)
-    ports = {"EndpointSpec": {"Ports": [{"TargetPort": 80}]}}
-    held = await bench.create(**ports)
+    held = await bench.create(EndpointSpec={"Ports": [{"TargetPort": 80}]})
     with pytest.raises(FailedPrecondition, match="ingress network cannot be removed because service id-web"):
         await remove(bench, "way-in")
     await bench.update(held, spec())
@@ -334,11 +345,10 @@ async def test_the_ingress_network_stays_while_ports_are_published(bench: Bench)
     assert len(bench.store.view().networks) == 0
 
 
-async def test_a_new_ingress_network_waits_for_the_end_of_the_old_one(bench: Bench) -> None:
+async def test_an_ingress_network_stays_until_the_last_task_has_left_it(bench: Bench) -> None:
     await bench.node("n1")
     await bench.network("shop", Ingress=True)
     await task(bench, service="gone")
-    await remove(bench)
-    with pytest.raises(Conflict, match=r"ingress network \(net-shop\) is already present") as refusal:
-        await bench.network("other", Ingress=True)
-    assert "being removed" in refusal.value.hint
+    with pytest.raises(FailedPrecondition, match="in use by task t1"):
+        await remove(bench)
+    assert not bench.store.view().networks.find("name", "shop")[0].pending_delete
