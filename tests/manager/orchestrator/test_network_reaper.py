@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import pytest
 from msgspec.structs import replace
 
+from manager.manager import own_loops
 from manager.orchestrator.network_reaper import NetworkReaper
 from swarmcore.aio import owned
+from swarmcore.ids import new_id
 from swarmcore.model.network import Network, NetworkAttachment, NetworkSpec
 from swarmcore.model.node import NodeState, NodeStatus
 from swarmcore.model.task import Task, TaskState, TaskStatus
+from swarmcore.rpc.messages.control import CreateNetwork, RemoveNetwork, RemoveService
 from tests.manager.control.bench import Bench
 
 S = TaskState
@@ -38,6 +43,14 @@ async def bench() -> Bench:
         tx.networks.put(Network(id="net", spec=NetworkSpec(name="shop"), pending_delete=True))
         tx.networks.put(Network(id="kept", spec=NetworkSpec(name="shop")))
     return bench
+
+
+async def end_tasks(bench: Bench) -> None:
+    """As the agents do: what shall be removed ends."""
+    async with bench.store.update() as tx:
+        for task in tx.tasks:
+            if task.desired_state is S.REMOVE and not task.status.state.is_final:
+                tx.tasks.put(replace(task, status=TaskStatus(state=S.SHUTDOWN)))
 
 
 async def settled(bench: Bench) -> set[str]:
@@ -87,3 +100,40 @@ async def test_a_network_that_is_removed_later_goes_as_well(bench: Bench) -> Non
             assert kept is not None
             tx.networks.put(replace(kept, pending_delete=True))
         assert await settled(bench) == {"net"}
+
+
+async def test_services_and_their_network_are_removed_in_one_breath() -> None:
+    bench = await Bench().begin()
+    await bench.node("n1")
+    loops = own_loops(bench.store, bench.clock, new_id)
+    async with AsyncExitStack() as running:
+        for factory in loops:
+            await running.enter_async_context(owned(factory().run(), "loop"))
+        await bench.network("shop")
+        await bench.create(TaskTemplate={"Networks": [{"Target": "shop"}]})
+
+        def placed() -> list[Task]:
+            return [t for t in bench.store.view().tasks if t.status.state is S.ASSIGNED]
+
+        await until(lambda: bool(placed()))
+        (task,) = placed()
+        assert [a.network_id for a in task.networks_attachments] == ["net-shop"]
+        await bench.control.handle(RemoveService(id="web"))
+        await bench.control.handle(RemoveNetwork(id="shop"))
+        (pending,) = [n for n in bench.store.view().networks if n.pending_delete]
+        assert pending.driver_state is not None
+        again = CreateNetwork(id="again", spec=NetworkSpec(name="shop"))
+        await bench.control.handle(again)
+        await until(lambda: all(t.desired_state is S.REMOVE for t in bench.store.view().tasks))
+        assert "net-shop" in bench.store.view().networks
+        await end_tasks(bench)
+        await until(lambda: "net-shop" not in bench.store.view().networks)
+        assert "again" in bench.store.view().networks
+
+
+async def until(met: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if met():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came to that")

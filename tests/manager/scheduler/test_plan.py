@@ -83,3 +83,21 @@ def test_tasks_of_unknown_version_are_judged_one_by_one() -> None:
     large = task("t2", version=None, reserve=Resources(memory_bytes=10_000))
     decisions = plan(node_set([node("n1")]), [small, large], NOW)
     assert [d.placed is not None for d in decisions] == [True, False]
+
+
+def test_tasks_with_one_port_of_the_host_go_to_nodes_of_their_own() -> None:
+    busy = task("old", service="other", node_id="n1", state=TaskState.RUNNING, host_port=80)
+    nodes = node_set([node("n1"), node("n2"), node("n3")], [busy])
+    decisions = plan(nodes, [task(f"t{i}", host_port=80) for i in range(3)], NOW)
+    assert [d.placed.node_id if d.placed else "" for d in decisions] == ["n2", "n3", ""]
+    assert decisions[2].reason == "no suitable node (host-mode port already in use on 3 nodes)"
+
+
+def test_a_port_of_the_host_is_held_until_its_task_has_ended() -> None:
+    ending = task("old", node_id="n1", state=TaskState.RUNNING, desired=TaskState.SHUTDOWN, host_port=80)
+    nodes = node_set([node("n1")], [ending])
+    (waiting,) = plan(nodes, [task(host_port=80)], NOW)
+    assert waiting.placed is None
+    nodes.remove_task("old")
+    (placed,) = plan(nodes, [task(host_port=80)], NOW)
+    assert placed.placed is not None
