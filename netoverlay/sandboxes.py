@@ -16,6 +16,30 @@ class Join(Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...]
 
 
+class HostSegment(Struct, frozen=True, kw_only=True):
+    """A network of one host (driver bridge, macvlan or ipvlan): its subnets (CIDR) and, in the same order, gateways
+    and the ranges (CIDR or nothing) that addresses are taken from. `reserved` addresses are nobody's."""
+
+    id: str
+    name: str
+    driver: str
+    subnets: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
+    options: dict[str, str] = {}
+    internal: bool = False
+
+
+class HostJoin(Struct, frozen=True, kw_only=True):
+    """One interface on a network of this host. `addresses` have prefix lengths."""
+
+    segment: HostSegment
+    interface: str
+    mac: str
+    addresses: tuple[str, ...]
+
+
 class Resolving(Struct, frozen=True, kw_only=True):
     """How the container resolves names that the swarm does not know.
 
@@ -39,6 +63,7 @@ class SandboxSpec(Struct, frozen=True, kw_only=True):
     id: str
     task_id: str
     joins: tuple[Join, ...] = ()
+    host_joins: tuple[HostJoin, ...] = ()
     ingress: tuple[str, ...] = ()
     gateway: bool = True
     host_ports: tuple[PortConfig, ...] = ()

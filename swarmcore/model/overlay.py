@@ -30,6 +30,7 @@ class OverlayNetwork(Struct, frozen=True, kw_only=True):
     subnets: tuple[OverlaySubnet, ...] = ()
     driver: str = "overlay"
     options: dict[str, str] = field(default_factory=dict)
+    config_from: str = ""  # of a local driver: the network of each host that holds its settings
     mtu: int = 0
     port: int = 4789
     internal: bool = False

@@ -1,0 +1,326 @@
+"""The user-defined networks of this host: kept on disk, given subnets that nobody else uses, and their addresses.
+
+Docker's pools for such networks, the same refusals. Containers' addresses are not kept here: they stand in the
+containers' own records and are taken again when a daemon starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from netoverlay.ipam import AddressSet, Subnet, contains, first_address, free_subnet, overlap, parse_subnet
+from netoverlay.sandboxes import HostJoin, HostSegment, SandboxSpec
+from pyswarmd.local_networks import AddressPool, ConnectedContainer, LocalNetwork, NetworkRequest
+from swarmcore.clock import Clock
+from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound
+from swarmcore.ids import check_name
+from swarmcore.model.overlay import OverlayNetwork, endpoint_mac
+from worker.files import write_atomically
+
+log = logging.getLogger(__name__)
+# Docker's default-address-pools: (range, prefix length of each network).
+POOLS = (*((f"172.{second}.0.0/16", 16) for second in range(18, 32)), ("192.168.0.0/16", 20))
+DRIVERS = ("bridge", "macvlan", "ipvlan")
+
+
+class Devices(Protocol):
+    """What of `netoverlay.host.HostNetwork` is needed here."""
+
+    async def make_segment(self, segment: HostSegment) -> None: ...
+
+    async def remove_segment(self, segment: HostSegment) -> None: ...
+
+
+class HostNetworks:
+    """`taken` lists the subnets (CIDR) that this host and its swarm use already."""
+
+    def __init__(
+        self, file: Path, devices: Devices, clock: Clock, taken: Callable[[], Iterable[str]]
+    ) -> None:
+        self._file, self._devices, self._clock, self._taken = file, devices, clock, taken
+        self._networks: dict[str, LocalNetwork] = {}
+        self._addresses: dict[str, list[AddressSet]] = {}
+        self._connected: dict[str, dict[str, ConnectedContainer]] = {}
+        self._changing = asyncio.Lock()
+
+    def open(self) -> None:
+        """Read what is on disk; a damaged file is set aside with a warning."""
+        try:
+            raw = self._file.read_bytes()
+        except FileNotFoundError:
+            return
+        try:
+            found = msgspec.json.decode(raw, type=list[LocalNetwork])
+        except msgspec.DecodeError as error:
+            aside = self._file.with_suffix(".damaged")
+            self._file.rename(aside)
+            log.error(
+                "the list of this host's networks is damaged", extra={"kept": str(aside), "why": str(error)}
+            )
+            return
+        self._networks = {network.id: network for network in found}
+
+    # -- the API's side (LocalNetworks) ------------------------------------------------------------
+    def list(self) -> Sequence[LocalNetwork]:
+        return [
+            replace(network, containers=dict(self._connected.get(network.id, {})))
+            for network in self._networks.values()
+        ]
+
+    async def create(self, wanted: NetworkRequest) -> LocalNetwork:
+        async with self._changing:
+            check_name(wanted.name, "network")
+            if any(network.wanted.name == wanted.name for network in self._networks.values()):
+                raise Conflict(f"network with name {wanted.name} already exists")
+            driver = wanted.driver or "bridge"
+            if driver not in DRIVERS and not wanted.config_only:
+                raise Invalid(f"unknown network driver {driver!r}", f"use overlay, {', '.join(DRIVERS)}")
+            settings = self._with_configuration(wanted)
+            pools = settings.ipam.config if wanted.config_only else self._pools(settings)
+            made = LocalNetwork(
+                id=secrets.token_hex(32), created_at=self._clock.now(), wanted=settings, pools=pools
+            )
+            if not wanted.config_only:
+                await self._devices.make_segment(segment_of(made))
+            await self._save({**self._networks, made.id: made})
+            return made
+
+    async def remove(self, network_id: str) -> None:
+        async with self._changing:
+            network = self._networks.get(network_id)
+            if network is None:
+                raise NotFound(f"network {network_id} not found")
+            if holders := self._connected.get(network_id):
+                names = ", ".join(sorted(container.name for container in holders.values()))
+                raise FailedPrecondition(f"network {network.wanted.name} has active endpoints: {names}")
+            if users := self._made_from(network.wanted.name):
+                raise FailedPrecondition(
+                    f"configuration network {network.wanted.name} is in use by {', '.join(users)}"
+                )
+            await self._save({key: other for key, other in self._networks.items() if key != network_id})
+            if not network.wanted.config_only:
+                await self._devices.remove_segment(segment_of(network))
+
+    def _made_from(self, name: str) -> Sequence[str]:
+        return [
+            other.wanted.name
+            for other in self._networks.values()
+            if other.wanted.config_from is not None and other.wanted.config_from.network == name
+        ]
+
+    async def _save(self, networks: dict[str, LocalNetwork]) -> None:
+        content = msgspec.json.encode(list(networks.values()))
+        await asyncio.to_thread(write_atomically, self._file, content, durable=True)
+        self._networks = networks
+
+    # -- subnets -----------------------------------------------------------------------------------
+    def _with_configuration(self, wanted: NetworkRequest) -> NetworkRequest:
+        """With the settings of the network that it is made from, if it names one."""
+        if wanted.config_from is None or not wanted.config_from.network:
+            return wanted
+        source = self._configuration(wanted.config_from.network)
+        if wanted.ipam.config or wanted.options:
+            raise Invalid(
+                "user specified configurations are not supported if the network is made from another"
+            )
+        return replace(
+            wanted,
+            ipam=source.wanted.ipam,
+            options=source.wanted.options,
+            internal=source.wanted.internal,
+            enable_ipv6=source.wanted.enable_ipv6,
+        )
+
+    def _configuration(self, name: str) -> LocalNetwork:
+        for network in self._networks.values():
+            if network.wanted.name == name or network.id == name:
+                if not network.wanted.config_only:
+                    raise Invalid(f"network {name} is not a configuration network")
+                return network
+        raise NotFound(f"configuration network {name} not found", "create it on this host with --config-only")
+
+    def _pools(self, wanted: NetworkRequest) -> tuple[AddressPool, ...]:
+        """What was asked for, checked; an IPv4 pool of our own where none was."""
+        used = [parse_subnet(text) for text in self._used_subnets()]
+        pools: list[AddressPool] = []
+        for pool in wanted.ipam.config:
+            pools.append(_checked(pool))
+        given = [parse_subnet(pool.subnet) for pool in pools]
+        for place, subnet in enumerate(given):
+            others = given[:place] + (used if (wanted.driver or "bridge") == "bridge" else [])
+            if any(overlap(subnet, other) for other in others):
+                raise _overlapping(str(subnet))
+        if not any(subnet.version == 4 for subnet in given):
+            found = _free(used + given)
+            pools.append(AddressPool(subnet=str(found), gateway=first_address(found)))
+        if wanted.enable_ipv6 and not any(subnet.version == 6 for subnet in given):
+            unique = ip_network(
+                f"fd{secrets.token_hex(1)}:{secrets.token_hex(2)}:{secrets.token_hex(2)}::/64"
+            )
+            pools.append(AddressPool(subnet=str(unique), gateway=first_address(unique)))
+        return tuple(pools)
+
+    def _used_subnets(self) -> Sequence[str]:
+        own = [
+            pool.subnet
+            for network in self._networks.values()
+            if not network.wanted.config_only
+            for pool in network.pools
+        ]
+        return [*own, *self._taken()]
+
+    # -- the worker's side -------------------------------------------------------------------------
+    def segment(self, text: str) -> HostSegment | None:
+        """A network of this host by id or name."""
+        for network in self._networks.values():
+            if text in (network.id, network.wanted.name) and not network.wanted.config_only:
+                return segment_of(network)
+        return None
+
+    def of_swarm(self, network: OverlayNetwork) -> HostSegment:
+        """The swarm's network of a local driver, as this host has it configured."""
+        if not network.config_from:
+            pools = [AddressPool(subnet=e.subnet, gateway=e.gateway) for e in network.subnets]
+            options = network.options
+        else:
+            source = self._configuration(network.config_from)
+            pools = [_checked(pool) for pool in source.wanted.ipam.config]
+            options = source.wanted.options
+        if not pools:
+            found = _free([parse_subnet(text) for text in self._used_subnets()])
+            pools = [AddressPool(subnet=str(found), gateway=first_address(found))]
+        return _segment(network.id, network.name, network.driver, pools, options, internal=network.internal)
+
+    def take(
+        self, segment: HostSegment, container_id: str, name: str, interface: str, wanted: Sequence[str] = ()
+    ) -> HostJoin:
+        """An interface with one address of each subnet. Unavailable addresses and full subnets are said."""
+        sets = self._sets(segment)
+        addresses: list[str] = []
+        for held in sets:
+            address = self._one(held, container_id, wanted)
+            if address is None:
+                for other, got in zip(sets, addresses, strict=False):
+                    other.release(got, container_id)
+                raise FailedPrecondition(f"no address is left on network {segment.name} of this host")
+            addresses.append(address)
+        join = HostJoin(
+            segment=segment,
+            interface=interface,
+            mac=endpoint_mac(container_id, segment.id),
+            addresses=tuple(addresses),
+        )
+        self._note(join, container_id, name)
+        return join
+
+    @staticmethod
+    def _one(held: AddressSet, container_id: str, wanted: Sequence[str]) -> str | None:
+        for address in wanted:
+            if held.covers(address):
+                if not held.reserve(address, container_id):
+                    raise FailedPrecondition(f"address {address} is already in use")
+                return f"{address}/{held.subnet.prefixlen}"
+        return held.take(container_id)
+
+    def _note(self, join: HostJoin, container_id: str, name: str) -> None:
+        v4 = next((address for address in join.addresses if ":" not in address), "")
+        v6 = next((address for address in join.addresses if ":" in address), "")
+        self._connected.setdefault(join.segment.id, {})[container_id] = ConnectedContainer(
+            name=name,
+            endpoint_id=f"{join.segment.id[:32]}{container_id[:32]}",
+            mac=join.mac,
+            ipv4=v4,
+            ipv6=v6,
+        )
+
+    def _sets(self, segment: HostSegment) -> Sequence[AddressSet]:
+        if (known := self._addresses.get(segment.id)) is None:
+            known = self._addresses[segment.id] = [
+                AddressSet(
+                    parse_subnet(subnet),
+                    within=parse_subnet(within) if within else None,
+                    reserved=[gateway, *segment.reserved],
+                )
+                for subnet, gateway, within in zip(
+                    segment.subnets, segment.gateways, segment.ranges, strict=True
+                )
+            ]
+        return known
+
+    def give_back(self, join: HostJoin, container_id: str) -> None:
+        for held in self._sets(join.segment):
+            for address in join.addresses:
+                held.release(address, container_id)
+        self._connected.get(join.segment.id, {}).pop(container_id, None)
+
+    def adopt(self, sandboxes: Iterable[SandboxSpec], names: Mapping[str, str]) -> None:
+        """After a restart: the addresses of containers that are there are taken."""
+        for sandbox in sandboxes:
+            for join in sandbox.host_joins:
+                for held in self._sets(join.segment):
+                    for address in join.addresses:
+                        if held.covers(address):
+                            held.reserve(address, sandbox.id)
+                self._note(join, sandbox.id, names.get(sandbox.id, sandbox.id[:12]))
+
+
+def _overlapping(subnet: str) -> Conflict:
+    return Conflict(
+        f"Pool overlaps with other one on this address space: {subnet}", "choose another --subnet"
+    )
+
+
+def _checked(pool: AddressPool) -> AddressPool:
+    """With its gateway; Invalid if something does not fit."""
+    try:
+        subnet = parse_subnet(pool.subnet)
+    except ValueError as error:
+        raise Invalid(f"Invalid subnet {pool.subnet} : {error}") from None
+    if pool.gateway and not contains(subnet, pool.gateway):
+        raise Invalid(f"gateway {pool.gateway} is not in the subnet {pool.subnet}")
+    return replace(pool, gateway=pool.gateway or first_address(subnet))
+
+
+def _free(used: Sequence[Subnet]) -> Subnet:
+    for text, length in POOLS:
+        found = free_subnet([parse_subnet(text)], length, used)
+        if found is not None:
+            return found
+    raise FailedPrecondition("no free subnet is left for a network of this host", "name one with --subnet")
+
+
+def segment_of(network: LocalNetwork) -> HostSegment:
+    wanted = network.wanted
+    driver = wanted.driver or "bridge"
+    return _segment(network.id, wanted.name, driver, network.pools, wanted.options, internal=wanted.internal)
+
+
+def _segment(
+    network_id: str,
+    name: str,
+    driver: str,
+    pools: Sequence[AddressPool],
+    options: Mapping[str, str],
+    *,
+    internal: bool,
+) -> HostSegment:
+    return HostSegment(
+        id=network_id,
+        name=name,
+        driver=driver,
+        subnets=tuple(pool.subnet for pool in pools),
+        gateways=tuple(pool.gateway for pool in pools),
+        ranges=tuple(pool.ip_range for pool in pools),
+        reserved=tuple(address for pool in pools for address in pool.auxiliary_addresses.values()),
+        options=dict(options),
+        internal=internal,
+    )

@@ -1,0 +1,131 @@
+"""This host's own networks: kept, given subnets and addresses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netoverlay.sandboxes import HostSegment, SandboxSpec
+from pyswarmd.host_networks import HostNetworks, segment_of
+from pyswarmd.local_networks import IPAM, AddressPool, NetworkRequest
+from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound
+from swarmcore.model.network import ConfigSource
+from swarmcore.model.overlay import OverlayNetwork
+from tests.fakes.raft import StepClock
+
+
+class Devices:
+    """Remembers what was made; refuses a parent that is not there."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, HostSegment] = {}
+
+    async def make_segment(self, segment: HostSegment) -> None:
+        if segment.options.get("parent") == "nowhere":
+            raise FailedPrecondition("this host has no device 'nowhere' (option parent)")
+        self.made[segment.id] = segment
+
+    async def remove_segment(self, segment: HostSegment) -> None:
+        self.made.pop(segment.id, None)
+
+
+def networks(folder: Path, devices: Devices | None = None) -> HostNetworks:
+    made = HostNetworks(
+        folder / "networks.json", devices or Devices(), StepClock(), lambda: ["172.18.0.0/16"]
+    )
+    made.open()
+    return made
+
+
+async def test_a_network_gets_a_subnet_that_nobody_uses_and_is_kept(tmp_path: Path) -> None:
+    devices = Devices()
+    kept = networks(tmp_path, devices)
+    first = await kept.create(NetworkRequest(name="back"))
+    second = await kept.create(NetworkRequest(name="front", driver="bridge"))
+    assert [n.pools[0].subnet for n in (first, second)] == ["172.19.0.0/16", "172.20.0.0/16"]
+    assert first.pools[0].gateway == "172.19.0.1"
+    assert devices.made.keys() == {first.id, second.id}
+    again = networks(tmp_path)
+    assert [n.wanted.name for n in again.list()] == ["back", "front"]
+    await again.remove(first.id)
+    assert [n.wanted.name for n in networks(tmp_path).list()] == ["front"]
+
+
+async def test_what_cannot_be_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    kept = networks(tmp_path)
+    await kept.create(NetworkRequest(name="back"))
+    wrong = (
+        (Conflict, "already exists", NetworkRequest(name="back")),
+        (Invalid, "unknown network driver", NetworkRequest(name="x", driver="magic")),
+        (Invalid, "Invalid subnet", NetworkRequest(name="x", ipam=pool("10.0.0.0/33"))),
+        (Invalid, "not in the subnet", NetworkRequest(name="x", ipam=pool("10.9.0.0/24", "10.8.0.1"))),
+        (Conflict, "overlaps", NetworkRequest(name="x", ipam=pool("172.19.4.0/24"))),
+        (
+            NotFound,
+            "configuration network none",
+            NetworkRequest(name="x", config_from=ConfigSource(network="none")),
+        ),
+        (
+            FailedPrecondition,
+            "nowhere",
+            NetworkRequest(name="x", driver="macvlan", options={"parent": "nowhere"}),
+        ),
+    )
+    for kind, text, request in wrong:
+        with pytest.raises(kind, match=text):
+            await kept.create(request)
+    assert [n.wanted.name for n in kept.list()] == ["back"]
+
+
+def pool(subnet: str, gateway: str = "", within: str = "") -> IPAM:
+    return IPAM(config=(AddressPool(subnet=subnet, gateway=gateway, ip_range=within),))
+
+
+async def test_a_network_is_made_from_a_configuration_which_then_stays(tmp_path: Path) -> None:
+    kept = networks(tmp_path)
+    settings = await kept.create(
+        NetworkRequest(
+            name="lan-config", config_only=True, ipam=pool("10.9.0.0/24"), options={"parent": "eth0"}
+        )
+    )
+    lan = await kept.create(
+        NetworkRequest(name="lan", driver="macvlan", config_from=ConfigSource(network="lan-config"))
+    )
+    assert segment_of(lan).options == {"parent": "eth0"}
+    assert lan.pools[0].subnet == "10.9.0.0/24"
+    with pytest.raises(FailedPrecondition, match="in use by lan"):
+        await kept.remove(settings.id)
+    swarm = kept.of_swarm(OverlayNetwork(id="n1", name="wire", driver="macvlan", config_from="lan-config"))
+    assert (swarm.subnets, swarm.options["parent"]) == (("10.9.0.0/24",), "eth0")
+
+
+async def test_addresses_are_given_once_and_come_back(tmp_path: Path) -> None:
+    kept = networks(tmp_path)
+    made = await kept.create(NetworkRequest(name="small", ipam=pool("10.9.0.0/24", within="10.9.0.8/30")))
+    segment = segment_of(made)
+    taken = [kept.take(segment, f"c{n}", f"web{n}", "eth0") for n in range(4)]
+    assert len({join.addresses for join in taken}) == 4
+    assert all(join.addresses[0].startswith("10.9.0.") for join in taken)
+    with pytest.raises(FailedPrecondition, match="no address is left on network small"):
+        kept.take(segment, "c9", "late", "eth0")
+    with pytest.raises(FailedPrecondition, match="active endpoints: web0, web1, web2, web3"):
+        await kept.remove(made.id)
+    kept.give_back(taken[0], "c0")
+    assert kept.take(segment, "c9", "late", "eth0").addresses == taken[0].addresses
+
+
+async def test_a_restarted_daemon_gives_no_address_that_a_container_has(tmp_path: Path) -> None:
+    kept = networks(tmp_path)
+    made = await kept.create(NetworkRequest(name="back"))
+    join = kept.take(segment_of(made), "c1", "web", "eth0")
+    again = networks(tmp_path)
+    again.adopt([SandboxSpec(id="c1", task_id="t1", host_joins=(join,))], {"c1": "web"})
+    assert again.take(segment_of(made), "c2", "api", "eth0").addresses != join.addresses
+    assert again.list()[0].containers.keys() == {"c1", "c2"}
+
+
+async def test_a_damaged_list_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "networks.json").write_text("{")
+    assert networks(tmp_path).list() == []
+    assert (tmp_path / "networks.damaged").exists()
