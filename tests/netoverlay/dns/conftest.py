@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from netoverlay.netns import Namespace, Namespaces
 
 from netoverlay.dns.limits import Limits
 from netoverlay.dns.server import DnsServer
+from netoverlay.netns import Namespace, Namespaces
 from swarmcore.aio import Tasks
 
 # What an upstream does with a question: the answers to send, after an own time.

@@ -10,11 +10,11 @@ import dns.message
 import dns.rcode
 import pytest
 from msgspec.structs import replace
-from netoverlay.netns import Namespace, Namespaces
 
 from netoverlay.dns.limits import Limits
 from netoverlay.dns.resolv_conf import ResolvConf, container_text
 from netoverlay.dns.server import DnsServer
+from netoverlay.netns import Namespace, Namespaces
 from netoverlay.sandboxes import Join, Resolving, SandboxSpec
 from swarmcore.model.overlay import NetworkTable
 from tests.netoverlay.dns.conftest import Client, framed, read_framed
