@@ -1,0 +1,150 @@
+"""What this host's kernel can do for networks, tried for real in a namespace that is thrown away."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from msgspec import Struct
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from netoverlay.ipsec.xfrm import Xfrm
+from netoverlay.netns import Namespace, Namespaces
+from swarmcore.errors import SwarmError
+
+# Every expression that our rules use, once.
+_RULES = """
+table inet pyswarm-doctor {
+  map ports { type inet_proto . inet_service : verdict; }
+  map marks { type ether_addr : mark; }
+  chain service { dnat ip to numgen random mod 2 map { 0 : 192.0.2.1, 1 : 192.0.2.2 }; }
+  chain raw { type filter hook prerouting priority -300; ct original zone set 1; }
+  chain marks { type filter hook prerouting priority -150; ct state new ct mark set ether saddr map @marks; }
+  chain pre { type nat hook prerouting priority -100; fib daddr type local meta l4proto . th dport vmap @ports; }
+  chain out { type nat hook output priority -100; ip daddr 192.0.2.9 jump service; }
+  chain post { type nat hook postrouting priority 100; ct status dnat masquerade; }
+  chain filter { type filter hook output priority 0; ip daddr 192.0.2.9 meta l4proto tcp reject with tcp reset; }
+}
+"""
+
+
+class Feature(Struct, frozen=True, kw_only=True):
+    """`missing` says why it does not work, empty where it does. Without a `needed` one overlays do not work at all."""
+
+    name: str
+    purpose: str
+    needed: bool
+    missing: str = ""
+    hint: str = ""
+
+
+def features(directory: Path) -> list[Feature]:
+    """Try everything in a namespace of its own below `directory`. Blocking; needs root."""
+    namespaces = Namespaces(directory)
+    name = f"doctor-{secrets.token_hex(4)}"
+    scratch = namespaces.create(name)
+    try:
+        return list(_features(scratch))
+    finally:
+        namespaces.remove(name)
+        namespaces.close()
+
+
+def _features(scratch: Namespace) -> Iterator[Feature]:
+    links: tuple[tuple[str, str, bool], ...] = (
+        ("veth", "joins containers to networks", True),
+        ("bridge", "joins the containers of a host", True),
+        ("vxlan", "carries overlays between hosts", True),
+        ("macvlan", "networks of driver macvlan", False),
+        ("ipvlan", "networks of driver ipvlan", False),
+    )
+    for kind, purpose, needed in links:
+        why = scratch.run(lambda kind=kind: _link(kind))  # type: ignore[misc]
+        yield Feature(
+            name=kind, purpose=purpose, needed=needed, missing=why, hint=f"load the kernel module {kind}"
+        )
+    yield Feature(
+        name="nftables",
+        purpose="balances load and publishes ports",
+        needed=True,
+        missing=scratch.run(_rules),
+        hint="use a kernel with nf_tables, nft_nat, nft_numgen, nft_fib, nft_ct and nft_reject, and nft 1.0 or newer",
+    )
+    yield Feature(
+        name="IPv6",
+        purpose="dual-stack networks",
+        needed=False,
+        missing="" if Path("/proc/sys/net/ipv6").exists() else "the kernel has no IPv6",
+        hint="boot without ipv6.disable=1",
+    )
+    yield Feature(
+        name="SCTP",
+        purpose="published ports of protocol sctp",
+        needed=False,
+        missing=_reason(
+            lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+        ),
+        hint="load the kernel module sctp",
+    )
+    yield Feature(
+        name="ESP",
+        purpose="encrypted overlays (--opt encrypted)",
+        needed=False,
+        missing=_esp(scratch),
+        hint="load the kernel modules esp4, esp6 and gcm",
+    )
+
+
+def _reason(attempt: Callable[[], None]) -> str:
+    try:
+        attempt()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _link(kind: str) -> str:
+    """Why the kernel does not make such a device; called inside the scratch namespace."""
+    with IPRoute() as netlink:
+        try:
+            match kind:
+                case "vxlan":
+                    netlink.link("add", ifname="try0", kind=kind, vxlan_id=1, vxlan_port=4789)
+                case "macvlan" | "ipvlan":
+                    netlink.link("add", ifname="try1", kind="bridge")
+                    parent = netlink.link_lookup(ifname="try1")[0]
+                    netlink.link("add", ifname="try0", kind=kind, link=parent)
+                case _:
+                    netlink.link("add", ifname="try0", kind=kind)
+        except NetlinkError as error:
+            return os.strerror(error.code)
+        finally:
+            for name in ("try0", "try1"):
+                for index in netlink.link_lookup(ifname=name):
+                    netlink.link("del", index=index)
+    return ""
+
+
+def _rules() -> str:
+    """The first complaint of nft about rules like ours; a process that is started here is in the namespace."""
+    if (nft := shutil.which("nft")) is None:
+        return "the command nft is missing"
+    done = subprocess.run([nft, "-f", "-"], input=_RULES, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["nft failed"])[0]
+
+
+def _esp(scratch: Namespace) -> str:
+    try:
+        xfrm = Xfrm(scratch.run(Xfrm.open))
+    except SwarmError as error:
+        return str(error)
+    try:
+        return xfrm.unsupported()
+    finally:
+        xfrm.close()

@@ -1,0 +1,86 @@
+"""What this host needs to be a node, and what it may lack: tools, control groups, kernel features, ports."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from netoverlay.features import Feature, features
+from pyswarmd.config import PORT
+from swarmcore.errors import FailedPrecondition
+from worker.runtime.cgroups import Cgroups
+from worker.runtime.tools import preflight
+
+_DATA_PATH_PORT = 4789
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """`state`: `ok`, `in use`, `absent` (optional, does not work) or `missing` (the node does not work)."""
+
+    name: str
+    state: str
+    purpose: str
+    detail: str = ""
+
+
+def diagnose(run_dir: Path) -> list[Finding]:
+    """Try everything. Blocking; needs root. What it makes is removed again."""
+    folder = run_dir / "doctor"
+    try:
+        return [*_tools(), *_ports(), *(of_feature(feature) for feature in features(folder))]
+    finally:
+        folder.rmdir()
+
+
+def of_feature(feature: Feature) -> Finding:
+    if not feature.missing:
+        return Finding(name=feature.name, state="ok", purpose=feature.purpose)
+    return Finding(
+        name=feature.name,
+        state="missing" if feature.needed else "absent",
+        purpose=feature.purpose,
+        detail=f"{feature.missing}: {feature.hint}",
+    )
+
+
+def _tools() -> Iterator[Finding]:
+    try:
+        tools = preflight()
+    except FailedPrecondition as error:
+        yield Finding(
+            name="tools", state="missing", purpose="run containers", detail=f"{error}: {error.hint}"
+        )
+    else:
+        names = ", ".join(["conmon", *(tool.name for tool in tools.runtimes)])
+        yield Finding(name="tools", state="ok", purpose="run containers", detail=names)
+    mounted = Cgroups("pyswarm").available
+    yield Finding(
+        name="cgroups",
+        state="ok" if mounted else "missing",
+        purpose="limits of containers",
+        detail="" if mounted else "no control groups are mounted: mount /sys/fs/cgroup",
+    )
+
+
+def _ports() -> Iterator[Finding]:
+    for number, kind, name, purpose in (
+        (PORT, socket.SOCK_STREAM, f"port {PORT}/tcp", "everything that nodes say to each other"),
+        (_DATA_PATH_PORT, socket.SOCK_DGRAM, f"port {_DATA_PATH_PORT}/udp", "overlay traffic between hosts"),
+    ):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("0.0.0.0", number))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                # A daemon that runs holds them, as it should: this cannot be told apart here.
+                yield Finding(
+                    name=name, state="in use", purpose=purpose, detail="by a daemon, or by a stranger"
+                )
+            else:
+                yield Finding(name=name, state="ok", purpose=purpose)
