@@ -9,15 +9,12 @@ from msgspec.structs import replace
 from netoverlay.sandboxes import Join, Resolving, SandboxSpec
 from swarmcore.durations import duration
 from swarmcore.errors import Invalid
-from swarmcore.model.endpoint import PortConfig, PublishMode
-from swarmcore.model.network import NetworkAttachment
-from swarmcore.model.overlay import NetworkTable, endpoint_mac
+from swarmcore.model.endpoint import DRAIN_LABEL, PortConfig, PublishMode
+from swarmcore.model.network import OVERLAY, PREDEFINED, NetworkAttachment
+from swarmcore.model.overlay import NetworkTable, OverlayNetwork, endpoint_mac
 from swarmcore.model.task import Task
 
-DRAIN_LABEL = "pyswarm.drain"
 DRAIN = 2.0  # seconds, as long as Docker waits
-#: Names that stand for networks of each host, not of the swarm.
-PREDEFINED = frozenset({"host", "none", "bridge"})
 
 Tables = Mapping[str, NetworkTable]
 ChoosePort = Callable[[PortConfig], int]
@@ -45,6 +42,8 @@ def sandbox_spec(
     open_networks = 0
     for attachment in task.networks_attachments:
         network = tables[attachment.network_id].network
+        if network.driver != OVERLAY:
+            continue  # each host gives its own addresses
         if network.ingress:
             ingress = attachment.addresses
             continue
@@ -61,6 +60,12 @@ def sandbox_spec(
         host_ports=host_ports(task, choose_port),
         resolving=resolving if gateway else replace(resolving, from_host=()),
     )
+
+
+def host_networks(task: Task, tables: Tables) -> list[OverlayNetwork]:
+    """The task's networks that every host makes for itself (bridge, macvlan, ipvlan)."""
+    networks = [tables[attachment.network_id].network for attachment in task.networks_attachments]
+    return [network for network in networks if network.driver != OVERLAY]
 
 
 def _join(task: Task, attachment: NetworkAttachment, interface: str) -> Join:

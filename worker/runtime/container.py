@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from netoverlay.sandboxes import SandboxSpec
 from swarmcore.aio import Tasks
 from swarmcore.clock import Clock
 from worker.files import write_atomically
@@ -99,6 +100,15 @@ class Container:
     @property
     def running(self) -> bool:
         return self.record.phase is Phase.RUNNING and not self.ended.done()
+
+    @property
+    def name(self) -> str:
+        """What Docker calls the container: the task's name."""
+        return self.record.name or self.record.task_id
+
+    def sandbox_is(self, sandbox: SandboxSpec) -> None:
+        """It was connected to a network, or disconnected."""
+        self._save(sandbox=sandbox)
 
     # -- life ----------------------------------------------------------------------------------------
     def give_secrets(self, mounts: tuple[MountRequest, ...]) -> None:

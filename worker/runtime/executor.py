@@ -11,7 +11,7 @@ from typing import Any
 
 from swarmcore.aio import Tasks
 from swarmcore.clock import Clock, RealClock
-from swarmcore.errors import FailedPrecondition, NotFound, SwarmError
+from swarmcore.errors import FailedPrecondition, Invalid, NotFound, SwarmError
 from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.resources import Resources
 from swarmcore.model.secret import Config, Secret
@@ -279,6 +279,17 @@ class ContainerExecutor:
     # -- for the controllers -------------------------------------------------------------------------
     def container_of(self, task_id: str) -> Container | None:
         return self._containers.get(task_id)
+
+    def find(self, text: str) -> Container:
+        """A container by its id, the beginning of it, or its name. NotFound, or Invalid if it could be several."""
+        every = self._containers.values()
+        hits = [c for c in every if text in (c.record.id, c.name)]
+        hits = hits or [c for c in every if text and c.record.id.startswith(text)]
+        if len(hits) > 1:
+            raise Invalid(f"container {text} is ambiguous", "give more of its id")
+        if not hits:
+            raise NotFound(f"No such container: {text}")
+        return hits[0]
 
     def background(
         self, step: Coroutine[Any, Any, StepFailure | None], name: str

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from swarmcore.errors import Invalid, NotFound, Unsupported
 from swarmcore.model.container import ConfigReference, ContainerSpec, MountType, SecretReference
+from swarmcore.model.naming import task_name
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import Task
 from worker.files import remove_tree
@@ -119,6 +120,7 @@ async def _prepare(
     made = ContainerRecord(
         id=container_id,
         task_id=task.id,
+        name=task_name(task),
         image_id=image.id,
         phase=Phase.PREPARED,
         created=engine.clock.now(),

@@ -29,6 +29,7 @@ class Phase(StrEnum):
 class ContainerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     task_id: str
+    name: str = ""
     image_id: str
     phase: Phase
     created: datetime

@@ -220,7 +220,7 @@ async def test_a_missing_bind_source_is_refused_or_made(node: Node, tmp_path: Pa
 async def test_a_named_volume_outlives_its_container_and_starts_with_the_images_content(node: Node) -> None:
     mount = Mount(type=MountType.VOLUME, source="data", target="/www")
     first = await node.run("ls /www/cgi-bin; echo kept > /www/note", mounts=(mount,))
-    assert first.out == "index.cgi\n"
+    assert first.out == "client\nindex.cgi\n"
     second = await node.run(["cat", "/www/note"], mounts=(mount,))
     assert second.out == "kept\n"
 
