@@ -23,7 +23,7 @@ from swarmcore.errors import SwarmError
 from swarmcore.ids import NewId
 from swarmcore.model.base import Object
 from swarmcore.model.cluster import Cluster
-from swarmcore.model.network import Network
+from swarmcore.model.network import Network, NetworkSpec
 from swarmcore.model.node import Node
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task
@@ -178,7 +178,7 @@ class Ledger:
         """What asks for a certain subnet or port comes before what takes any."""
         due = self._agenda.due(kind)
         if kind is Kind.NETWORK:
-            return sorted(due, key=lambda id: not _asks_for_subnet(tx.networks.get(id)))
+            return sorted(due, key=lambda id: _place(tx.networks.get(id)))
         if kind is Kind.SERVICE:
             return sorted(due, key=lambda id: not _asks_for_port(tx.services.get(id)))
         return due
@@ -283,9 +283,11 @@ class Ledger:
         return tx.networks.get(self._ingress) if self._ingress else None
 
 
-def _asks_for_subnet(network: Network | None) -> bool:
-    options = network.spec.ipam_options if network is not None else None
-    return options is not None and any(config.subnet for config in options.configs)
+def _place(network: Network | None) -> tuple[bool, bool]:
+    """First those that ask for a subnet, then the ingress network: every node needs it."""
+    spec = network.spec if network is not None else NetworkSpec()
+    configs = spec.ipam_options.configs if spec.ipam_options is not None else ()
+    return not any(config.subnet for config in configs), not spec.ingress
 
 
 def _asks_for_port(service: Service | None) -> bool:

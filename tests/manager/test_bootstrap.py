@@ -9,7 +9,7 @@ from manager.bootstrap import new_swarm, seed
 from pki.keystore import KeyStore
 from pki.root import RootAuthority, load_certificate
 from pki.tokens import parse_join_token, pins
-from swarmcore.errors import FailedPrecondition
+from swarmcore.errors import FailedPrecondition, Invalid
 from swarmcore.ids import is_id, new_id
 from swarmcore.model.cluster import CAConfig, SwarmSpec
 from swarmcore.model.node import Availability, NodeRole
@@ -64,3 +64,26 @@ async def test_seeding_writes_the_swarm_once_and_no_other_over_it() -> None:
     other = replace(swarm, cluster=replace(swarm.cluster, id=new_id()))
     with pytest.raises(FailedPrecondition, match="already holds a swarm"):
         await seed(store, other)
+
+
+@pytest.mark.parametrize(
+    ("pools", "size", "words"),
+    [
+        (("10.0.0.0/33",), 24, "invalid base pool 10.0.0.0/33"),
+        (("fd00::/48",), 64, "subnet size is out of range: 64"),
+        (("fd00::/48",), 24, "it is not IPv4"),
+        (("10.0.0.0/28",), 24, "Subnet size is too small for pool: 24"),
+        (("10.0.0.0/28",), 0, "Subnet size is too small for pool: 24"),
+        (("10.0.0.0/16", "10.0.9.0/24"), 24, "overlap"),
+    ],
+)
+def test_address_pools_that_make_no_sense_are_refused(pools: tuple[str, ...], size: int, words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        new_swarm(clock=StepClock(), new_id=new_id, default_addr_pool=pools, subnet_size=size)
+
+
+def test_address_pools_are_kept_and_have_docker_s_defaults() -> None:
+    made = new_swarm(clock=StepClock(), new_id=new_id, default_addr_pool=("10.20.3.0/16",), subnet_size=26)
+    assert (made.cluster.default_addr_pool, made.cluster.subnet_size) == (("10.20.0.0/16",), 26)
+    made = new_swarm(clock=StepClock(), new_id=new_id)
+    assert (made.cluster.default_addr_pool, made.cluster.subnet_size) == (("10.0.0.0/8",), 24)
