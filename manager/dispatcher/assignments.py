@@ -6,9 +6,10 @@ changed; the secrets and configs come along while the task may still need them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from manager.store.tables import Tables
 from swarmcore.model.secret import Config, Secret
@@ -41,8 +42,10 @@ def _needs(task: Task) -> tuple[frozenset[str], frozenset[str]]:
 class NodeAssignments:
     """What the agent of one session holds. `full` once, then `changes` for the tasks that may have changed."""
 
-    def __init__(self, node_id: str) -> None:
+    def __init__(self, node_id: str, withheld: Callable[[Task], bool] = lambda task: False) -> None:
+        """`withheld(task)`: the agent must not hear yet that this task shall stop."""
         self._node_id = node_id
+        self._withheld = withheld
         self._sent: dict[str, Task] = {}
         self._needs: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         self._secrets: set[str] = set()
@@ -53,7 +56,11 @@ class NodeAssignments:
         """Everything; the agent drops what is not in it."""
         self._sent, self._needs = {}, {}
         self._secrets, self._configs = set(), set()
-        tasks = [t for t in view.tasks.find("node_id", self._node_id) if is_assigned(t, self._node_id)]
+        tasks = [
+            self._shown(task)
+            for task in view.tasks.find("node_id", self._node_id)
+            if is_assigned(task, self._node_id)
+        ]
         yield from self._messages(view, tasks, (), full=True)
 
     def changes(self, view: Tables, task_ids: Iterable[str] | None) -> Iterator[Assignments]:
@@ -65,6 +72,7 @@ class NodeAssignments:
         removed: list[str] = []
         for task_id in task_ids:
             before, now = self._sent.get(task_id), view.tasks.get(task_id)
+            now = self._shown(now) if now is not None else None
             if now is None or not is_assigned(now, self._node_id):
                 if before is not None:
                     removed.append(task_id)
@@ -73,6 +81,11 @@ class NodeAssignments:
             elif _needs(now) != self._needs[task_id]:
                 self._needs[task_id] = _needs(now)  # it ended: its secrets may leave the node
         yield from self._messages(view, changed, removed, full=False)
+
+    def _shown(self, task: Task) -> Task:
+        if self._withheld(task):
+            return replace(task, desired_state=TaskState.RUNNING)
+        return task
 
     def _messages(
         self, view: Tables, tasks: Sequence[Task], removed: Sequence[str], *, full: bool

@@ -13,6 +13,8 @@ import logging
 from collections.abc import Callable
 
 from manager.dispatcher import nodes
+from manager.dispatcher.drain import DrainBarrier
+from manager.dispatcher.endpoints import EndpointTables
 from manager.dispatcher.heartbeat import Leases
 from manager.dispatcher.session import AgentStream, Session
 from manager.dispatcher.statuses import Writer, status_change
@@ -25,7 +27,9 @@ from swarmcore.clock import Clock
 from swarmcore.errors import Forbidden
 from swarmcore.ids import NewId
 from swarmcore.model.cluster import Cluster
+from swarmcore.model.network import Network
 from swarmcore.model.node import Node, NodeRole, NodeState
+from swarmcore.model.service import Service
 from swarmcore.model.task import Task
 from swarmcore.rpc.messages.session import (
     DescriptionUpdate,
@@ -75,6 +79,8 @@ class Dispatcher:
         self._given_up = Leases(clock, tick=1.0)
         self._writer = Writer(store, clock)
         self._listeners: list[Listener] = []
+        self.tables = EndpointTables()
+        self._drain = DrainBarrier(clock, self._may_stop)
 
     # -- for the rest of the manager ----------------------------------------------------------------
 
@@ -135,6 +141,7 @@ class Dispatcher:
             reason = await session.run()
         finally:
             # Only the newest session of a node says anything about the node.
+            self._drain.left(session.session_id)
             if self._sessions.get(node_id) is session:
                 del self._sessions[node_id]
                 self._notify(node_id, False)
@@ -163,6 +170,18 @@ class Dispatcher:
 
     def view(self) -> View:
         return self._store.view()
+
+    def withholds(self, task: Task) -> bool:
+        return self._drain.withholds(task)
+
+    def networks_applied(self, session: Session) -> None:
+        self._drain.confirmed(session)
+
+    def _may_stop(self, task_id: str) -> None:
+        """All hosts keep new connections away from the task: its agent may hear that it shall stop."""
+        task = self._store.view().tasks.get(task_id)
+        if task is not None and (session := self._sessions.get(task.node_id)) is not None:
+            session.task_changed(task_id)
 
     def session_info(self, session: Session) -> SessionInfo | None:
         view = self._store.view()
@@ -203,6 +222,7 @@ class Dispatcher:
         self._leases.clear()
         self._given_up.clear()
         self._writer.clear()
+        self._drain.clear()
         try:
             with self._store.view_and_watch() as (view, feed):
                 self._start_over(view)
@@ -211,6 +231,7 @@ class Dispatcher:
                     group.create_task(self._writer.run(), name="dispatcher writer")
                     group.create_task(self._leases.watch(self._expired), name="dispatcher leases")
                     group.create_task(self._given_up.watch(self._abandoned), name="dispatcher orphans")
+                    group.create_task(self._drain.run(), name="dispatcher drain")
                     while True:
                         try:
                             commit = await feed.get()
@@ -224,6 +245,9 @@ class Dispatcher:
                 session.end("this manager does not lead any more")
 
     def _start_over(self, view: View) -> None:
+        self.tables.reset(view, view.index)
+        for task in view.tasks:
+            self._drain.begin_blind(task)
         grace = NEW_LEADER_GRACE * self._period()
         for node in view.nodes:
             if node.status.state is NodeState.DOWN:
@@ -241,6 +265,9 @@ class Dispatcher:
     def _catch_up(self) -> None:
         """The watch lagged: what it did not tell is compared."""
         view = self._store.view()
+        self.tables.reset(view, view.index)
+        for task in view.tasks:
+            self._drain.begin(task, self._sessions.values())
         self._orphan_the_nodeless(view)
         for node_id, session in tuple(self._sessions.items()):
             if node_id not in view.nodes:
@@ -250,6 +277,14 @@ class Dispatcher:
 
     def _route(self, commit: Commit) -> None:
         infos: set[str] = set()
+        # The view may be ahead of the commit: what is derived twice is the same.
+        before = self.tables.revision
+        self.tables.follow(commit.changes, self._store.view(), max(before, commit.index))
+        if any(
+            isinstance(change.object, Network | Node | Service | Task | Cluster) for change in commit.changes
+        ):
+            for open_session in self._sessions.values():
+                open_session.networks_changed()
         for change in commit.changes:
             match change.object:
                 case Task() as task:
@@ -268,7 +303,15 @@ class Dispatcher:
             if (session := self._sessions.get(node_id)) is not None:
                 session.info_changed()
 
+    def _drain_task(self, change: Change, task: Task) -> None:
+        """A task that shall stop first loses its new connections everywhere."""
+        if change.new is None or task.status.state.is_final:
+            self._drain.ended(task.id)
+        else:
+            self._drain.begin(task, self._sessions.values())
+
     def _route_task(self, change: Change, task: Task) -> None:
+        self._drain_task(change, task)
         concerned = {task.node_id}
         if isinstance(change.old, Task):
             concerned.add(change.old.node_id)

@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from manager.dispatcher.assignments import NodeAssignments
+from manager.dispatcher.endpoints import EndpointTables
+from manager.dispatcher.network_streams import NetworkStream
 from manager.store.tables import View
 from swarmcore.aio import Tasks
 from swarmcore.clock import Clock
 from swarmcore.errors import Unavailable
+from swarmcore.model.task import Task
+from swarmcore.rpc.messages.networks import NetworksApplied
 from swarmcore.rpc.messages.session import (
     Acknowledged,
     DescriptionUpdate,
@@ -53,6 +57,15 @@ class Callbacks(Protocol):
         """None: the node is gone."""
         ...
 
+    @property
+    def tables(self) -> EndpointTables: ...
+
+    def withholds(self, task: Task) -> bool:
+        """Whether the task shall stop, but its agent must not hear of it yet."""
+        ...
+
+    def networks_applied(self, session: Session) -> None: ...
+
     def heard(self, session: Session) -> None: ...
 
     def reported(self, session: Session, message: StatusReports) -> asyncio.Future[None]: ...
@@ -71,7 +84,8 @@ class Session:
         self._stream = stream
         self._dispatcher = dispatcher
         self._clock = clock
-        self._assignments = NodeAssignments(node_id)
+        self._assignments = NodeAssignments(node_id, dispatcher.withholds)
+        self._networks = NetworkStream(node_id)
         self._outbox: deque[ToAgent] = deque()
         self._outbox_filled = asyncio.Event()
         self._info_sent: SessionInfo | None = None
@@ -97,6 +111,21 @@ class Session:
         """The watch lagged: compare everything."""
         self._dirty = None
         self._dirt.set()
+
+    def networks_changed(self) -> None:
+        self._dirt.set()
+
+    def holds_networks(self, network_ids: Iterable[str]) -> bool:
+        """Whether this node was told of any of these."""
+        return self._networks.holds(network_ids)
+
+    def next_network_update(self) -> int:
+        """The number of an update that will contain all that is committed now."""
+        return self._networks.sent + 1
+
+    @property
+    def confirmed_networks(self) -> int:
+        return self._networks.confirmed
 
     def info_changed(self) -> None:
         info = self._dispatcher.session_info(self)
@@ -160,6 +189,9 @@ class Session:
                     self._acknowledge(message.number, self._dispatcher.reported(self, message))
                 case DescriptionUpdate():
                     self._dispatcher.described(self, message)
+                case NetworksApplied():
+                    self._networks.confirmed = max(self._networks.confirmed, message.number)
+                    self._dispatcher.networks_applied(self)
 
     def _acknowledge(self, number: int, written: asyncio.Future[None]) -> None:
         def done(future: asyncio.Future[None]) -> None:
@@ -177,12 +209,22 @@ class Session:
 
     async def _send_assignments(self) -> None:
         self._dirty = {}
-        for part in self._assignments.full(self._dispatcher.view()):
+        view = self._dispatcher.view()
+        assignments = list(self._assignments.full(view))
+        await self._send_networks(view)
+        for part in assignments:
             await self._stream.send(part)
         while True:
             await self._dirt.wait()
             self._dirt.clear()
             dirty, self._dirty = self._dirty, {}
-            for part in self._assignments.changes(self._dispatcher.view(), dirty):
+            view = self._dispatcher.view()
+            assignments = list(self._assignments.changes(view, dirty))
+            await self._send_networks(view)  # a network comes before the first task that needs it
+            for part in assignments:
                 await self._stream.send(part)
             await self._clock.sleep(COALESCE)
+
+    async def _send_networks(self, view: View) -> None:
+        for update in self._networks.updates(view, self._dispatcher.tables):
+            await self._stream.send(update)

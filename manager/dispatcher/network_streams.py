@@ -1,0 +1,131 @@
+"""What one session has been told of networks, and what it must be told next. Pure but for its own memory.
+
+A node is told the networks that its tasks are on, and the ingress network. An update is computed when it is sent: a
+slow agent gets one difference for all that happened meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from manager.dispatcher.endpoints import EndpointTables, TrackedTable
+from manager.store.tables import Tables
+from swarmcore.model.task import TaskState
+from swarmcore.rpc.messages.networks import NetworkDelta, NetworkUpdate
+
+MAX_BYTES = 4 << 20  # of a message: a quarter of what a frame may carry
+_PIECE = 2_000  # entries of a delta
+
+
+def wanted_networks(view: Tables, node_id: str, ingress: str) -> set[str]:
+    """The networks that the node has to carry."""
+    found = {ingress} if ingress else set()
+    for task in view.tasks.find("node_id", node_id):
+        if task.status.state >= TaskState.ASSIGNED and not task.status.state.is_final:
+            found.update(attachment.network_id for attachment in task.networks_attachments)
+    return found
+
+
+class NetworkStream:
+    """`sent` is the number of the last update, 0 before the first; `confirmed` the last that the agent has applied."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self._positions: dict[str, tuple[TrackedTable, int]] = {}
+        self._complete = False
+        self.sent = 0
+        self.confirmed = 0
+
+    def holds(self, network_ids: Iterable[str]) -> bool:
+        """Whether the agent has been told of any of these."""
+        return any(network_id in self._positions for network_id in network_ids)
+
+    def updates(self, view: Tables, tables: EndpointTables) -> list[NetworkUpdate]:
+        """What the agent must hear now, as the parts of one update; nothing if it knows it all."""
+        wanted = wanted_networks(view, self._node_id, tables.ingress)
+        deltas: list[NetworkDelta] = []
+        removed: list[str] = []
+        for network_id in [*self._positions]:
+            if network_id not in wanted or network_id not in tables.tables:
+                del self._positions[network_id]
+                removed.append(network_id)
+        for network_id in sorted(wanted & tables.tables.keys()):
+            tracked = tables.tables[network_id]
+            deltas.extend(self._deltas(network_id, tracked))
+            self._positions[network_id] = (tracked, tracked.position)
+        full, self._complete = not self._complete, True
+        if not (full or deltas or removed):
+            return []
+        return list(self._messages(deltas, removed, tables.revision, full))
+
+    def _deltas(self, network_id: str, tracked: TrackedTable) -> Iterator[NetworkDelta]:
+        known = self._positions.get(network_id)
+        changed = tracked.since(known[1]) if known is not None and known[0] is tracked else None
+        if changed is None:
+            yield from _whole(tracked)
+            return
+        if not changed:
+            return
+        nodes, services, endpoints = ([e.id for e in changed if e.kind == kind] for kind in _KINDS)
+        yield NetworkDelta(
+            network_id=network_id,
+            network=tracked.network if any(entry.kind == "network" for entry in changed) else None,
+            nodes=tuple(tracked.nodes[i] for i in nodes if i in tracked.nodes),
+            services=tuple(tracked.services[i] for i in services if i in tracked.services),
+            endpoints=tuple(tracked.endpoints[i] for i in endpoints if i in tracked.endpoints),
+            removed_nodes=tuple(i for i in nodes if i not in tracked.nodes),
+            removed_services=tuple(i for i in services if i not in tracked.services),
+            removed_endpoints=tuple(i for i in endpoints if i not in tracked.endpoints),
+        )
+
+    def _messages(
+        self, deltas: Sequence[NetworkDelta], removed: Sequence[str], revision: int, full: bool
+    ) -> Iterator[NetworkUpdate]:
+        parts = list(_chunks(deltas)) or [[]]
+        for place, part in enumerate(parts):
+            last = place == len(parts) - 1
+            yield NetworkUpdate(
+                applies_to=self.sent,
+                results_in=self.sent + 1,
+                revision=revision,
+                full=full and place == 0,
+                more=not last,
+                deltas=tuple(part),
+                removed_networks=tuple(removed) if last else (),
+            )
+            self.sent += 1
+
+
+_KINDS = ("node", "service", "endpoint")
+
+
+def _whole(tracked: TrackedTable) -> Iterator[NetworkDelta]:
+    """All of a network, in pieces: the first one resets it."""
+    endpoints = list(tracked.endpoints.values())
+    first = NetworkDelta(
+        network_id=tracked.network.id,
+        reset=True,
+        network=tracked.network,
+        nodes=tuple(tracked.nodes.values()),
+        services=tuple(tracked.services.values()),
+    )
+    yield replace(first, endpoints=tuple(endpoints[:_PIECE]))
+    for start in range(_PIECE, len(endpoints), _PIECE):
+        yield NetworkDelta(network_id=tracked.network.id, endpoints=tuple(endpoints[start : start + _PIECE]))
+
+
+def _chunks(deltas: Sequence[NetworkDelta]) -> Iterator[list[NetworkDelta]]:
+    chunk: list[NetworkDelta] = []
+    size = 0
+    for delta in deltas:
+        length = len(msgspec.msgpack.encode(delta))
+        if chunk and size + length > MAX_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(delta)
+        size += length
+    if chunk:
+        yield chunk
