@@ -19,10 +19,12 @@ from swarmcore.clock import Clock
 from swarmcore.errors import Forbidden, SwarmError, Unauthenticated, Unavailable
 from swarmcore.model.node import Node, NodeDescription
 from swarmcore.rpc.messages.logs import LogsEnd, PublishLogs, SubscribeLogs, UnsubscribeLogs
+from swarmcore.rpc.messages.networks import NetworkUpdate
 from swarmcore.rpc.messages.session import Assignments, ManagerAddress, OpenSession, SessionInfo, ToAgent
 from swarmcore.rpc.peers import Remotes
 from worker.assignments import AssignedTasks
 from worker.log_publisher import LogPublisher, PublishStream
+from worker.network_feed import NetworkFeed, Networks
 from worker.reporter import Reporter
 from worker.runtime.controller import Executor
 from worker.session import ANSWER_TIMEOUT, DispatcherStream, Redirected, Session
@@ -68,6 +70,7 @@ class Agent:
         on_root: Callable[[bytes], None],
         on_managers: Callable[[tuple[ManagerAddress, ...]], None],
         on_removed: Callable[[str], None],
+        networks: Networks | None = None,
         describe_period: float = DESCRIBE_PERIOD,
     ) -> None:
         self._client = client
@@ -91,6 +94,7 @@ class Agent:
         self._node_id = ""
         self._info: SessionInfo | None = None
         self._reporter = Reporter(clock)
+        self._networks = NetworkFeed(networks, clock)
         self._tasks = AssignedTasks(
             executor=executor,
             db=db,
@@ -185,6 +189,7 @@ class Agent:
         self._remotes.observe(self._leader, up=True)
         self._backoff.reset()
         self._reporter.start_over(self._tasks.statuses)
+        self._networks.start_over()
         self._info = None
         await self.info_changed(info)
 
@@ -207,6 +212,12 @@ class Agent:
 
     async def assigned(self, message: Assignments) -> None:
         await self._tasks.apply(message)
+
+    def told_of_networks(self, update: NetworkUpdate) -> None:
+        self._networks.told(update)
+
+    async def networks_applied(self) -> int:
+        return await self._networks.applied()
 
     def subscribed(self, message: SubscribeLogs) -> None:
         self._publisher.subscribe(message, self._node_id)

@@ -17,6 +17,7 @@ from swarmcore.clock import Clock
 from swarmcore.errors import Unavailable
 from swarmcore.model.node import NodeDescription
 from swarmcore.model.task import Task, TaskStatus
+from swarmcore.rpc.messages.networks import NetworkUpdate
 from swarmcore.rpc.messages.session import Assignments
 from worker.dependencies import Dependencies
 from worker.reporter import Reporter
@@ -32,15 +33,16 @@ class SequenceGap(Unavailable):
 
 
 class Sequence:
-    """Which assignment may come next in one session."""
+    """Which message may come next in one session; assignments and network updates count for themselves."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "assignment") -> None:
+        self._what = what
         self._at: int | None = None
 
-    def accept(self, message: Assignments) -> None:
+    def accept(self, message: Assignments | NetworkUpdate) -> None:
         if not message.full and message.applies_to != self._at:
             raise SequenceGap(
-                f"assignment {message.results_in} applies to {message.applies_to}, not {self._at}"
+                f"{self._what} {message.results_in} applies to {message.applies_to}, not {self._at}"
             )
         self._at = message.results_in
 

@@ -18,6 +18,7 @@ from swarmcore.clock import Clock, jitter
 from swarmcore.errors import Forbidden, Unavailable
 from swarmcore.model.node import NodeDescription
 from swarmcore.rpc.messages.logs import SubscribeLogs, UnsubscribeLogs
+from swarmcore.rpc.messages.networks import NetworksApplied, NetworkUpdate
 from swarmcore.rpc.messages.session import (
     Acknowledged,
     Assignments,
@@ -73,6 +74,14 @@ class Listener(Protocol):
 
     async def assigned(self, message: Assignments) -> None: ...
 
+    def told_of_networks(self, update: NetworkUpdate) -> None:
+        """One part; what comes of it is in force when `networks_applied` says so."""
+        ...
+
+    async def networks_applied(self) -> int:
+        """Return the number of an update once this host agrees with it; a larger one each time."""
+        ...
+
     def subscribed(self, message: SubscribeLogs) -> None: ...
 
     def unsubscribed(self, message: UnsubscribeLogs) -> None: ...
@@ -101,8 +110,9 @@ class Session:
         self._random = random
         self._period = 1.0
         self._heard = clock.monotonic()
-        self._sequence = Sequence()
+        self._sequence = Sequence("assignment")
         self._parts: list[Assignments] = []
+        self._network_sequence = Sequence("network update")
 
     async def run(self) -> None:
         """Raises Redirected, Removed, or Unavailable with the reason for which the session ended."""
@@ -125,6 +135,7 @@ class Session:
                 group.create_task(self._beat(), name="session heartbeat")
                 group.create_task(self._reporter.run(self._stream.send), name="session reports")
                 group.create_task(self._redescribe(), name="session description")
+                group.create_task(self._confirm_networks(), name="session networks")
         except BaseExceptionGroup as group_error:
             # The first failure ended the session; the others are its echo, unless one is a fault of ours.
             raise _most_telling(group_error) from group_error
@@ -136,6 +147,9 @@ class Session:
             match message:
                 case Assignments():
                     await self._assign(message)
+                case NetworkUpdate():
+                    self._network_sequence.accept(message)
+                    self._listener.told_of_networks(message)
                 case Acknowledged():
                     self._reporter.acknowledge(message.number)
                 case SessionInfo():
@@ -155,6 +169,10 @@ class Session:
             whole = joined(self._parts)
             self._parts = []
             await self._listener.assigned(whole)
+
+    async def _confirm_networks(self) -> None:
+        while True:
+            await self._stream.send(NetworksApplied(number=await self._listener.networks_applied()))
 
     async def _beat(self) -> None:
         while True:
