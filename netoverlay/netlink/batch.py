@@ -21,7 +21,7 @@ from netoverlay.netlink.wire import (
     pack_network,
 )
 
-NEW_LINK, DELETE_LINK, GET_LINK = 16, 17, 18  # RTM_*
+NEW_LINK, DELETE_LINK, GET_LINK, SET_LINK = 16, 17, 18, 19  # RTM_*
 NEW_ADDRESS, DELETE_ADDRESS, GET_ADDRESS = 20, 21, 22
 NEW_ROUTE, DELETE_ROUTE, GET_ROUTE = 24, 25, 26
 NEW_NEIGHBOUR, DELETE_NEIGHBOUR, GET_NEIGHBOUR = 28, 29, 30
@@ -192,7 +192,7 @@ class RouteBatch:
         """Whether a bridge sends frames to unknown hardware addresses out by this port of it."""
         head = _LINK.pack(_AF_BRIDGE, 0, index, 0, 0)
         body = head + nested(12, attribute(9, bytes([on])))  # IFLA_PROTINFO, IFLA_BRPORT_UNICAST_FLOOD
-        self._add(NEW_LINK, 0, body, f"set flooding of {index}")
+        self._add(SET_LINK, 0, body, f"set flooding of {index}")  # bridges know no other
 
     def link_delete(self, device: int | str) -> None:
         """ENODEV where it is not there. The kernel waits some 20 ms for its readers."""

@@ -21,8 +21,11 @@ _INVERT = 2  # FIB_RULE_INVERT
 
 
 class Link(Struct, frozen=True):
-    """One device. `master` is the index of its bridge, 0 without. `peer_elsewhere`: it hangs on another namespace (the
-    other end of a veth, the underlay of a VXLAN). What follows `vni` is of VXLAN devices alone."""
+    """One device. `master` is the index of its bridge, 0 without. `peer` is the index of a veth's other end.
+
+    `peer_elsewhere`: it hangs on another namespace (the other end of a veth, the underlay of a VXLAN). `vni`, `local`,
+    `port`, `learning` and `proxy` are of VXLAN devices alone.
+    """
 
     index: int
     name: str
@@ -31,6 +34,7 @@ class Link(Struct, frozen=True):
     mtu: int
     up: bool
     master: int
+    peer: int = 0
     peer_elsewhere: bool = False
     vni: int = 0
     local: str = ""
@@ -124,6 +128,7 @@ def read_link(body: bytes) -> Link:
         mtu=u32(found[4]) if 4 in found else 0,
         up=bool(flags & _UP),
         master=master,
+        peer=u32(found[5]) if 5 in found else 0,
         peer_elsewhere=37 in found,  # IFLA_LINK_NETNSID
     )
     if 18 not in found:  # IFLA_LINKINFO
