@@ -17,26 +17,15 @@ from manager.store.store import Store
 from manager.store.tx import Tx
 from swarmcore.clock import Clock
 from swarmcore.errors import SwarmError
-from swarmcore.model.cluster import Cluster, EncryptionKey
+from swarmcore.model.cluster import OVERLAY_KEYS, EncryptionKey, overlay_keys
 
 log = logging.getLogger(__name__)
-SUBSYSTEM = "networking:ipsec"
 RING = 3
 PERIOD = timedelta(hours=12)
 KEY_BYTES = 16
 _RETRY = 1.0
 
 Secret = Callable[[int], bytes]
-
-
-def ring(cluster: Cluster) -> tuple[EncryptionKey, ...]:
-    """The keys for encrypted overlays, oldest first."""
-    return tuple(
-        sorted(
-            (key for key in cluster.network_keys if key.subsystem == SUBSYSTEM),
-            key=lambda key: key.lamport_time,
-        )
-    )
 
 
 def due(keys: tuple[EncryptionKey, ...], now: datetime) -> timedelta:
@@ -53,7 +42,7 @@ def rotated(keys: tuple[EncryptionKey, ...], now: datetime, secret: Secret) -> t
     wanted = max(1, RING - len(keys))
     made = tuple(
         EncryptionKey(
-            subsystem=SUBSYSTEM, key=secret(KEY_BYTES), lamport_time=newest + place + 1, created_at=now
+            subsystem=OVERLAY_KEYS, key=secret(KEY_BYTES), lamport_time=newest + place + 1, created_at=now
         )
         for place in range(wanted)
     )
@@ -69,7 +58,11 @@ class KeyManager:
     async def run(self) -> None:
         while True:
             cluster = next(iter(self._store.view().clusters), None)
-            wait = due(ring(cluster), self._clock.now()).total_seconds() if cluster is not None else _RETRY
+            wait = (
+                due(overlay_keys(cluster), self._clock.now()).total_seconds()
+                if cluster is not None
+                else _RETRY
+            )
             if wait > 0:
                 await self._clock.sleep(wait)
                 continue
@@ -82,10 +75,10 @@ class KeyManager:
     def _rotate(self, tx: Tx) -> None:
         for cluster in tx.clusters:
             now = tx.now()
-            keys = ring(cluster)
+            keys = overlay_keys(cluster)
             if due(keys, now):
                 return  # somebody else has done it
-            others = tuple(key for key in cluster.network_keys if key.subsystem != SUBSYSTEM)
+            others = tuple(key for key in cluster.network_keys if key.subsystem != OVERLAY_KEYS)
             made = rotated(keys, now, self._secret)
             tx.clusters.put(replace(cluster, network_keys=(*others, *made)))
             log.info("keys of encrypted networks rotated", extra={"newest": made[-1].lamport_time})

@@ -200,6 +200,8 @@ class Agent:
             self._learn(info.managers)
         if info.root_ca and (before is None or before.root_ca != info.root_ca):
             self._on_root(info.root_ca)
+        if before is None or before.network_keys != info.network_keys:
+            self._networks.keys(info.network_keys)
         if before is None or before.node != info.node:
             self._on_node(info.node)
 

@@ -32,13 +32,18 @@ class Describer:
         tls_info: Callable[[], TLSInfo],
         hostname: Callable[[], str] = platform.node,
         plugins: tuple[Plugin, ...] = PLUGINS,
+        data_path_addr: str = "",
+        host_subnets: Callable[[], Awaitable[tuple[str, ...]]] | None = None,
     ) -> None:
+        """`data_path_addr`: where others send overlay traffic; empty means where the session comes from."""
         self._resources = resources
         self._engine_version = engine_version
         self._labels = dict(labels)
         self._tls_info = tls_info
         self._hostname = hostname
         self._plugins = plugins
+        self._data_path_addr = data_path_addr
+        self._host_subnets = host_subnets
 
     async def __call__(self) -> NodeDescription:
         return NodeDescription(
@@ -49,4 +54,6 @@ class Describer:
                 engine_version=self._engine_version, labels=self._labels, plugins=self._plugins
             ),
             tls_info=self._tls_info(),
+            data_path_addr=self._data_path_addr,
+            host_subnets=await self._host_subnets() if self._host_subnets is not None else (),
         )

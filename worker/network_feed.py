@@ -13,6 +13,7 @@ from typing import Protocol
 
 from swarmcore.clock import Clock
 from swarmcore.errors import SwarmError
+from swarmcore.model.cluster import EncryptionKey
 from swarmcore.model.overlay import NetworkTable
 from swarmcore.rpc.messages.networks import NetworkUpdate, Tables, updated
 
@@ -25,6 +26,10 @@ class Networks(Protocol):
 
     def known(self, tables: Mapping[str, NetworkTable]) -> None:
         """Tables that will be applied next: containers may be made for them."""
+        ...
+
+    def keys(self, keys: tuple[EncryptionKey, ...]) -> None:
+        """The keys of encrypted overlays are these from now on, oldest first."""
         ...
 
     async def apply(self, tables: Mapping[str, NetworkTable]) -> None:
@@ -58,6 +63,10 @@ class NetworkFeed:
         if self._networks is not None:
             self._networks.known(self._tables)
         self._told.set()
+
+    def keys(self, keys: tuple[EncryptionKey, ...]) -> None:
+        if self._networks is not None:
+            self._networks.keys(keys)
 
     async def applied(self) -> int:
         """Apply what has come in; the number up to which this host agrees."""

@@ -26,7 +26,7 @@ from swarmcore.aio import TaskGroup
 from swarmcore.clock import Clock
 from swarmcore.errors import Forbidden
 from swarmcore.ids import NewId
-from swarmcore.model.cluster import Cluster
+from swarmcore.model.cluster import Cluster, overlay_keys
 from swarmcore.model.network import Network
 from swarmcore.model.node import Node, NodeRole, NodeState
 from swarmcore.model.service import Service
@@ -197,6 +197,7 @@ class Dispatcher:
             ),
             heartbeat_period=int(self._period() * 1e9),
             root_ca=cluster.root_ca.ca_cert if cluster is not None else b"",
+            network_keys=overlay_keys(cluster) if cluster is not None else (),
         )
 
     def _period(self) -> float:

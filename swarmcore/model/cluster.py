@@ -140,6 +140,10 @@ class EncryptionKey(Part, frozen=True, kw_only=True):
         return secretless(self, "key")
 
 
+#: The subsystem of the keys for encrypted overlays.
+OVERLAY_KEYS = "networking:ipsec"
+
+
 class Cluster(Object, frozen=True, kw_only=True):
     """`blacklisted_certificates` maps removed nodes to when their certificate ends and the entry may go."""
 
@@ -153,3 +157,9 @@ class Cluster(Object, frozen=True, kw_only=True):
     subnet_size: int = 0
     data_path_port: int = 0
     root_rotation_in_progress: bool = shown(False)
+
+
+def overlay_keys(cluster: Cluster) -> tuple[EncryptionKey, ...]:
+    """The keys of encrypted overlays, oldest first."""
+    keys = (key for key in cluster.network_keys if key.subsystem == OVERLAY_KEYS)
+    return tuple(sorted(keys, key=lambda key: key.lamport_time))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from manager.key_manager import PERIOD, KeyManager, due, ring, rotated
+from manager.key_manager import PERIOD, KeyManager, due, rotated
 from manager.store.store import Store
 from swarmcore.aio import owned
-from swarmcore.model.cluster import Cluster, EncryptionKey
+from swarmcore.model.cluster import Cluster, EncryptionKey, overlay_keys
 from tests.fakes.raft import SoloRaft
 from tests.fakes.virtual_time import LoopClock, run_virtual
 
@@ -57,14 +57,14 @@ def test_a_leader_fills_the_ring_and_rotates_it_and_keeps_other_keys() -> None:
 
         async with owned(KeyManager(store, clock).run(), "keys"):
             await asyncio.sleep(1)
-            first = ring(held())
+            first = overlay_keys(held())
             assert len(first) == 3
         # Another leader takes over: the period goes on where it was.
         async with owned(KeyManager(store, clock).run(), "keys"):
             await asyncio.sleep(PERIOD.total_seconds() - 2)
-            assert ring(held()) == first
+            assert overlay_keys(held()) == first
             await asyncio.sleep(2)
-            assert ring(held())[:2] == first[1:]
+            assert overlay_keys(held())[:2] == first[1:]
         assert other in held().network_keys
 
     run_virtual(story())

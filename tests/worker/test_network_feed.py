@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from swarmcore.aio import owned
+from swarmcore.model.cluster import EncryptionKey
 from swarmcore.model.overlay import NetworkTable, OverlayEndpoint, OverlayNetwork
 from swarmcore.rpc.messages.networks import NetworkDelta, NetworkUpdate
 from tests.fakes.virtual_time import LoopClock, run_virtual
@@ -24,6 +25,9 @@ class Host:
 
     def known(self, tables: Mapping[str, NetworkTable]) -> None:
         self.heard.append(tables)
+
+    def keys(self, keys: tuple[EncryptionKey, ...]) -> None:
+        """No network of these tests is encrypted."""
 
     async def apply(self, tables: Mapping[str, NetworkTable]) -> None:
         await asyncio.sleep(self.seconds)

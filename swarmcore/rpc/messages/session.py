@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from swarmcore.model.cluster import EncryptionKey
 from swarmcore.model.node import Node, NodeDescription
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import Task, TaskStatus
@@ -67,6 +68,7 @@ class SessionInfo(Struct, frozen=True, kw_only=True, tag="session-info"):
     """First answer of the leader, sent again whenever any of it changes.
 
     `heartbeat_period` is in nanoseconds, as in the swarm's spec. `root_ca` is the PEM bundle to trust.
+    `network_keys` are those of encrypted overlays, oldest first.
     """
 
     session_id: str
@@ -74,6 +76,7 @@ class SessionInfo(Struct, frozen=True, kw_only=True, tag="session-info"):
     managers: tuple[ManagerAddress, ...]
     heartbeat_period: int
     root_ca: bytes = b""
+    network_keys: tuple[EncryptionKey, ...] = ()
 
 
 class Assignments(Struct, frozen=True, kw_only=True, tag="assignments"):
