@@ -49,6 +49,7 @@ class Overlay:
         self._layout: Layout | None = None
         self._found: Found | None = None
         self._peers = Peers()
+        self._bound: dict[str, str] = {}  # the last MAC of every address that ever was in use
         self._passes = 0
         namespace.sysctls(links.SETTINGS)
         self._notices = Notices(namespace.socket(_AF_NETLINK, _SOCK_RAW, NETLINK_ROUTE), _GROUPS)
@@ -81,8 +82,8 @@ class Overlay:
                     "overlay is not as it was left", extra={"network": table.network.id, "error": str(error)}
                 )
                 self._converge()
-        if before is not None:
-            self._forget(_bindings(before) - _bindings(table))
+        if before is not table:
+            self._forget_former(table)
 
     def _change(self, wanted: Peers, actual: Peers) -> int:
         assert self._found is not None
@@ -110,15 +111,18 @@ class Overlay:
         actual = fdb.actual_peers(self.namespace.route, found.devices)
         return mended + self._change(fdb.wanted_peers(self.table, here.node_id, here.vtep), actual)
 
-    def _forget(self, gone: set[tuple[str, str]]) -> None:
-        """Containers learn who has an address and believe it for a minute: those that are no longer true."""
-        addresses = sorted({address for address, _ in gone})
-        if not addresses:
+    def _forget_former(self, table: NetworkTable) -> None:
+        """Containers learn who has an address and believe it for a minute, which is too long for those whose address
+        somebody else has got since."""
+        bound = {address: each.mac.lower() for each in table.endpoints.values() for address in each.addresses}
+        others = {address for address, mac in bound.items() if self._bound.get(address, mac) != mac}
+        self._bound.update(bound)
+        if not others:
             return
         for wire in self.wires.values():
             if wire.sandbox is not None and not wire.sandbox.closed:
                 with suppress(OSError):  # it is only a hint, and the container may be ending
-                    wires.forget(wire.sandbox, wire.join, addresses)
+                    wires.forget(wire.sandbox, wire.join, {each: bound[each] for each in others})
 
     # -- containers --------------------------------------------------------------------------------
     def connect(self, sandbox_id: str, join: Join, sandbox: Namespace) -> None:
@@ -200,10 +204,6 @@ class Overlay:
     def close(self) -> None:
         """Let go; the kernel goes on carrying the network."""
         self._notices.close()
-
-
-def _bindings(table: NetworkTable) -> set[tuple[str, str]]:
-    return {(address, each.mac) for each in table.endpoints.values() for address in each.addresses}
 
 
 def remove_devices(namespace: Namespace) -> None:

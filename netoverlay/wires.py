@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from ipaddress import ip_interface, ip_network
 
@@ -95,12 +95,13 @@ def configure(sandbox: Namespace, join: Join, mtu: int, routes: Iterable[str]) -
     sandbox.route.commit(batch, ignore=(errno.EAFNOSUPPORT,))
 
 
-def forget(sandbox: Namespace, join: Join, addresses: Iterable[str]) -> None:
-    """Let the container ask again who has `addresses`: it may have learned the MAC of one that ended."""
+def forget(sandbox: Namespace, join: Join, bound: Mapping[str, str]) -> None:
+    """Let the container ask again who has an address where it knows another MAC than the one in `bound`."""
     link = sandbox.route.link(join.interface)
     if link is None:
         return
     batch = RouteBatch()
-    for address in addresses:
-        batch.neighbour_delete(link.index, address)
-    sandbox.route.commit(batch, ignore=(errno.ENOENT, errno.EAFNOSUPPORT))
+    for known in sandbox.route.neighbours(link.index):
+        if known.address in bound and known.mac != bound[known.address]:
+            batch.neighbour_delete(link.index, known.address)
+    sandbox.route.commit(batch, ignore=(errno.ENOENT,))

@@ -10,10 +10,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from netoverlay.fabric import Fabric
 from netoverlay.netlink.batch import RouteBatch
 from netoverlay.netns import Namespace, Namespaces
-from netoverlay.sandboxes import Join
+from netoverlay.sandboxes import Join, SandboxSpec
 from swarmcore.model.overlay import (
     NetworkTable,
     OverlayEndpoint,
@@ -23,6 +25,7 @@ from swarmcore.model.overlay import (
     endpoint_mac,
 )
 
+DUAL = ("10.5.0.0/24", "fd05::/64")
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, ALWAYS = 10, 23, 2  # linux/in.h: IP_PMTUDISC_DO
 
 
@@ -171,6 +174,41 @@ def bring_up(of: OverlayNetwork, hosts: tuple[Host, ...], *containers: Container
     for each in containers:
         each.host.fabric.join(made, each.join, each.namespace, each.task)
     return made
+
+
+def pair(hosts: tuple[Host, Host], *subnets: str) -> tuple[NetworkTable, Container, Container]:
+    """A network with a container on each host."""
+    made = network(*(subnets or DUAL))
+    boxes = [
+        host.container(
+            made.id,
+            unique(f"task{place}"),
+            *(
+                f"{each.subnet.partition('/')[0].removesuffix('0')}{place}/{each.subnet.partition('/')[2]}"
+                for each in made.subnets
+            ),
+        )
+        for place, host in enumerate(hosts, 11)
+    ]
+    return bring_up(made, hosts, *boxes), boxes[0], boxes[1]
+
+
+def spec(box: Container) -> SandboxSpec:
+    return SandboxSpec(id=box.task, task_id=box.task, joins=(box.join,))
+
+
+def overlay_of(host: Host, made: NetworkTable) -> Namespace:
+    return host.overlay(made.network.id)
+
+
+def update(made: NetworkTable, *hosts: Host) -> None:
+    for host in hosts:
+        host.fabric.update({made.network.id: made}, host.id, host.vtep)
+
+
+def only(made: NetworkTable, *boxes: Container) -> NetworkTable:
+    """The table with these endpoints alone."""
+    return replace(made, revision=made.revision + 1, endpoints={each.task: each.endpoint() for each in boxes})
 
 
 def family_of(address: str) -> socket.AddressFamily:
