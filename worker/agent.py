@@ -18,12 +18,14 @@ from swarmcore.aio import Backoff
 from swarmcore.clock import Clock
 from swarmcore.errors import Forbidden, SwarmError, Unauthenticated, Unavailable
 from swarmcore.model.node import Node, NodeDescription
+from swarmcore.rpc.messages.check import CheckStep, PeerReady, ProbeReport
 from swarmcore.rpc.messages.logs import LogsEnd, PublishLogs, SubscribeLogs, UnsubscribeLogs
 from swarmcore.rpc.messages.networks import NetworkUpdate
 from swarmcore.rpc.messages.session import Assignments, ManagerAddress, OpenSession, SessionInfo, ToAgent
 from swarmcore.rpc.peers import Remotes
 from worker.assignments import AssignedTasks
 from worker.log_publisher import LogPublisher, PublishStream
+from worker.network_check import CALL_TIMEOUT, NetworkChecker
 from worker.network_feed import NetworkFeed, Networks
 from worker.reporter import Reporter
 from worker.runtime.controller import Executor
@@ -45,6 +47,8 @@ class Client(Protocol):
     def stream(
         self, address: str, opening: Struct, *, incoming: Any = None, timeout: float = 5.0
     ) -> AbstractAsyncContextManager[Any]: ...
+
+    async def call(self, address: str, request: Struct, reply: None, *, timeout: float = 5.0) -> None: ...
 
 
 class Agent:
@@ -71,6 +75,7 @@ class Agent:
         on_managers: Callable[[tuple[ManagerAddress, ...]], None],
         on_removed: Callable[[str], None],
         networks: Networks | None = None,
+        checker: NetworkChecker | None = None,
         describe_period: float = DESCRIBE_PERIOD,
     ) -> None:
         self._client = client
@@ -95,6 +100,7 @@ class Agent:
         self._info: SessionInfo | None = None
         self._reporter = Reporter(clock)
         self._networks = NetworkFeed(networks, clock)
+        self._checker = checker
         self._tasks = AssignedTasks(
             executor=executor,
             db=db,
@@ -164,6 +170,8 @@ class Agent:
             self._leader = None
             self._connected = False
             self._publisher.stop_all()
+            if self._checker is not None:
+                self._checker.stop_all()
 
     async def _session(self, address: str, stream: DispatcherStream) -> None:
         assert self._description is not None
@@ -227,6 +235,16 @@ class Agent:
     def unsubscribed(self, message: UnsubscribeLogs) -> None:
         self._publisher.unsubscribe(message.subscription_id)
 
+    def checking(self, message: CheckStep) -> None:
+        """Without networking of its own a host takes no part; the leader says so of it."""
+        if self._checker is not None:
+            self._checker.told(message, self._node_id, self._tell_leader)
+
+    async def _tell_leader(self, message: PeerReady | ProbeReport) -> None:
+        if self._leader is None:
+            raise Unavailable("no session with a leader")
+        await self._client.call(self._leader, message, None, timeout=CALL_TIMEOUT)
+
     def _connect_logs(self, opening: PublishLogs) -> AbstractAsyncContextManager[PublishStream]:
         if self._leader is None:
             raise Unavailable("no session with a leader")
@@ -234,6 +252,8 @@ class Agent:
 
     async def close(self) -> None:
         await self._publisher.close()
+        if self._checker is not None:
+            await self._checker.close()
         await self._tasks.close()
         await self._db.flushed()
         await self._db.close()

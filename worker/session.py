@@ -17,6 +17,7 @@ from swarmcore.aio import TaskGroup
 from swarmcore.clock import Clock, jitter
 from swarmcore.errors import Forbidden, Unavailable
 from swarmcore.model.node import NodeDescription
+from swarmcore.rpc.messages.check import CheckStep, EndCheck, PreparePeer, ProbePeers
 from swarmcore.rpc.messages.logs import SubscribeLogs, UnsubscribeLogs
 from swarmcore.rpc.messages.networks import NetworksApplied, NetworkUpdate
 from swarmcore.rpc.messages.session import (
@@ -85,6 +86,8 @@ class Listener(Protocol):
     def subscribed(self, message: SubscribeLogs) -> None: ...
 
     def unsubscribed(self, message: UnsubscribeLogs) -> None: ...
+
+    def checking(self, message: CheckStep) -> None: ...
 
 
 class Session:
@@ -159,6 +162,8 @@ class Session:
                     self._listener.subscribed(message)
                 case UnsubscribeLogs():
                     self._listener.unsubscribed(message)
+                case PreparePeer() | ProbePeers() | EndCheck():
+                    self._listener.checking(message)
                 case SessionEnd():
                     raise _ended(message)
 

@@ -19,6 +19,7 @@ from swarmcore.model.cluster import EncryptionKey
 from swarmcore.model.node import Node, NodeDescription
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import Task, TaskStatus
+from swarmcore.rpc.messages.check import EndCheck, PreparePeer, ProbePeers
 from swarmcore.rpc.messages.logs import SubscribeLogs, UnsubscribeLogs
 from swarmcore.rpc.messages.networks import NetworksApplied, NetworkUpdate
 
@@ -119,6 +120,9 @@ ToAgent = (
     | Heartbeat
     | SubscribeLogs
     | UnsubscribeLogs
+    | PreparePeer
+    | ProbePeers
+    | EndCheck
     | SessionEnd
 )
 ToDispatcher = Heartbeat | StatusReports | DescriptionUpdate | NetworksApplied
