@@ -197,11 +197,12 @@ class Batch:
         if not self._messages:
             raise ValueError("there is nothing to be changed")
         last = FIRST + len(self._messages)
-        # The echo of the beginning tells the generation that the batch makes.
         edge = header(Family.ANY, SUBSYSTEM >> 8)
-        parts = [wire.message(BATCH_BEGIN, wire.ECHO, FIRST, edge)]
+        parts = [wire.message(BATCH_BEGIN, 0, FIRST, edge)]
         head = header(self._family)
         for sequence, (call, flags, body) in enumerate(self._messages, FIRST + 1):
+            # With an echo of its first message, the kernel also tells the generation that a batch makes.
+            flags |= wire.ECHO if sequence == FIRST + 1 else 0
             flags |= wire.ACK if sequence == last else 0
             parts.append(wire.message(SUBSYSTEM | call, flags, sequence, head + body))
         parts.append(wire.message(BATCH_END, 0, last + 1, edge))

@@ -1,0 +1,115 @@
+"""Connection tracking through ctnetlink (linux/netfilter/nfnetlink_conntrack.h): which flows there are; forgetting."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Callable, Collection
+from socket import AF_INET, AF_INET6, IPPROTO_TCP
+from typing import NamedTuple
+
+from netoverlay.netlink.exchange import NetlinkSocket, Request
+from netoverlay.netlink.wire import attribute, attributes, nested, pack_address, unpack_address
+from netoverlay.netns import Namespace
+
+_GET, _DELETE = 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_*
+_ORIGINAL, _REPLY, _STATUS, _PROTOCOL_STATE, _ID, _ZONE = 1, 2, 3, 4, 12, 18  # CTA_*
+_ADDRESSES, _PORTS = 1, 2  # CTA_TUPLE_IP, CTA_TUPLE_PROTO
+_DNAT = 1 << 5  # IPS_DST_NAT
+_SAME_FLOW = (_ORIGINAL, _ZONE, _ID)
+# Open on at least one side: ESTABLISHED, FIN_WAIT and CLOSE_WAIT of TCP_CONNTRACK_*.
+_LIVE = (3, 4, 5)
+
+
+class Flow(NamedTuple):
+    """One tracked flow. `target` is where its first packet was sent, `answers` who answers (after translation).
+
+    `tcp_state` is TCP_CONNTRACK_*, 0 for what is not TCP. `identity` is what the kernel finds it by.
+    """
+
+    protocol: int
+    source: str
+    target: str
+    answers: str
+    translated: bool
+    tcp_state: int
+    identity: bytes
+    family: int
+
+
+class ConntrackSocket(NetlinkSocket):
+    """Takes over `sock` (NETLINK_NETFILTER, of any namespace), which `close()` closes."""
+
+    def flows(self, addresses: Collection[str]) -> list[Flow]:
+        """Those with one of the addresses as their target or as who answers."""
+        packed = [pack_address(each) for each in addresses]
+        found: list[Flow] = []
+        for family in (AF_INET, AF_INET6):
+            wanted = [address for kind, address in packed if kind == family]
+            if not wanted:
+                continue
+            names = {unpack_address(each) for each in wanted}
+            contains = _search(wanted)
+            for message in self.dump(Request(_GET, 0, _header(family), "read the tracked flows")):
+                if contains(message.body):
+                    flow = _flow(message.body)
+                    if flow.target in names or flow.answers in names:
+                        found.append(flow)
+        return found
+
+    def forget(self, flows: Collection[Flow]) -> None:
+        """Those that ended meanwhile are no error; one that took the place of another stays."""
+        requests = [
+            Request(_DELETE, 0, _header(each.family) + each.identity, "forget a flow") for each in flows
+        ]
+        if requests:
+            self.transact(requests, ignore=(errno.ENOENT,))
+
+
+def live_connections(namespace: Namespace, addresses: Collection[str]) -> int:
+    """How many TCP connections, to or answered by one of the addresses, are established and not yet closed."""
+    return sum(
+        each.protocol == IPPROTO_TCP and each.tcp_state in _LIVE
+        for each in namespace.conntrack.flows(addresses)
+    )
+
+
+def forget_translated(namespace: Namespace, addresses: Collection[str]) -> int:
+    """Forget the flows whose target was translated to one of the addresses; how many they were."""
+    wanted = {unpack_address(pack_address(each)[1]) for each in addresses}
+    flows = [each for each in namespace.conntrack.flows(wanted) if each.translated and each.answers in wanted]
+    namespace.conntrack.forget(flows)
+    return len(flows)
+
+
+def _header(family: int) -> bytes:
+    return struct.pack("!BBH", family, 0, 0)  # struct nfgenmsg
+
+
+def _search(addresses: Collection[bytes]) -> Callable[[bytes], bool]:
+    """Whether any is somewhere in a message: reading all of a hundred thousand flows would take seconds."""
+    if len(addresses) > 64:
+        return lambda body: True
+    return lambda body: any(each in body for each in addresses)
+
+
+def _flow(body: bytes) -> Flow:
+    found = attributes(body, 4)
+    original, reply = attributes(found[_ORIGINAL]), attributes(found[_REPLY])
+    to, back = attributes(original[_ADDRESSES]), attributes(reply[_ADDRESSES])
+    first = 1 if 1 in to else 3  # CTA_IP_V4_SRC or CTA_IP_V6_SRC, each followed by DST
+    inner = attributes(attributes(found.get(_PROTOCOL_STATE, b"")).get(1, b""))  # CTA_PROTOINFO_TCP
+    return Flow(
+        protocol=attributes(original[_PORTS])[1][0],
+        source=unpack_address(to[first]),
+        target=unpack_address(to[first + 1]),
+        answers=unpack_address(back[first]),
+        translated=bool(int.from_bytes(found.get(_STATUS, b""), "big") & _DNAT),
+        tcp_state=inner.get(1, b"\0")[0],  # CTA_PROTOINFO_TCP_STATE
+        identity=b"".join(
+            nested(kind, found[kind]) if kind == _ORIGINAL else attribute(kind, found[kind])
+            for kind in _SAME_FLOW
+            if kind in found
+        ),
+        family=body[0],
+    )
