@@ -10,7 +10,7 @@ from swarmcore.model.endpoint import needs_new_tasks
 from swarmcore.model.node import Node, NodeState
 from swarmcore.model.policy import Placement
 from swarmcore.model.service import Service
-from swarmcore.model.task import Task, TaskState
+from swarmcore.model.task import RuntimeType, Task, TaskState
 
 
 def is_current(task: Task, service: Service, node: Node | None) -> bool:
@@ -61,3 +61,8 @@ def holds_network(task: Task, network_id: str, node: Node | None) -> bool:
     if not is_on_network(task, network_id):
         return False
     return task.desired_state <= TaskState.COMPLETE or not is_lost(task, node)
+
+
+def is_attachment(task: Task) -> bool:
+    """It stands for a container outside of services that is on a network of the swarm."""
+    return task.spec.runtime is RuntimeType.ATTACHMENT and not task.service_id

@@ -9,6 +9,7 @@ from random import Random
 from typing import Protocol
 
 from manager.allocator.allocator import Allocator
+from manager.orchestrator.attachment_reaper import AttachmentReaper
 from manager.orchestrator.network_reaper import NetworkReaper
 from manager.orchestrator.reaper import TaskReaper
 from manager.orchestrator.replicated import ReplicatedOrchestrator
@@ -42,6 +43,7 @@ def own_loops(store: Store, clock: Clock, new_id: NewId) -> tuple[LoopFactory, .
         lambda: Scheduler(store, clock),
         lambda: ReplicatedOrchestrator(store, clock, new_id),
         lambda: TaskReaper(store, clock),
+        lambda: AttachmentReaper(store, clock),
         lambda: NetworkReaper(store, clock),
     )
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 
+from manager.attachments import AttachmentServer
 from manager.bootstrap import NewSwarm, seed
 from manager.ca_server import Admission, CAServer
 from manager.control.control import Control
@@ -115,7 +116,8 @@ class ManagerSide:
         self._logs = LogBroker(self.store, raft, dispatcher, self._client, self._clock, new_id)
         ca = CAServer(self.store, raft, self._client, clock=self._clock, new_id=new_id)
         members = Members(self.store, raft, self._client)
-        for part in (ca, members, dispatcher, self._control, self._logs):
+        attachments = AttachmentServer(control, self.store, raft, self._client, self._clock)
+        for part in (ca, members, dispatcher, self._control, self._logs, attachments):
             part.register(self._server)
         self._manager = Manager(
             self.store,

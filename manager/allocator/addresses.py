@@ -55,6 +55,13 @@ class _Network:
         """The families of the first VNI that has room in both."""
         return next((place for place in self._places if not any(s.full for s in place)), None)
 
+    def place_of(self, wanted: Sequence[str]) -> Sequence[AddressSet] | None:
+        """The families of the VNI that can give all of these addresses."""
+        for place in self._places:
+            if all(any(s.covers(address) for s in place) for address in wanted):
+                return place
+        return None
+
     def full(self) -> str:
         return " and ".join(
             f"{s.subnet} is full: {s.used} addresses in use"
@@ -106,20 +113,38 @@ class Addresses:
                     freed.add(network_id)
         return freed
 
-    def check_room(self, network_id: str) -> None:
-        """Raises Waits if nothing can be taken."""
+    def check_room(self, network_id: str, wanted: Sequence[str] = ()) -> None:
+        """Raises Waits if nothing can be taken, or not these addresses (bare, at most one a family)."""
         network = self._networks[network_id]
-        if network.free_place() is None:
+        place = network.place_of(wanted) if wanted else network.free_place()
+        if place is None and wanted:
+            listed = " with ".join(wanted)
+            raise Waits(network_key(network_id), f"network {network.name} does not give out {listed}")
+        for address_set in place or ():
+            wish = _wish(address_set, wanted)
+            if wish is not None and address_set.holder(wish) is not None:
+                reason = f"address {wish} is already in use on network {network.name}"
+                raise Waits(network_key(network_id), reason)
+            if wish is None and address_set.full:
+                place = None
+        if place is None:
             raise Waits(
                 network_key(network_id),
                 f"could not find an available IP on network {network.name} ({network.full()})",
             )
 
-    def take(self, network_id: str, holder: str) -> tuple[str, ...]:
+    def take(self, network_id: str, holder: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
         """One address (CIDR) of each family of the network, IPv4 first. Check for room before."""
-        place = self._networks[network_id].free_place()
+        network = self._networks[network_id]
+        place = network.place_of(wanted) if wanted else network.free_place()
         assert place is not None, "nobody checked for room"
-        taken = [address_set.take(holder) for address_set in place]
+        taken: list[str | None] = []
+        for address_set in place:
+            if (wish := _wish(address_set, wanted)) is None:
+                taken.append(address_set.take(holder))
+            else:
+                address_set.reserve(wish, holder)
+                taken.append(f"{wish}/{address_set.subnet.prefixlen}")
         return tuple(address for address in taken if address is not None)
 
     def holds(self, network_id: str, addresses: Sequence[str], holder: str) -> bool:
@@ -133,6 +158,10 @@ class Addresses:
             for address_set in network.sets if network is not None else ():
                 if address_set.covers(address):
                     yield address_set, address
+
+
+def _wish(address_set: AddressSet, wanted: Iterable[str]) -> str | None:
+    return next((address for address in wanted if address_set.covers(address)), None)
 
 
 def holds(task: Task) -> bool:

@@ -45,12 +45,13 @@ def settle(
         if not is_allocated(ingress):
             raise Waits(network_key(ingress.id), f"network {ingress.spec.name} has no subnet yet")
         overlays += [ingress] if ingress not in overlays else []
+    wishes = {network.id: config.addresses for config, network in networks}
     for network in overlays:
-        addresses.check_room(network.id)
+        addresses.check_room(network.id, wishes.get(network.id, ()))
     attachments = [
         NetworkAttachment(
             network_id=network.id,
-            addresses=addresses.take(network.id, task.id) if network in overlays else (),
+            addresses=addresses.take(network.id, task.id, config.addresses) if network in overlays else (),
             aliases=config.aliases,
             driver_opts=dict(config.driver_opts),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
@@ -38,16 +39,24 @@ def resolved(networks: Reader[Network], spec: ServiceSpec) -> ServiceSpec:
     return replace(spec, task_template=replace(spec.task_template, networks=attachments))
 
 
+def is_dns_name(text: str) -> bool:
+    return len(text) <= _LONGEST and _ALIAS.fullmatch(text) is not None
+
+
+def check_aliases(network: str, aliases: Iterable[str]) -> None:
+    for alias in aliases:
+        if not is_dns_name(alias):
+            raise Invalid(
+                f"invalid alias {alias!r} on network {network}", "an alias is a name as DNS knows them"
+            )
+
+
 def _resolve(networks: Reader[Network], wanted: NetworkAttachmentConfig) -> NetworkAttachmentConfig:
     if wanted.target in PREDEFINED:
         if wanted.aliases:
             raise Invalid(f"the network {wanted.target} has no names, so it takes no aliases")
         return wanted
-    for alias in wanted.aliases:
-        if len(alias) > _LONGEST or _ALIAS.fullmatch(alias) is None:
-            raise Invalid(
-                f"invalid alias {alias!r} on network {wanted.target}", "an alias is a name as DNS knows them"
-            )
+    check_aliases(wanted.target, wanted.aliases)
     try:
         network = lookup_network(networks, wanted.target)
     except NotFound as missing:

@@ -14,7 +14,7 @@ from swarmcore.model.naming import task_name
 from swarmcore.model.node import Node
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.service import Service
-from swarmcore.model.task import Task, TaskState
+from swarmcore.model.task import RuntimeType, Task, TaskState
 
 O = TypeVar("O", bound=Object)  # noqa: E741
 Filters = Mapping[str, Sequence[str]]
@@ -70,7 +70,11 @@ def services(view: Tables, wanted: Filters) -> Iterator[Service]:
 
 
 def tasks(view: Tables, wanted: Filters) -> Iterator[Task]:
-    """Names of services and nodes are resolved to ids; an unknown one is NotFound."""
+    """Names of services and nodes are resolved to ids; an unknown one is NotFound.
+
+    Containers outside of services are shown only where the filter `runtime` asks for them, as Docker does.
+    """
+    wanted = {**wanted, "runtime": wanted.get("runtime") or (RuntimeType.CONTAINER,)}
     owners = {lookup(view.services, text, "service").id for text in wanted.get("service", ())}
     places = {lookup(view.nodes, text, "node").id for text in wanted.get("node", ())}
     states = {_desired(text) for text in wanted.get("desired-state", ())}

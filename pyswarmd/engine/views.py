@@ -13,7 +13,7 @@ from swarmcore.model.network import Network, NetworkAttachment
 from swarmcore.model.node import Node, NodeState
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.service import Service
-from swarmcore.model.task import Task
+from swarmcore.model.task import RuntimeType, Task
 
 ZERO_TIME = "0001-01-01T00:00:00Z"  # Go's zero time: never
 
@@ -63,7 +63,11 @@ def task(item: Task, networks: Reader[Network]) -> dict[str, Any]:
     status.setdefault("Timestamp", found["CreatedAt"])
     found.setdefault("NodeID", "")
     found.setdefault("Slot", 0)
-    found["Spec"].setdefault("ContainerSpec", {}).setdefault("Isolation", "default")
+    if item.spec.runtime is RuntimeType.ATTACHMENT:
+        for wish in found["Spec"].get("Networks", ()):
+            wish.pop("Addresses", None)
+    else:
+        found["Spec"].setdefault("ContainerSpec", {}).setdefault("Isolation", "default")
     if item.networks_attachments:
         found["NetworksAttachments"] = [_attachment(one, networks) for one in item.networks_attachments]
     return found

@@ -20,11 +20,15 @@ FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 class NetworkAttachmentConfig(Part, frozen=True, kw_only=True):
-    """A wish: join the network `target` (id or name) under these further names."""
+    """A wish: join the network `target` (id or name) under these further names.
+
+    `addresses` (bare, at most one a family) are those that a container outside of services asks for.
+    """
 
     target: str = ""
     aliases: tuple[str, ...] = ()
     driver_opts: dict[str, str] = field(default_factory=dict)
+    addresses: Annotated[tuple[str, ...], INTERNAL] = ()
 
 
 class NetworkAttachment(Part, frozen=True, kw_only=True):

@@ -291,6 +291,17 @@ class ContainerExecutor:
             raise NotFound(f"No such container: {text}")
         return hits[0]
 
+    def lives(self, container_id: str) -> bool:
+        """There is this very container (full id), and it has not ended."""
+        return any(c.record.id == container_id and not c.ended.done() for c in self._containers.values())
+
+    async def ended(self, container_id: str) -> None:
+        """Return when the container has ended; at once if there is none."""
+        for container in self._containers.values():
+            if container.record.id == container_id:
+                await asyncio.shield(container.ended)
+                return
+
     def background(
         self, step: Coroutine[Any, Any, StepFailure | None], name: str
     ) -> asyncio.Task[StepFailure | None]:

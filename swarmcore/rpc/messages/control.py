@@ -71,6 +71,29 @@ class RemoveNetwork(Remove, frozen=True, kw_only=True, tag="remove-network"):
     pass
 
 
+class AttachContainer(Create, frozen=True, kw_only=True, tag="attach-container"):
+    """A container outside of services joins a network of the swarm: `id` is that of the task that stands for it.
+
+    `network` is what the user typed; `addresses` (bare, at most one a family) are wishes that are met or refused.
+    """
+
+    network: str
+    node_id: str
+    container_id: str
+    name: str
+    addresses: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+class DetachContainer(Struct, frozen=True, kw_only=True, tag="detach-container"):
+    """It leaves again: the task `id`, or the container's on the network. With a `node_id` only if it is there."""
+
+    id: str = ""
+    network: str = ""
+    node_id: str = ""
+    container_id: str = ""
+
+
 class CreateSecret(Create, frozen=True, kw_only=True, tag="create-secret"):
     spec: SecretSpec
 
@@ -110,6 +133,8 @@ ControlRequest = (
     | UpdateSwarm
     | CreateNetwork
     | RemoveNetwork
+    | AttachContainer
+    | DetachContainer
     | CreateSecret
     | UpdateSecret
     | RemoveSecret

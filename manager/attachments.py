@@ -1,0 +1,162 @@
+"""What nodes ask for their containers outside of services: to join a network of the swarm, and to leave it.
+
+Every manager answers; the leader acts. Which node asks is what its certificate says, so that no node can attach or
+detach another's container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from manager.raft.proposer import Proposer
+from manager.store.store import Store
+from manager.store.watch import Feed, Lagged
+from pki.join import Caller
+from swarmcore.clock import Clock
+from swarmcore.errors import FailedPrecondition, Forbidden, Invalid, NoLeader, NotFound, SwarmError
+from swarmcore.ids import is_id
+from swarmcore.model.node import NodeRole
+from swarmcore.model.task import Task, TaskState
+from swarmcore.rpc.messages.attachments import (
+    AttachmentReply,
+    ForwardedAttachment,
+    RequestAttachment,
+    RequestDetachment,
+)
+from swarmcore.rpc.messages.control import AttachContainer, ControlReply, ControlRequest, DetachContainer
+from swarmcore.rpc.server import Peer, RpcServer
+
+log = logging.getLogger(__name__)
+NODES = frozenset({NodeRole.WORKER, NodeRole.MANAGER})
+MANAGERS = frozenset({NodeRole.MANAGER})
+PATIENCE = 8.0  # seconds until a task must have come to its node
+GRACE = 1.0  # seconds in which a reason to wait may pass: its network may still be getting its subnets
+FORWARD_TIMEOUT = PATIENCE + 1.0
+
+Request = RequestAttachment | RequestDetachment
+
+
+class Writes(Protocol):
+    """What of manager.control.Control is needed."""
+
+    async def handle(self, request: ControlRequest) -> ControlReply: ...
+
+
+class AttachmentServer:
+    def __init__(
+        self, control: Writes, store: Store, proposer: Proposer, client: Caller, clock: Clock
+    ) -> None:
+        self._control, self._store, self._proposer = control, store, proposer
+        self._client, self._clock = client, clock
+
+    def register(self, server: RpcServer) -> None:
+        server.call(RequestAttachment, self.requested, roles=NODES)
+        server.call(RequestDetachment, self.requested, roles=NODES)
+        server.call(ForwardedAttachment, self.forwarded, roles=MANAGERS)
+
+    def unregister(self, server: RpcServer) -> None:
+        for request in (RequestAttachment, RequestDetachment, ForwardedAttachment):
+            server.unregister(request)
+
+    async def requested(self, peer: Peer, request: Request) -> AttachmentReply:
+        if self._proposer.is_leader:
+            return await self._carry_out(peer.node_id, request)
+        leader = self._proposer.leader
+        if leader is None or leader.node_id == self._proposer.node_id:
+            raise NoLeader("the swarm does not have a leader right now")
+        forwarded = ForwardedAttachment(request=request, node_id=peer.node_id)
+        return await self._client.call(leader.address, forwarded, AttachmentReply, timeout=FORWARD_TIMEOUT)
+
+    async def forwarded(self, peer: Peer, request: ForwardedAttachment) -> AttachmentReply:
+        """Never passed on again. The store knows of a demotion before the certificate does."""
+        if not self._proposer.is_leader:
+            raise NoLeader("this manager no longer leads the swarm")
+        sender = self._store.view().nodes.get(peer.node_id)
+        if sender is None or sender.role is not NodeRole.MANAGER:
+            raise Forbidden("only a manager of the swarm may pass requests on")
+        return await self._carry_out(request.node_id, request.request)
+
+    async def _carry_out(self, node_id: str, request: Request) -> AttachmentReply:
+        if request.task_id and not is_id(request.task_id):
+            raise Invalid(f"invalid task id {request.task_id[:60]!r}")
+        if isinstance(request, RequestDetachment):
+            return await self._detach(node_id, request)
+        if not request.task_id:
+            raise Invalid("a request to attach must choose an id")
+        return await self._attach(node_id, request)
+
+    async def _detach(self, node_id: str, request: RequestDetachment) -> AttachmentReply:
+        reply = await self._control.handle(
+            DetachContainer(
+                id=request.task_id,
+                network=request.network,
+                node_id=node_id,
+                container_id=request.container_id,
+            )
+        )
+        log.info("container detached", extra={"node": node_id, "task": reply.id})
+        return AttachmentReply(task_id=reply.id)
+
+    async def _attach(self, node_id: str, request: RequestAttachment) -> AttachmentReply:
+        reply = await self._control.handle(
+            AttachContainer(
+                id=request.task_id,
+                network=request.network,
+                node_id=node_id,
+                container_id=request.container_id,
+                name=request.name,
+                addresses=request.addresses,
+                aliases=request.aliases,
+            )
+        )
+        why = await self._settled(reply.id)
+        if why is not None:
+            await self._give_up(reply.id)
+            raise FailedPrecondition(f"Could not attach to network {request.network}: {why}")
+        log.info("container attached", extra={"node": node_id, "task": reply.id, "network": request.network})
+        return AttachmentReply(task_id=reply.id)
+
+    async def _settled(self, task_id: str) -> str | None:
+        """None once the task is its node's; else why that will not be."""
+        now = self._clock.monotonic()
+        deadline, told_at = now + PATIENCE, 0.0
+        with self._store.watch() as feed:
+            while True:
+                task = self._store.view().tasks.get(task_id)
+                if task is None or task.desired_state >= TaskState.REMOVE:
+                    return "it was detached meanwhile"
+                if task.status.state >= TaskState.ASSIGNED:
+                    return _failure(task)
+                now = self._clock.monotonic()
+                told_at = (told_at or now) if task.status.err else 0.0
+                left = min(deadline, told_at + GRACE if told_at else deadline) - now
+                if left <= 0:
+                    return task.status.err or "no manager placed it in time"
+                await _next_commit(feed, left)
+
+    async def _give_up(self, task_id: str) -> None:
+        """The reaper deletes it; if that cannot be written now, the node asks for it once more."""
+        try:
+            await self._control.handle(DetachContainer(id=task_id))
+        except NotFound:
+            return
+        except SwarmError as error:
+            log.warning("an attachment cannot be undone yet", extra={"task": task_id, "reason": str(error)})
+
+
+def _failure(task: Task) -> str | None:
+    if not task.status.state.is_final:
+        return None
+    return task.status.err or task.status.message or f"its task ended {task.status.state.text}"
+
+
+async def _next_commit(feed: Feed, seconds: float) -> None:
+    """Until there is something new to look at, or the time is over."""
+    try:
+        async with asyncio.timeout(seconds):
+            await feed.get()
+    except (TimeoutError, Lagged):
+        return  # the caller looks at the whole state
+    feed.drain()
