@@ -90,7 +90,6 @@ def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
     found = [
         *_absent(evidence),
         *_pairs(evidence),
-        *_rules(evidence),
         *(finding for node, report in _reports(evidence) for finding in _names(node, report, evidence)),
         *(finding for node, report in _reports(evidence) for finding in _services(node, report)),
         *_stale(evidence),
@@ -172,7 +171,7 @@ def _cut_off(node: CheckedNode, pairs: list[_Pair], evidence: Evidence) -> Findi
     outward = [pair for pair in pairs if pair.a is node]
     drops = _drops(node)
     if drops:
-        cause = f"{node.name} drops it itself, by the rule: {drops[0]}"
+        cause = f"a rule on it drops UDP port {evidence.port}: {drops[0]}"
         kind = FindingKind.FIREWALL
     elif not any(pair.path.passed for pair in pairs):
         cause = f"nor do pings between {node.vtep} and the other hosts: the host is not reachable for them"
@@ -189,17 +188,20 @@ def _cut_off(node: CheckedNode, pairs: list[_Pair], evidence: Evidence) -> Findi
         kind=kind,
         nodes=(node.node_id, *sorted({end for pair in pairs for end in pair.ends} - {node.node_id})),
         text=f"{node.name}: nothing passes between it and any other node: {cause}",
-        hint=_port_hint(evidence) if kind is FindingKind.BLOCKED else "",
+        hint="" if kind is FindingKind.FIREWALL else _port_hint(evidence),
     )
 
 
 def _blocked(pair: _Pair, mutual: bool, evidence: Evidence) -> Finding:
     arrow = "<->" if mutual else "->"
     label = f"{pair.a.name} {arrow} {pair.b.name}"
-    hint = ""
+    hint = "remove the rule, or accept the other hosts before it"
     if rules := [(node, rule) for node in (pair.b, pair.a) for rule in _drops(node)]:
         node, rule = rules[0]
-        kind, text = FindingKind.FIREWALL, f"nothing arrives: {node.name} drops it by the rule: {rule}"
+        kind, text = (
+            FindingKind.FIREWALL,
+            f"nothing arrives: a rule on {node.name} drops UDP port {evidence.port}: {rule}",
+        )
     elif pair.path.mtu and not pair.path.passed:
         kind = FindingKind.UNREACHABLE
         text = f"nothing arrives, and {pair.b.vtep} does not answer pings from {pair.a.vtep} either"
@@ -316,17 +318,6 @@ def _drops(node: CheckedNode) -> tuple[str, ...]:
 
 def _device(node: CheckedNode) -> str:
     return _facts(node).device or "its device"
-
-
-def _rules(evidence: Evidence) -> Iterator[Finding]:
-    for node, report in _reports(evidence):
-        for rule in report.facts.drops:
-            yield Finding(
-                kind=FindingKind.FIREWALL,
-                nodes=(node.node_id,),
-                text=f"{node.name} has a rule that drops UDP port {evidence.port}: {rule}",
-                hint="remove it, or accept the other hosts before it",
-            )
 
 
 def _stale(evidence: Evidence) -> Iterator[Finding]:

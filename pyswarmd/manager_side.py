@@ -16,6 +16,7 @@ from manager.key_manager import KeyManager
 from manager.logbroker import LogBroker
 from manager.manager import Manager
 from manager.members import Members
+from manager.network_check import NetworkChecks
 from manager.raft.node import RaftNode
 from manager.raft.open import forget_raft, open_raft
 from manager.role_manager import RoleManager
@@ -34,6 +35,7 @@ from swarmcore.ids import new_id
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.node import Node as NodeObject
 from swarmcore.rpc.client import RpcClient
+from swarmcore.rpc.messages.check import NetworkReport
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector
 from swarmcore.rpc.messages.members import JoinRaft, LeaveRaft, MembersReply, ReadIndex, ReadIndexReply
@@ -68,6 +70,7 @@ class ManagerSide:
         self._raft: RaftNode | None = None
         self._control: ControlProxy | None = None
         self._logs: LogBroker | None = None
+        self._checks: NetworkChecks | None = None
         self._manager: Manager | None = None
 
     @property
@@ -114,10 +117,11 @@ class ManagerSide:
         control = Control(self.store, raft, self._clock)
         self._control = ControlProxy(control, self.store, raft, self._client, self._clock, new_id)
         self._logs = LogBroker(self.store, raft, dispatcher, self._client, self._clock, new_id)
+        self._checks = NetworkChecks(self.store, raft, dispatcher, self._client, self._clock, new_id)
         ca = CAServer(self.store, raft, self._client, clock=self._clock, new_id=new_id)
         members = Members(self.store, raft, self._client)
         attachments = AttachmentServer(control, self.store, raft, self._client, self._clock)
-        for part in (ca, members, dispatcher, self._control, self._logs, attachments):
+        for part in (ca, members, dispatcher, self._control, self._logs, self._checks, attachments):
             part.register(self._server)
         self._manager = Manager(
             self.store,
@@ -228,3 +232,7 @@ class ManagerSide:
     def logs(self, selector: LogSelector, options: LogOptions) -> AsyncGenerator[LogMessage, None]:
         assert self._logs is not None
         return self._logs.logs(selector, options)
+
+    async def check_network(self, network_id: str) -> NetworkReport:
+        assert self._checks is not None
+        return await self._checks.check(network_id)

@@ -31,6 +31,7 @@ from swarmcore.clock import Clock
 from swarmcore.errors import FailedPrecondition, NotInSwarm, SwarmError, Unavailable
 from swarmcore.ids import new_id
 from swarmcore.rpc.client import RpcClient
+from swarmcore.rpc.messages.check import NetworkReport
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector
 from swarmcore.rpc.messages.session import ManagerAddress
@@ -269,6 +270,10 @@ class Node:
 
     async def control(self, request: ControlRequest) -> ControlReply:
         return await self._manager().side().control(request)
+
+    async def check_network(self, network_id: str) -> NetworkReport:
+        """Between the containers of the network with this full id; without one, between all hosts."""
+        return await self._manager().side().check_network(network_id)
 
     def logs(self, selector: LogSelector, options: LogOptions) -> AsyncGenerator[LogMessage, None]:
         return self._manager().side().logs(selector, options)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from pyswarmd.cli import ipam, render, units
+from pyswarmd.cli import ipam, network_check, render, units
 from pyswarmd.cli.tasks import add_filters, query_filters
 from pyswarmd.client import EngineClient
 from swarmcore.errors import NotFound, SwarmError
@@ -43,6 +43,8 @@ def add(commands: Any) -> None:
     prune.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE")
     prune.add_argument("-f", "--force", action="store_true", help="no question")
     prune.set_defaults(run=_prune)
+
+    network_check.add(group)
 
     many: dict[str, Any] = {"action": "append", "default": []}
     connect = group.add_parser("connect", help="let a container of this host join a network")

@@ -9,7 +9,19 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from pyswarmd.config import API_VERSION, MIN_API_VERSION, VERSION
-from pyswarmd.engine import images, logs, metrics, networks, nodes, secrets, services, swarm, system, tasks
+from pyswarmd.engine import (
+    images,
+    logs,
+    metrics,
+    network_check,
+    networks,
+    nodes,
+    secrets,
+    services,
+    swarm,
+    system,
+    tasks,
+)
 from pyswarmd.engine.context import NODE
 from pyswarmd.engine.errors import error_response, errors_as_json
 from pyswarmd.node import Node
@@ -64,7 +76,19 @@ def build_app(node: Node) -> web.Application:
     app = web.Application(middlewares=[errors_as_json, versions], client_max_size=MAX_BODY)
     app[NODE] = node
     app.on_response_prepare.append(_docker_headers)
-    for module in (system, swarm, nodes, networks, services, tasks, secrets, images, logs, metrics):
+    for module in (
+        system,
+        swarm,
+        nodes,
+        network_check,
+        networks,
+        services,
+        tasks,
+        secrets,
+        images,
+        logs,
+        metrics,
+    ):
         for method, path, handler in module.ROUTES:
             for prefix in ("", "/v{version:[0-9]+[.][0-9]+}"):
                 app.router.add_route(method, prefix + path, handler)

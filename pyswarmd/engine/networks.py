@@ -108,6 +108,11 @@ def _pick(networks: Sequence[Found], text: str) -> Found:
     raise NotFound(f"network {text} not found")
 
 
+async def find_network(node: Node, text: str, scope: str = "") -> Found:
+    """By full id, name or unique beginning of an id; NotFound, or Invalid where it is ambiguous."""
+    return _pick((await _all(node, scope))[0], text)
+
+
 def _selected(networks: Sequence[Found], wanted: Filters) -> list[Found]:
     """Values of one key are alternatives (of `label`, all must hold), keys must all hold; names match in part."""
     kinds = wanted.get("type", [])

@@ -1,0 +1,76 @@
+"""What a host says of itself when a network is checked: its devices and the rules of others. Blocking."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from netoverlay.links import overlay_mtu, underlay_device
+from netoverlay.netns import Namespace
+from swarmcore.model.overlay import OverlayNetwork
+from swarmcore.rpc.messages.check import HostFacts
+
+log = logging.getLogger(__name__)
+_OURS = "pyswarm"
+_TABLE = re.compile(r"^table \w+ (\S+) \{$")
+_CHAIN = re.compile(r"^\s+chain (\S+) \{$")
+_DESTINATION = re.compile(r"\b(?:udp|th) dport (\{[^}]*\}|\S+)")
+_VERDICT = re.compile(r"\b(?:drop|reject)\b")
+_NFT_TIMEOUT = 1.0
+
+
+def host_facts(host: Namespace, vtep: str, network: OverlayNetwork | None, port: int = 4789) -> HostFacts:
+    """`vtep` is the host's data path address; without `network` nothing is said of its MTU."""
+    device = underlay_device(host, vtep) if vtep else None
+    return HostFacts(
+        device=device.name if device is not None else "",
+        device_mtu=device.mtu if device is not None else 0,
+        mtu=overlay_mtu(network, vtep, device.mtu) if device is not None and network is not None else 0,
+        drops=tuple(foreign_drops(_ruleset(host), network.port if network is not None else port)),
+    )
+
+
+def _ruleset(host: Namespace) -> str:
+    """As nft prints it, which shows the rules of iptables-nft too; empty where that cannot be had."""
+    program = shutil.which("nft")
+    if program is None:
+        return ""
+    try:
+        found = host.run(
+            lambda: subprocess.run(
+                [program, "list", "ruleset"], capture_output=True, text=True, timeout=_NFT_TIMEOUT, check=True
+            )
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        log.info("rules of others are not known", extra={"reason": str(error)})
+        return ""
+    return found.stdout
+
+
+def foreign_drops(ruleset: str, port: int) -> Iterator[str]:
+    """The rules of other tables than ours that drop or reject UDP to `port`, with their table and chain."""
+    table = chain = ""
+    for line in ruleset.splitlines():
+        if found := _TABLE.match(line):
+            table = found[1]
+        elif found := _CHAIN.match(line):
+            chain = found[1]
+        elif (
+            not table.startswith(_OURS)
+            and _VERDICT.search(line)
+            and (wanted := _DESTINATION.search(line)) is not None
+            and _covers(wanted[1], port)
+        ):
+            yield f"{table} {chain}: {line.strip()}"
+
+
+def _covers(ports: str, port: int) -> bool:
+    """nft's notation: one port, a range, or a set of both."""
+    for each in ports.strip("{} ").split(","):
+        low, _, high = each.strip().partition("-")
+        if low.isdecimal() and int(low) <= port <= int(high if high.isdecimal() else low):
+            return True
+    return False
