@@ -25,7 +25,7 @@ _RANGE_FROM, _RANGE_TO, _MASK, _XOR = 3, 4, 4, 5
 class Meta(IntEnum):
     """NFT_META_*"""
 
-    MARK, IIFNAME, OIFNAME, IIFTYPE, NFPROTO, L4PROTO = 3, 6, 7, 8, 15, 16
+    MARK, IIFNAME, OIFNAME, IIFTYPE, NFPROTO, L4PROTO, SECPATH = 3, 6, 7, 8, 15, 16, 25
 
 
 class Ct(IntEnum):
