@@ -33,7 +33,7 @@ class Balancing(Struct, frozen=True, kw_only=True):
 
 # The last answer for each network: containers that share networks share its value, and what is made of it.
 _latest: dict[str, tuple[NetworkTable, NetworkBalancing]] = {}
-_MOST = 4096
+_MOST = 1024
 
 
 def balancing(tables: Mapping[str, NetworkTable], network_ids: Iterable[str]) -> Balancing:

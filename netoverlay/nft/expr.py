@@ -15,7 +15,7 @@ from netoverlay.netlink.wire import attribute, attributes, nested
 from netoverlay.nft.types import DIGEST, AnonymousSet, Verdict, data
 from netoverlay.nft.wire import DataAttribute, Family, number, signed, unpack_number
 
-LOOKUP_SET, LOOKUP_SET_ID = 1, 4  # NFTA_LOOKUP_*
+LOOKUP_SET, LOOKUP_TARGET, LOOKUP_SET_ID = 1, 3, 4  # NFTA_LOOKUP_*: SET, DREG, SET_ID
 _NAT_FLAGS, _NAT_IMPLIED = 7, 3  # NFTA_NAT_FLAGS; NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED
 _NAT_LAST = {4: 3, 6: 5}  # the end of a range of addresses or ports, and its start
 _IMMEDIATE_DATA, _CMP_DATA = 2, 3
@@ -88,8 +88,8 @@ def canonical(name: str, found: Mapping[int, bytes], among: bytes | None = None)
             value = (unpack_number(value) & ~_NAT_IMPLIED).to_bytes(4, "big")
         if kind in _DATA.get(name, ()):
             value = _canonical_data(value)
-        elif value == b"\0\0\0\0":
-            continue
+        elif value == b"\0\0\0\0" and not (lookup and kind == LOOKUP_TARGET):
+            continue  # the verdict's register is number 0, and not the same as none
         parts.append(b"%d=%s" % (kind, value.hex().encode()))
     if among is not None:
         parts.append(b"among=" + among.hex().encode())
@@ -231,7 +231,7 @@ def is_in(where: str | AnonymousSet, inverted: bool = False) -> Expression:
 
 def mapped(where: str | AnonymousSet, word: int = 0) -> Expression:
     """Replaces the value from word 0 on by what the map has for it, from `word` on; ends the rule where it has none."""
-    return _lookup(where, number(2, register(0)) + number(3, register(word)))
+    return _lookup(where, number(2, register(0)) + number(LOOKUP_TARGET, register(word)))
 
 
 def decided(where: str | AnonymousSet) -> Expression:

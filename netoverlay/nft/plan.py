@@ -87,12 +87,14 @@ class _Difference:
     def plan(self) -> Plan:
         """What is referred to comes first: chains and sets, then rules, then elements."""
         before, after = self._before, self._after
-        for name in after.chains.keys() - before.chains.keys():
-            self._batch.make_chain(name, after.chains[name])
-            self._found += 1
-        for name in after.sets.keys() - before.sets.keys():
-            self._batch.make_set(name, after.sets[name])
-            self._found += 1
+        for name, chain in after.chains.items():
+            if name not in before.chains:
+                self._batch.make_chain(name, chain)
+                self._found += 1
+        for name, wanted in after.sets.items():
+            if name not in before.sets:
+                self._batch.make_set(name, wanted)
+                self._found += 1
         drop_sets = tuple(sorted(before.sets.keys() - after.sets.keys())) if self._prune else ()
         drop_chains = tuple(sorted(before.chains.keys() - after.chains.keys())) if self._prune else ()
         inserted, removed = self._rules()

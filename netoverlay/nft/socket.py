@@ -51,11 +51,12 @@ class NftSocket(NetlinkSocket):
             self._socket.send(batch.data)
             try:
                 return self._answers_to(batch)
-            except TimeoutError:
+            except BlockingIOError:  # SO_RCVTIMEO
                 raise NftError(errno.ETIMEDOUT, "the kernel did not answer", "batch") from None
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
+                self._discard_stale()  # else the full buffer would lose the next answers too
                 raise NftError(errno.ENOBUFS, "the answers were lost", "batch") from None
 
     def _answers_to(self, batch: Encoded) -> Committed:

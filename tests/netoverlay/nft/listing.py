@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 from netoverlay.netns import Namespace
@@ -27,3 +28,14 @@ def rules(namespace: Namespace, chain: str, table: str = "inet pyswarm") -> list
         for line in lines
         if line.startswith("\t\t") and not line.strip().startswith("type ")
     ]
+
+
+def listed(namespace: Namespace, table: str = "inet pyswarm") -> list[str]:
+    """The objects of a table, and the elements of each, in an order that does not tell its history."""
+    shown = nft(namespace, f"list table {table}").partition("\n")[2].rstrip().removesuffix("}")
+    shown = re.sub(r"elements = \{([^}]*)\}", lambda found: _sorted(found[1]), shown)
+    return sorted(each.strip() for each in shown.split("\n\n"))
+
+
+def _sorted(elements: str) -> str:
+    return ", ".join(sorted(re.split(r",\s+", elements.strip())))

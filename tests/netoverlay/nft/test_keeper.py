@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import uuid
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +20,7 @@ from netoverlay.nft.plan import Plans, plan
 from netoverlay.nft.table import Base, Chain, Hook, NamedSet, Part, Rule, merged, rule
 from netoverlay.nft.types import INTEGER, IPV4, VERDICT, ip
 from netoverlay.nft.wire import Family
-from tests.netoverlay.nft.listing import nft
+from tests.netoverlay.nft.listing import listed, nft
 
 pytestmark = pytest.mark.root
 INET, TABLE = Family.INET, "pyswarm"
@@ -52,22 +54,6 @@ def ports(*numbers: int) -> Part:
 
 def kept(namespace: Namespace) -> KeptTable:
     return KeptTable(namespace.nft, Plans(INET, TABLE))
-
-
-def listed(namespace: Namespace) -> str:
-    """The whole table as nft(8) shows it, in an order that does not tell its history."""
-    shown = nft(namespace, f"list table inet {TABLE}")
-    blocks = re.split(r"\n\n", shown.partition("\n")[2].rpartition("}")[0])
-    return "\n".join(
-        sorted(
-            re.sub(
-                r"elements = \{([^}]*)\}",
-                lambda m: str(sorted(re.split(r",\s+", m[1].strip()))),
-                each.strip(),
-            )
-            for each in blocks
-        )
-    )
 
 
 def found(namespace: Namespace) -> Part:
@@ -190,7 +176,7 @@ def test_a_change_meets_damage_and_repairs_it(namespace: Namespace) -> None:
     nft(namespace, "flush ruleset")
     table.apply([FRAME, service(1, 2)])
     assert table.reconcile() == 0
-    assert "svc1" in listed(namespace)
+    assert "svc1" in nft(namespace, "list table inet pyswarm")
 
 
 def test_other_tables_are_left_alone_and_ours_stays_known(namespace: Namespace) -> None:
@@ -254,6 +240,23 @@ def test_the_unchanged_table_costs_no_dump(namespace: Namespace, monkeypatch: py
 
     monkeypatch.setattr(dump, "read", refuse)
     assert table.reconcile() == 0
+
+
+def test_lost_answers_are_made_up_for_by_reading(
+    namespace: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A receive buffer too small for the echoes: the batch is carried out, but nobody tells the handles."""
+    table = kept(namespace)
+    table.apply([FRAME])
+    handle = socket.socket(fileno=os.dup(namespace.nft._socket.fileno()))
+    with handle, caplog.at_level("INFO"):
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        table.apply([FRAME, ports(*range(1, 400))])
+        assert "not as we left it" in caplog.text
+        assert len(found(namespace).chains["ports"].rules) == 399
+        table.apply([FRAME, ports(7)])
+    assert table.reconcile() == 0
+    assert len(found(namespace).chains["ports"].rules) == 1
 
 
 def test_namespaces_that_change_alike_share_one_plan() -> None:
