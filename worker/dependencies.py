@@ -77,8 +77,7 @@ def _functions(
     task: Task, secrets: Mapping[str, Secret], configs: Mapping[str, Config]
 ) -> dict[str, Function]:
     """`secret`, `config` (by the file name in the container) and `env`, as payload templates call them."""
-    spec = task.spec.container_spec
-    assert spec is not None, "only container tasks have dependencies"
+    spec = task.spec.container  # an attachment's is empty
     secret_data: dict[str, bytes] = {}
     for secret_reference in spec.secrets:
         found = secrets.get(secret_reference.secret_id)
