@@ -73,14 +73,18 @@ class AddressSet:
     """
 
     def __init__(self, subnet: Subnet, within: Subnet | None = None, reserved: Iterable[str] = ()) -> None:
-        """`within`: only addresses of this part of the subnet are given. `reserved` are nobody's (a gateway's)."""
+        """`within`: only addresses of this part of the subnet are given to who names none.
+
+        `reserved` are nobody's (a gateway's).
+        """
         self.subnet = subnet
         self._base = _first(subnet)
-        self._low, self._high = _usable(subnet)
+        self._low, self._high = self._usable = _usable(subnet)
         if within is not None:
             self._low = max(self._low, _first(within) - self._base)
             self._high = min(self._high, _last(within) - self._base)
         self._holders: dict[int, str] = {}  # offset in the subnet -> who
+        self._asked = 0  # how many of them are held outside of `within`
         # Given back and not given again, longest free first. Every other free address is one that the walk has
         # yet to come to.
         self._returned: OrderedDict[int, None] = OrderedDict()
@@ -88,19 +92,20 @@ class AddressSet:
         self._to_visit = max(0, self._high - self._low + 1)
         places = (self._offset(address) for address in reserved)
         self._reserved = frozenset(place for place in places if place is not None)
-        self.size = self._to_visit - len(self._reserved)  # addresses that can be given
+        # How many addresses can be given to who names none.
+        self.size = self._to_visit - sum(self._is_within(place) for place in self._reserved)
 
     @property
     def used(self) -> int:
-        """How many are held."""
-        return len(self._holders)
+        """How many of `size` are held."""
+        return len(self._holders) - self._asked
 
     @property
     def full(self) -> bool:
         return self.used >= self.size
 
     def covers(self, address: str) -> bool:
-        """Whether it is one that can be given."""
+        """Whether it can be somebody's."""
         offset = self._offset(address)
         return offset is not None and offset not in self._reserved
 
@@ -124,10 +129,11 @@ class AddressSet:
         offset = self._offset(address)
         if offset is None or offset in self._reserved:
             return True
-        if self._holders.setdefault(offset, holder) != holder:
-            return False
-        self._returned.pop(offset, None)
-        return True
+        if offset not in self._holders:
+            self._holders[offset] = holder
+            self._returned.pop(offset, None)
+            self._asked += not self._is_within(offset)
+        return self._holders[offset] == holder
 
     def release(self, address: str, holder: str) -> bool:
         """Whether that made it free: not if it is another's by now."""
@@ -135,20 +141,25 @@ class AddressSet:
         if offset is None or self._holders.get(offset) != holder:
             return False
         del self._holders[offset]
-        self._returned[offset] = None
+        if self._is_within(offset):
+            self._returned[offset] = None
+        else:
+            self._asked -= 1
         return True
 
     def was_used(self, address: str) -> None:
         """Not held any more, but given again only after those that never were."""
         offset = self._offset(address)
-        if offset is not None and offset not in self._reserved and offset not in self._holders:
+        if offset is None or offset in self._reserved or offset in self._holders:
+            return
+        if self._is_within(offset):
             self._returned.pop(offset, None)
             self._returned[offset] = None
 
     def walk_on_from(self, address: str) -> None:
         """Let the walk begin anew behind this address, as if it had been given last."""
         offset = self._offset(address)
-        if offset is not None:
+        if offset is not None and self._is_within(offset):
             self._next = offset + 1 if offset < self._high else self._low
             self._to_visit = self._high - self._low + 1
 
@@ -163,12 +174,15 @@ class AddressSet:
         return None
 
     def _offset(self, address: str) -> int | None:
-        """Its place in the subnet; None if it is not one that can be given."""
+        """Its place in the subnet; None if it is no host address of it."""
         number = address_number(address, self.subnet.version)
         if number is None:
             return None
         offset = number - self._base
-        return offset if self._low <= offset <= self._high else None
+        return offset if self._usable[0] <= offset <= self._usable[1] else None
+
+    def _is_within(self, offset: int) -> bool:
+        return self._low <= offset <= self._high
 
     def _text(self, offset: int) -> str:
         version = self.subnet.version

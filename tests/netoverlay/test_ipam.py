@@ -146,7 +146,20 @@ def test_a_range_bounds_what_is_given() -> None:
         "10.0.0.131/24",
         None,
     ]
-    assert not addresses.covers("10.0.0.5")
+
+
+def test_who_names_an_address_outside_of_the_range_gets_it_and_alone() -> None:
+    addresses = some("10.0.0.0/24", "10.0.0.128/30", ("10.0.0.1",))
+    assert addresses.covers("10.0.0.5")
+    assert not addresses.covers("10.0.0.1")
+    assert addresses.reserve("10.0.0.5", "t")
+    assert not addresses.reserve("10.0.0.5", "u")
+    assert (addresses.used, addresses.size) == (0, 4)
+    addresses.was_used("10.0.0.7")
+    assert addresses.release("10.0.0.5", "t")
+    addresses.walk_on_from("10.0.0.5")
+    assert [addresses.take("t") for _ in range(5)][-2:] == ["10.0.0.131/24", None]
+    assert (addresses.used, addresses.full) == (4, True)
 
 
 def test_after_a_change_of_leader_the_walk_goes_on_behind_the_last_and_the_used_come_last() -> None:

@@ -66,7 +66,6 @@ def test_what_the_network_does_not_give_out_is_refused() -> None:
         async with world.allocating():
             await world.put(network("a", configs))
             wishes = {
-                "t1": "10.1.0.5",
                 "t2": "10.1.0.1",
                 "t3": "10.1.0.200",
                 "t4": "10.9.0.1",
@@ -75,8 +74,11 @@ def test_what_the_network_does_not_give_out_is_refused() -> None:
             await world.put(*(attachment(id, wish) for id, wish in wishes.items()))
             for id, wish in wishes.items():
                 assert world.task(id).status.err == f"network net-a does not give out {wish}"
-            await world.put(attachment("t6", "10.1.0.201"))
+            await world.put(attachment("t6", "10.1.0.201"), attachment("t7", "10.1.0.5"))
             assert world.addresses("t6") == {"a": ("10.1.0.201/24",)}
+            assert world.addresses("t7") == {
+                "a": ("10.1.0.5/24",)
+            }  # outside of the range: only who asks gets it
 
     run_virtual(story())
 
