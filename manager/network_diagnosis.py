@@ -244,9 +244,12 @@ def _partial(pair: _Pair, evidence: Evidence) -> Iterator[Finding]:
 def _small(pair: _Pair, evidence: Evidence) -> Finding:
     """Some kinds of small packets pass, others do not."""
     named = dict(zip(("pings", "UDP", "TCP"), pair.small, strict=True))
-    passes = " and ".join(name for name, outcome in named.items() if outcome is OK) or "answers"
+    passes = " and ".join(name for name, outcome in named.items() if outcome is OK)
     fails = " and ".join(name for name, outcome in named.items() if outcome not in (OK, UNTESTED))
-    text = f"{passes} pass, {fails} {'does' if fails in ('UDP', 'TCP') else 'do'} not"
+    singular = fails in ("UDP", "TCP")
+    text = f"{fails} {'is' if singular else 'are'} refused"
+    if passes:
+        text = f"{passes} pass{'es' if passes in ('UDP', 'TCP') else ''}, {fails} {'does' if singular else 'do'} not"
     refused = REFUSED in (pair.result.udp, pair.result.tcp)
     if evidence.host or refused or pair.result.ping is LOST:
         where = pair.b.name if evidence.host or refused else "one of the containers"

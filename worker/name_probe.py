@@ -9,7 +9,7 @@ import struct
 
 from netoverlay.dns.message import Malformed, encode_name, read_name, read_record
 from swarmcore.rpc.messages.check import NameResult, Outcome
-from worker.probe_listener import Opens
+from worker.probe_listener import Opens, open_socket
 
 RESOLVER = ("127.0.0.11", 53)
 PATIENCE = 0.6  # seconds for each of two questions: the resolver is on this host
@@ -26,9 +26,7 @@ async def lookup(namespace: Opens, name: str, resolver: tuple[str, int] = RESOLV
         return NameResult(name=name, outcome=Outcome.UNTESTED)
     query = struct.pack("!6H", ident, 0x0100, 1, 0, 0, 1) + question + _EDNS
     loop = asyncio.get_running_loop()
-    opened = await asyncio.to_thread(namespace.socket, socket.AF_INET, socket.SOCK_DGRAM)
-    with opened:
-        opened.setblocking(False)
+    with await open_socket(namespace, socket.AF_INET, socket.SOCK_DGRAM) as opened:
         try:
             opened.connect(resolver)
             for _ in range(2):

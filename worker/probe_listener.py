@@ -58,6 +58,23 @@ def pattern(size: int) -> bytes:
     return words.tobytes()[:size]
 
 
+async def open_socket(namespace: Opens, family: int, kind: int, proto: int = 0) -> socket.socket:
+    """A non-blocking socket; opened by a thread, because the namespaces' own may be busy with something else."""
+    opening = asyncio.get_running_loop().run_in_executor(None, namespace.socket, family, kind, proto)
+    try:
+        opened = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_discard)  # nobody will take it any more
+        raise
+    opened.setblocking(False)
+    return opened
+
+
+def _discard(opening: asyncio.Future[socket.socket]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
 class ProbeListener:
     """One party's sockets in one namespace. `open` may fail; `close` leaves nothing behind, idempotent."""
 
@@ -85,9 +102,8 @@ class ProbeListener:
         return tuple(found)
 
     async def _bound(self, address: str, kind: int) -> socket.socket:
-        opened = await asyncio.to_thread(self._namespace.socket, family_of(address), kind)
+        opened = await open_socket(self._namespace, family_of(address), kind)
         self._sockets.append(opened)
-        opened.setblocking(False)
         try:
             opened.bind((address, 0))
         except OSError as error:

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from msgspec import Struct
 
 from swarmcore.rpc.messages.check import Outcome
-from worker.probe_listener import CHUNK, LENGTH, Opens, datagram, exactly, family_of, pattern
+from worker.probe_listener import CHUNK, LENGTH, Opens, datagram, exactly, family_of, open_socket, pattern
 
 SMALL = 64
 PATIENCE = 1.3  # seconds for an answer: the second SYN goes after one
@@ -34,9 +34,7 @@ _REFUSED = (errno.ECONNREFUSED, errno.ECONNRESET)
 
 @asynccontextmanager
 async def _opened(namespace: Opens, address: str, kind: int, proto: int = 0) -> AsyncIterator[socket.socket]:
-    opened = await asyncio.to_thread(namespace.socket, family_of(address), kind, proto)
-    with opened:
-        opened.setblocking(False)
+    with await open_socket(namespace, family_of(address), kind, proto) as opened:
         yield opened
 
 
