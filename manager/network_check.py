@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from manager.dispatcher.endpoints import derive
+from manager.dispatcher.entries import derive
 from manager.network_diagnosis import Evidence, diagnose
 from manager.raft.proposer import Proposer
 from manager.store.store import Store

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from swarmcore.clock import Clock
-from swarmcore.errors import SwarmError
+from swarmcore.errors import SwarmError, Unavailable
 from swarmcore.model.cluster import EncryptionKey
 from swarmcore.model.overlay import NetworkTable
 from swarmcore.rpc.messages.networks import NetworkUpdate, Tables, updated
@@ -54,8 +54,11 @@ class NetworkFeed:
         self._told.clear()
 
     def told(self, update: NetworkUpdate) -> None:
-        """One part of an update, in sequence."""
-        self._pending = updated(self._pending if self._pending is not None else self._tables, update)
+        """One part of an update, in sequence. Unavailable: it does not fit, and only a new session helps."""
+        try:
+            self._pending = updated(self._pending if self._pending is not None else self._tables, update)
+        except KeyError as error:
+            raise Unavailable(f"network update {update.results_in}: {error.args[0]}") from error
         if update.more:
             return
         self._tables, self._pending = self._pending, None

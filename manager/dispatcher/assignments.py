@@ -42,10 +42,16 @@ def _needs(task: Task) -> tuple[frozenset[str], frozenset[str]]:
 class NodeAssignments:
     """What the agent of one session holds. `full` once, then `changes` for the tasks that may have changed."""
 
-    def __init__(self, node_id: str, withheld: Callable[[Task], bool] = lambda task: False) -> None:
-        """`withheld(task)`: the agent must not hear yet that this task shall stop."""
+    def __init__(
+        self,
+        node_id: str,
+        withheld: Callable[[Task], bool] = lambda task: False,
+        removal_withheld: Callable[[str], bool] = lambda task_id: False,
+    ) -> None:
+        """`withheld(task)`: the agent must not hear yet that this task shall stop, or (by its id) that it is gone."""
         self._node_id = node_id
         self._withheld = withheld
+        self._removal_withheld = removal_withheld
         self._sent: dict[str, Task] = {}
         self._needs: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         self._secrets: set[str] = set()
@@ -74,7 +80,7 @@ class NodeAssignments:
             before, now = self._sent.get(task_id), view.tasks.get(task_id)
             now = self._shown(now) if now is not None else None
             if now is None or not is_assigned(now, self._node_id):
-                if before is not None:
+                if before is not None and not (now is None and self._removal_withheld(task_id)):
                     removed.append(task_id)
             elif before is None or not same_assignment(before, now):
                 changed.append(now)

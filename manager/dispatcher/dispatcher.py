@@ -21,15 +21,13 @@ from manager.dispatcher.statuses import Writer, status_change
 from manager.raft.proposer import Proposer
 from manager.store.store import Store
 from manager.store.tables import View
-from manager.store.watch import Change, Commit, Lagged
+from manager.store.watch import Change, Commit, Feed, Lagged
 from swarmcore.aio import TaskGroup
 from swarmcore.clock import Clock
 from swarmcore.errors import Forbidden
 from swarmcore.ids import NewId
 from swarmcore.model.cluster import Cluster, overlay_keys
-from swarmcore.model.network import Network
 from swarmcore.model.node import Node, NodeRole, NodeState
-from swarmcore.model.service import Service
 from swarmcore.model.task import Task
 from swarmcore.rpc.messages.session import (
     DescriptionUpdate,
@@ -74,6 +72,7 @@ class Dispatcher:
         self._new_id = new_id
         self._orphan_after = orphan_after
         self._leading = False
+        self._feed: Feed | None = None  # while leading
         self._sessions: dict[str, Session] = {}
         self._leases = Leases(clock)
         self._given_up = Leases(clock, tick=1.0)
@@ -169,18 +168,27 @@ class Dispatcher:
     # -- what sessions ask (session.Callbacks) ------------------------------------------------------
 
     def view(self) -> View:
-        return self._store.view()
+        """The newest state, once the tables and the drain barrier have followed it."""
+        if self._feed is not None:
+            for commit in self._feed.drain():
+                self._route(commit)
+        view = self._store.view()
+        if self._leading and self.tables.revision < view.index:
+            self._catch_up()  # the watch lags, and `run` has not been told yet
+        return view
 
     def withholds(self, task: Task) -> bool:
         return self._drain.withholds(task)
 
+    def withholds_removal(self, task_id: str) -> bool:
+        return self._drain.withholds_removal(task_id)
+
     def networks_applied(self, session: Session) -> None:
         self._drain.confirmed(session)
 
-    def _may_stop(self, task_id: str) -> None:
+    def _may_stop(self, task_id: str, node_id: str) -> None:
         """All hosts keep new connections away from the task: its agent may hear that it shall stop."""
-        task = self._store.view().tasks.get(task_id)
-        if task is not None and (session := self._sessions.get(task.node_id)) is not None:
+        if (session := self._sessions.get(node_id)) is not None:
             session.task_changed(task_id)
 
     def session_info(self, session: Session) -> SessionInfo | None:
@@ -223,11 +231,10 @@ class Dispatcher:
         self._leases.clear()
         self._given_up.clear()
         self._writer.clear()
-        self._drain.clear()
         try:
             with self._store.view_and_watch() as (view, feed):
                 self._start_over(view)
-                self._leading = True
+                self._feed, self._leading = feed, True
                 async with TaskGroup() as group:
                     group.create_task(self._writer.run(), name="dispatcher writer")
                     group.create_task(self._leases.watch(self._expired), name="dispatcher leases")
@@ -241,14 +248,13 @@ class Dispatcher:
                         else:
                             self._route(commit)
         finally:
-            self._leading = False
+            self._feed, self._leading = None, False
             for session in tuple(self._sessions.values()):
                 session.end("this manager does not lead any more")
 
     def _start_over(self, view: View) -> None:
         self.tables.reset(view, view.index)
-        for task in view.tasks:
-            self._drain.begin_blind(task)
+        self._drain.restart(view.tasks)
         grace = NEW_LEADER_GRACE * self._period()
         for node in view.nodes:
             if node.status.state is NodeState.DOWN:
@@ -267,8 +273,7 @@ class Dispatcher:
         """The watch lagged: what it did not tell is compared."""
         view = self._store.view()
         self.tables.reset(view, view.index)
-        for task in view.tasks:
-            self._drain.begin(task, self._sessions.values())
+        self._drain.catch_up(view.tasks, self._sessions.values())
         self._orphan_the_nodeless(view)
         for node_id, session in tuple(self._sessions.items()):
             if node_id not in view.nodes:
@@ -279,13 +284,9 @@ class Dispatcher:
     def _route(self, commit: Commit) -> None:
         infos: set[str] = set()
         # The view may be ahead of the commit: what is derived twice is the same.
-        before = self.tables.revision
-        self.tables.follow(commit.changes, self._store.view(), max(before, commit.index))
-        if any(
-            isinstance(change.object, Network | Node | Service | Task | Cluster) for change in commit.changes
-        ):
+        if networks := self.tables.follow(commit.changes, self._store.view(), commit.index):
             for open_session in self._sessions.values():
-                open_session.networks_changed()
+                open_session.networks_changed(networks)
         for change in commit.changes:
             match change.object:
                 case Task() as task:
@@ -304,15 +305,13 @@ class Dispatcher:
             if (session := self._sessions.get(node_id)) is not None:
                 session.info_changed()
 
-    def _drain_task(self, change: Change, task: Task) -> None:
-        """A task that shall stop first loses its new connections everywhere."""
-        if change.new is None or task.status.state.is_final:
-            self._drain.ended(task.id)
-        else:
-            self._drain.begin(task, self._sessions.values())
-
     def _route_task(self, change: Change, task: Task) -> None:
-        self._drain_task(change, task)
+        old, new = change.old, change.new
+        self._drain.changed(
+            old if isinstance(old, Task) else None,
+            new if isinstance(new, Task) else None,
+            self._sessions.values(),
+        )
         concerned = {task.node_id}
         if isinstance(change.old, Task):
             concerned.add(change.old.node_id)

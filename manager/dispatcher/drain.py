@@ -7,19 +7,24 @@ or dead delays that by a second at most; one whose session ends does not count. 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
+from manager.store.tables import Reader
 from swarmcore.clock import Clock
 from swarmcore.model.task import Task, TaskState
 
 PATIENCE = 1.0  # seconds
+_UNKNOWN = ""  # stands for the hosts of which a new leader does not know yet
 
 
-def needs_drain(task: Task) -> bool:
-    """It gets connections, and shall stop."""
-    running = task.status.state is TaskState.RUNNING
-    return running and task.desired_state > TaskState.RUNNING and bool(task.networks_attachments)
+def has_connections(task: Task) -> bool:
+    """It runs on networks whose addresses come from the swarm: others may be connected to it."""
+    return task.status.state is TaskState.RUNNING and any(a.addresses for a in task.networks_attachments)
+
+
+def _shall_stop(task: Task) -> bool:
+    return task.desired_state >= TaskState.SHUTDOWN
 
 
 class Holder(Protocol):
@@ -27,10 +32,8 @@ class Holder(Protocol):
 
     session_id: str
 
-    def holds_networks(self, network_ids: Iterable[str]) -> bool: ...
-
-    def next_network_update(self) -> int:
-        """The number of an update that will contain all that is committed now."""
+    def networks_needed(self, network_ids: Iterable[str]) -> int:
+        """The number of the update that contains all that is committed now of these; 0 if it holds none of them."""
         ...
 
     @property
@@ -38,82 +41,114 @@ class Holder(Protocol):
 
 
 class _Draining:
-    def __init__(self, deadline: float, waits_for: dict[str, int]) -> None:
-        self.deadline, self.waits_for = deadline, waits_for
+    def __init__(self, node_id: str, deadline: float, waits_for: dict[str, int]) -> None:
+        self.node_id, self.deadline, self.waits_for = node_id, deadline, waits_for
+        self.removed = False  # from the store
 
 
 class DrainBarrier:
-    """`released(task_id)` is called when a withheld task may stop. All calls in the event loop's thread."""
+    """`released(task_id, node_id)` is called when a withheld task may stop. All calls in the event loop's thread.
 
-    def __init__(self, clock: Clock, released: Callable[[str], None]) -> None:
+    Tell it of a change when the endpoint tables have followed it.
+    """
+
+    def __init__(self, clock: Clock, released: Callable[[str, str], None]) -> None:
         self._clock, self._released = clock, released
         self._draining: dict[str, _Draining] = {}
-        self._passed: set[str] = set()
-        self._changed = asyncio.Event()
-
-    def clear(self) -> None:
-        self._draining.clear()
-        self._passed.clear()
+        self._passed: set[str] = set()  # their agents may know that they shall stop
+        self._wake = asyncio.Event()
 
     def withholds(self, task: Task) -> bool:
-        """Whether its agent must not hear yet that it shall stop: also while `begin` has yet to come."""
-        return needs_drain(task) and task.id not in self._passed
+        """Whether its agent must not hear yet that it shall stop."""
+        return _shall_stop(task) and has_connections(task) and task.id not in self._passed
 
-    def begin(self, task: Task, holders: Iterable[Holder]) -> None:
-        """The task shall stop: wait for these. Repeatable; `released` is not called where nobody is waited for."""
-        if not needs_drain(task) or task.id in self._draining or task.id in self._passed:
-            return
+    def withholds_removal(self, task_id: str) -> bool:
+        """The same of a task that is not in the store any more."""
+        return task_id in self._draining
+
+    def restart(self, tasks: Iterable[Task]) -> None:
+        """A new leader, without any session: it does not know whom to wait for, only how long."""
+        self._draining.clear()
+        self._passed.clear()
+        for task in tasks:
+            if _shall_stop(task) and has_connections(task):
+                self._hold(task, {_UNKNOWN: 0})
+
+    def catch_up(self, tasks: Reader[Task], holders: Collection[Holder]) -> None:
+        """Any task may have changed, unseen."""
+        for task_id in [*self._draining, *self._passed]:
+            if (task := tasks.get(task_id)) is None or task.status.state.is_final:
+                self._forget(task_id)
+        for task in tasks:
+            if self.withholds(task) and task.id not in self._draining:
+                self._begin(task, holders)
+
+    def changed(self, old: Task | None, new: Task | None, holders: Collection[Holder]) -> None:
+        """One change of a task; None: it was not there, or is not any more."""
+        if new is None:
+            if old is not None:
+                self._removed(old, holders)
+        elif new.status.state.is_final:
+            self._forget(new.id)
+        elif _shall_stop(new) and new.id not in self._draining:
+            if old is not None and _shall_stop(old) and not has_connections(old):
+                self._passed.add(new.id)  # it was told to stop before it ran
+            elif self.withholds(new):
+                self._begin(new, holders)
+
+    def _removed(self, task: Task, holders: Collection[Holder]) -> None:
+        if has_connections(task) and task.id not in self._passed and task.id not in self._draining:
+            self._begin(task, holders)
+        self._passed.discard(task.id)
+        if (draining := self._draining.get(task.id)) is not None:
+            draining.removed = True
+
+    def _begin(self, task: Task, holders: Iterable[Holder]) -> None:
         networks = [attachment.network_id for attachment in task.networks_attachments]
-        waits_for = {h.session_id: h.next_network_update() for h in holders if h.holds_networks(networks)}
+        needed = {holder: holder.networks_needed(networks) for holder in holders}
+        waits_for = {h.session_id: number for h, number in needed.items() if number > h.confirmed_networks}
         if waits_for:
-            self._hold(task.id, waits_for)
+            self._hold(task, waits_for)
         else:
             self._passed.add(task.id)
 
-    def begin_blind(self, task: Task) -> None:
-        """The task was to stop before anybody's session opened here: whom to wait for is not known, only how long."""
-        if needs_drain(task):
-            self._hold(task.id, {"": 0})
+    def _hold(self, task: Task, waits_for: dict[str, int]) -> None:
+        self._draining[task.id] = _Draining(task.node_id, self._clock.monotonic() + PATIENCE, waits_for)
+        self._wake.set()
 
-    def _hold(self, task_id: str, waits_for: dict[str, int]) -> None:
-        self._draining[task_id] = _Draining(self._clock.monotonic() + PATIENCE, waits_for)
-        self._changed.set()
-
-    def confirmed(self, holder: Holder) -> None:
-        """The host of this session has applied more."""
-        for task_id, draining in list(self._draining.items()):
-            needed = draining.waits_for.get(holder.session_id)
-            if needed is not None and holder.confirmed_networks >= needed:
-                self._done(task_id, holder.session_id)
-
-    def left(self, session_id: str) -> None:
-        """A session has ended: nobody waits for it."""
-        for task_id, draining in list(self._draining.items()):
-            if session_id in draining.waits_for:
-                self._done(task_id, session_id)
-
-    def ended(self, task_id: str) -> None:
-        """The task is final or gone."""
+    def _forget(self, task_id: str) -> None:
         self._draining.pop(task_id, None)
         self._passed.discard(task_id)
 
-    def _done(self, task_id: str, session_id: str) -> None:
-        draining = self._draining[task_id]
-        draining.waits_for.pop(session_id, None)
-        if not draining.waits_for:
-            self._release(task_id)
+    def confirmed(self, holder: Holder) -> None:
+        """The host of this session has applied more."""
+        number = holder.confirmed_networks
+        self._heard(holder.session_id, lambda needed: number >= needed)
+
+    def left(self, session_id: str) -> None:
+        """A session has ended: nobody waits for it."""
+        self._heard(session_id, lambda needed: True)
+
+    def _heard(self, session_id: str, enough: Callable[[int], bool]) -> None:
+        for task_id, draining in list(self._draining.items()):
+            needed = draining.waits_for.get(session_id)
+            if needed is not None and enough(needed):
+                del draining.waits_for[session_id]
+                if not draining.waits_for:
+                    self._release(task_id)
 
     def _release(self, task_id: str) -> None:
-        del self._draining[task_id]
-        self._passed.add(task_id)
-        self._released(task_id)
+        draining = self._draining.pop(task_id)
+        if not draining.removed:
+            self._passed.add(task_id)
+        self._released(task_id, draining.node_id)
 
     async def run(self) -> None:
         """Let go of tasks whose hosts do not answer in time, for ever."""
         while True:
             if not self._draining:
-                self._changed.clear()
-                await self._changed.wait()
+                self._wake.clear()
+                await self._wake.wait()
                 continue
             now = self._clock.monotonic()
             for task_id, draining in list(self._draining.items()):

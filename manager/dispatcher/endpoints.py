@@ -1,189 +1,36 @@
-"""The endpoint tables of all networks, derived from the store and kept up with its commits.
+"""The endpoint tables of all networks, kept up with the store's commits.
 
-`derive` says what a table is: a pure function of the state. `EndpointTables` gives the same without looking at
-everything again, and remembers what changed when, so that each session is sent differences.
+`entries.derive` says what a table is. `EndpointTables` has the same without looking at everything again, and
+remembers what changed when, so that each session is sent differences.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_interface, ip_network
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeVar
 
-from msgspec import Struct
-
+from manager.dispatcher.entries import (
+    data_path_port,
+    overlay_endpoints,
+    overlay_network,
+    overlay_node,
+    overlay_services,
+    service_entries,
+)
+from manager.dispatcher.entries import ingress_network as find_ingress
 from manager.store.tables import Tables
 from manager.store.watch import Change
 from swarmcore.model.cluster import Cluster
-from swarmcore.model.endpoint import INGRESS_LABEL, EndpointMode, EndpointSpec
-from swarmcore.model.naming import task_name
-from swarmcore.model.network import MTU, VXLAN_IDS, Network
+from swarmcore.model.network import Network
 from swarmcore.model.node import Node, NodeState
-from swarmcore.model.overlay import (
-    NetworkTable,
-    OverlayEndpoint,
-    OverlayNetwork,
-    OverlayNode,
-    OverlayService,
-    OverlaySubnet,
-    endpoint_mac,
-)
+from swarmcore.model.overlay import NetworkTable, OverlayEndpoint, OverlayNetwork, OverlayNode, OverlayService
 from swarmcore.model.service import Service
-from swarmcore.model.task import Task, TaskState
+from swarmcore.model.task import Task
 
-DATA_PATH_PORT = 4789
 _REMEMBERED = 10_000  # changes of a network; a session that is further behind gets the whole table
-
-
-# -- what a table is -----------------------------------------------------------------------------------
-def overlay_network(network: Network, port: int) -> OverlayNetwork:
-    options = network.driver_state.options if network.driver_state is not None else {}
-    given = {**network.spec.options, **options}
-    configs = network.ipam_options.configs if network.ipam_options is not None else ()
-    vnis = [int(text) for text in options.get(VXLAN_IDS, "").split(",") if text.strip().isdecimal()]
-    places: Counter[int] = Counter()
-    subnets: list[OverlaySubnet] = []
-    for config in configs:
-        version = ip_network(config.subnet).version
-        place = places[version]
-        places[version] += 1
-        subnets.append(
-            OverlaySubnet(
-                subnet=config.subnet,
-                gateway=config.gateway,
-                vni=vnis[min(place, len(vnis) - 1)] if vnis else 0,
-            )
-        )
-    mtu = given.get(MTU, "")
-    return OverlayNetwork(
-        id=network.id,
-        name=network.spec.name,
-        subnets=tuple(subnets),
-        driver=network.spec.driver,
-        options=dict(network.spec.options),
-        config_from=network.spec.config_from.network if network.spec.config_from is not None else "",
-        mtu=int(mtu) if mtu.isdecimal() else 0,
-        port=port,
-        internal=network.spec.internal,
-        ingress=network.spec.ingress,
-        encrypted=network.spec.encrypted,
-    )
-
-
-def overlay_services(service: Service) -> Iterator[tuple[str, OverlayService]]:
-    """The service on each of its networks, by network id."""
-    endpoint = service.endpoint
-    vips: dict[str, list[str]] = {}
-    for vip in endpoint.virtual_ips if endpoint is not None else ():
-        vips.setdefault(vip.network_id, []).append(_bare(vip.addr))
-    spec = service.spec.endpoint_spec or EndpointSpec()
-    wishes = service.spec.task_template.networks or service.spec.networks
-    aliases = {wish.target: wish.aliases for wish in wishes}
-    ports = endpoint.ports if endpoint is not None else ()
-    for network_id in dict.fromkeys([*aliases, *vips]):
-        yield (
-            network_id,
-            OverlayService(
-                id=service.id,
-                name=service.spec.name,
-                aliases=aliases.get(network_id, ()),
-                mode=spec.mode if vips.get(network_id) else EndpointMode.DNSRR,
-                vips=tuple(vips.get(network_id, ())),
-                ports=ports,
-                local_only=service.spec.labels.get(INGRESS_LABEL) == "local",
-            ),
-        )
-
-
-def mesh_service(service: Service) -> OverlayService | None:
-    """The service on the ingress network, if it publishes ports there."""
-    spec = service.spec.endpoint_spec or EndpointSpec()
-    if not spec.uses_ingress or service.endpoint is None:
-        return None
-    return OverlayService(
-        id=service.id,
-        name=service.spec.name,
-        mode=EndpointMode.DNSRR,
-        ports=service.endpoint.ports,
-        local_only=service.spec.labels.get(INGRESS_LABEL) == "local",
-    )
-
-
-def is_active(task: Task) -> bool:
-    """It gets new connections, as far as its own state goes."""
-    return task.status.state is TaskState.RUNNING and task.desired_state <= TaskState.RUNNING
-
-
-def has_endpoints(task: Task) -> bool:
-    return bool(task.networks_attachments and task.node_id) and not task.status.state.is_final
-
-
-def overlay_endpoints(task: Task, node: Node | None) -> Iterator[tuple[str, OverlayEndpoint]]:
-    """The task on each of its networks. None where it has ended, or its node is down or gone."""
-    if not has_endpoints(task) or node is None or node.status.state is NodeState.DOWN:
-        return
-    container = task.status.container_status
-    hostname = task.spec.container.hostname
-    # A host name with placeholders is known on its node only; its task's name says the same.
-    names = [] if "{{" in hostname else [hostname]
-    if container is not None and container.container_id:
-        names.append(container.container_id[:12])
-    for attachment in task.networks_attachments:
-        if not attachment.addresses:
-            continue
-        own = names if task.service_id else [*names, *attachment.aliases]
-        yield (
-            attachment.network_id,
-            OverlayEndpoint(
-                id=task.id,
-                node_id=task.node_id,
-                name=task_name(task),
-                service_id=task.service_id,
-                aliases=tuple(dict.fromkeys(name for name in own if name)),
-                addresses=tuple(_bare(address) for address in attachment.addresses),
-                mac=endpoint_mac(task.id, attachment.network_id),
-                active=is_active(task),
-            ),
-        )
-
-
-def overlay_node(node: Node, ingress: Network | None) -> OverlayNode | None:
-    """The node as a host of networks; None while it has not said where it can be reached."""
-    described = node.description.data_path_addr if node.description is not None else ""
-    vtep = described or node.status.addr
-    if not vtep:
-        return None
-    if ingress is None:
-        return OverlayNode(id=node.id, vtep=vtep)
-    own = [a for each in node.attachments if each.network_id == ingress.id for a in each.addresses]
-    if not own:
-        return None
-    first = ip_interface(own[0])
-    number = int(first.ip) - int(first.network.network_address)
-    return OverlayNode(id=node.id, vtep=vtep, addresses=tuple(_bare(a) for a in own), number=number)
-
-
-def _bare(address: str) -> str:
-    return address.partition("/")[0]
-
-
-def data_path_port(view: Tables) -> int:
-    return next((cluster.data_path_port for cluster in view.clusters), 0) or DATA_PATH_PORT
-
-
-def derive(view: Tables, network_id: str) -> NetworkTable | None:
-    """The table of one network, from the whole state."""
-    tables = EndpointTables()
-    tables.reset(view)
-    return tables.table(network_id)
-
-
-# -- kept up with commits ------------------------------------------------------------------------------
-class Entry(Struct, frozen=True):
-    """What changed: `kind` is network, node, service or endpoint."""
-
-    kind: str
-    id: str
+Kind = Literal["network", "node", "service", "endpoint"]
+I = TypeVar("I", OverlayNode, OverlayService, OverlayEndpoint)  # noqa: E741 - an entry
 
 
 class TrackedTable:
@@ -195,52 +42,64 @@ class TrackedTable:
         self.services: dict[str, OverlayService] = {}
         self.endpoints: dict[str, OverlayEndpoint] = {}
         self._on_node: Counter[str] = Counter()
-        self._log: list[Entry] = []
+        self._log: list[tuple[Kind, str]] = []
         self._start = 0
 
     @property
     def position(self) -> int:
+        """How many changes there were."""
         return self._start + len(self._log)
 
-    def since(self, position: int) -> list[Entry] | None:
-        """What changed after `position`, each entry once; None if that is forgotten."""
+    def since(self, position: int) -> list[tuple[Kind, str]] | None:
+        """The kinds and ids of the entries that changed after `position`, each once; None if that is forgotten."""
         if position < self._start:
             return None
         return list(dict.fromkeys(self._log[position - self._start :]))
 
-    def _changed(self, kind: str, id: str) -> None:
-        self._log.append(Entry(kind, id))
+    def _changed(self, kind: Kind, id: str) -> None:
+        self._log.append((kind, id))
         if len(self._log) > _REMEMBERED:
             half = len(self._log) // 2
             self._start += half
             del self._log[:half]
 
-    def set_network(self, network: OverlayNetwork) -> None:
-        if network != self.network:
-            self.network = network
-            self._changed("network", network.id)
+    def set_network(self, network: OverlayNetwork) -> bool:
+        """Whether that is a change."""
+        if network == self.network:
+            return False
+        self.network = network
+        self._changed("network", network.id)
+        return True
 
-    def put(self, kind: str, id: str, item: OverlayNode | OverlayService | OverlayEndpoint | None) -> bool:
-        """The entry is now `item`, or gone. Whether that is a change."""
-        entries: dict[str, OverlayNode | OverlayService | OverlayEndpoint] = getattr(self, f"{kind}s")
-        before = entries.get(id)
-        if before == item:
+    def put_node(self, id: str, item: OverlayNode | None) -> bool:
+        """The entry is now `item`, or gone (None). Whether that is a change; so the others."""
+        return self._put("node", self.nodes, id, item)
+
+    def put_service(self, id: str, item: OverlayService | None) -> bool:
+        return self._put("service", self.services, id, item)
+
+    def put_endpoint(self, id: str, item: OverlayEndpoint | None) -> bool:
+        before = self.endpoints.get(id)
+        if not self._put("endpoint", self.endpoints, id, item):
+            return False
+        if before is not None:
+            self._on_node[before.node_id] -= 1
+        if item is not None:
+            self._on_node[item.node_id] += 1
+        return True
+
+    def _put(self, kind: Kind, entries: dict[str, I], id: str, item: I | None) -> bool:
+        if entries.get(id) == item:
             return False
         if item is None:
             del entries[id]
         else:
             entries[id] = item
         self._changed(kind, id)
-        if kind == "endpoint":
-            self._count(before, -1)
-            self._count(item, 1)
         return True
 
-    def _count(self, item: object, by: int) -> None:
-        if isinstance(item, OverlayEndpoint):
-            self._on_node[item.node_id] += by
-
     def carried_by(self, node_id: str) -> bool:
+        """Whether an endpoint is on the node."""
         return self._on_node[node_id] > 0
 
     def table(self, revision: int) -> NetworkTable:
@@ -260,6 +119,7 @@ class EndpointTables:
         self.tables: dict[str, TrackedTable] = {}
         self.revision = 0
         self._ingress: Network | None = None
+        self._touched: set[str] = set()
 
     @property
     def ingress(self) -> str:
@@ -271,71 +131,90 @@ class EndpointTables:
         return tracked.table(self.revision) if tracked is not None else None
 
     def reset(self, view: Tables, revision: int = 0) -> None:
-        """Start over from the whole state; sessions compare everything then."""
-        self.tables, self.revision, self._ingress = {}, revision, None
-        for network in view.networks:
-            self._network(None, network, view)
-
-    def follow(self, changes: Iterable[Change], view: Tables, revision: int) -> None:
-        """`view` is the state after the changes, or a later one."""
+        """Start over from the whole state: sessions send every table anew."""
         self.revision = revision
+        self._build(view, [network.id for network in view.networks])
+
+    def follow(self, changes: Iterable[Change], view: Tables, revision: int) -> set[str]:
+        """The ids of the networks of which something changed. `view` is the state after the changes, or a later one."""
+        self.revision = revision
+        self._touched = set()
+        changes = list(changes)
+        # What is on a network can be in the commit that makes it, and anywhere in it.
+        if networks := [change.object.id for change in changes if isinstance(change.object, Network)]:
+            self._networks(networks, view)
         for change in changes:
-            old, new = change.old, change.new
             match change.object:
-                case Network() as network:
-                    self._network(network, new if isinstance(new, Network) else None, view)
                 case Service() as service:
-                    self._service(service.id, _networks_of(old), view)
+                    self._service(service.id, _networks_of(change.old), view)
                 case Task() as task:
-                    self._task(task.id, _networks_of(old), view)
+                    self._task(task.id, _networks_of(change.old), view)
                 case Node() as node:
-                    self._node(node.id, view, moved=_moved(old, new))
+                    self._node(node.id, view, moved=_reach(change.old) != _reach(change.new))
                 case Cluster():
                     self._port(view)
+        return self._touched
+
+    # -- networks ----------------------------------------------------------------------------------
+
+    def _networks(self, network_ids: list[str], view: Tables) -> None:
+        before = self.ingress
+        self._ingress = find_ingress(view)
+        # Services and nodes are on the ingress network in another way than on others.
+        new = set() if self.ingress == before else {before, self.ingress} - {""}
+        port = data_path_port(view)
+        for network_id in network_ids:
+            tracked, network = self.tables.get(network_id), view.networks.get(network_id)
+            if network is None:
+                new.discard(network_id)
+                if self.tables.pop(network_id, None) is not None:
+                    self._touched.add(network_id)
+            elif tracked is None:
+                new.add(network_id)
+            elif tracked.set_network(overlay_network(network, port)):
+                self._touched.add(network_id)
+        if new:
+            self._build(view, sorted(new & {network.id for network in view.networks}))
+            self._touched |= new
+
+    def _build(self, view: Tables, network_ids: list[str]) -> None:
+        """Make these tables from the state, in one pass over it."""
+        if len(network_ids) == len(view.networks):
+            self.tables = {}
+        self._ingress = find_ingress(view)
+        port = data_path_port(view)
+        built = set(network_ids)
+        for network_id in network_ids:
+            network = view.networks.get(network_id)
+            assert network is not None
+            self.tables[network_id] = TrackedTable(overlay_network(network, port))
+        for service in view.services:
+            for network_id, entry in service_entries(service, self._ingress).items():
+                if network_id in built:
+                    self.tables[network_id].put_service(service.id, entry)
+        for task in view.tasks:
+            if any(attachment.network_id in built for attachment in task.networks_attachments):
+                self._task(task.id, (), view)
+        if self.ingress in built:
+            for node in view.nodes:
+                self.tables[self.ingress].put_node(node.id, overlay_node(node, self._ingress))
 
     def _port(self, view: Tables) -> None:
         port = data_path_port(view)
         for network in view.networks:
-            if (tracked := self.tables.get(network.id)) is not None:
-                tracked.set_network(overlay_network(network, port))
+            tracked = self.tables.get(network.id)
+            if tracked is not None and tracked.set_network(overlay_network(network, port)):
+                self._touched.add(network.id)
 
-    def _network(self, old: Network | None, new: Network | None, view: Tables) -> None:
-        current = view.networks.get((new or old).id) if (new or old) is not None else None  # type: ignore[union-attr]
-        if current is None:
-            if old is not None:
-                self.tables.pop(old.id, None)
-                if self.ingress == old.id:
-                    self._ingress = None
-            return
-        shown = overlay_network(current, data_path_port(view))
-        if (tracked := self.tables.get(current.id)) is not None:
-            tracked.set_network(shown)
-            if current.spec.ingress:
-                self._ingress = current
-            return
-        self.tables[current.id] = TrackedTable(shown)
-        if current.spec.ingress:
-            self._ingress = current
-            for node in view.nodes:
-                self.tables[current.id].put("node", node.id, overlay_node(node, current))
-        for service in view.services:
-            self._service(service.id, (), view, only=current.id)
-        for task in view.tasks:
-            if any(attachment.network_id == current.id for attachment in task.networks_attachments):
-                self._task(task.id, (), view)
+    # -- what is on them ---------------------------------------------------------------------------
 
-    def _service(self, service_id: str, before: Iterable[str], view: Tables, only: str = "") -> None:
+    def _service(self, service_id: str, before: Iterable[str], view: Tables) -> None:
         service = view.services.get(service_id)
-        now = dict(overlay_services(service)) if service is not None else {}
-        if self.ingress:
-            mesh = mesh_service(service) if service is not None else None
-            now.pop(self.ingress, None)
-            if mesh is not None:
-                now[self.ingress] = mesh
-        concerned = {only} if only else {*before, *now, self.ingress}
-        for network_id in concerned:
-            if (tracked := self.tables.get(network_id)) is not None:
-                tracked.put("service", service_id, now.get(network_id))
+        now = service_entries(service, self._ingress) if service is not None else {}
+        for network_id in {*before, *now, self.ingress}:
+            tracked = self.tables.get(network_id)
+            if tracked is not None and tracked.put_service(service_id, now.get(network_id)):
+                self._touched.add(network_id)
 
     def _task(self, task_id: str, before: Iterable[str], view: Tables) -> None:
         task = view.tasks.get(task_id)
@@ -344,47 +223,46 @@ class EndpointTables:
         for network_id in {*before, *now}:
             if (tracked := self.tables.get(network_id)) is None:
                 continue
-            old = tracked.endpoints.get(task_id)
-            item = now.get(network_id)
-            if tracked.put("endpoint", task_id, item) and network_id != self.ingress:
-                for node_id in {each.node_id for each in (old, item) if each is not None}:
-                    self._carrier(tracked, node_id, view)
+            old, new = tracked.endpoints.get(task_id), now.get(network_id)
+            if not tracked.put_endpoint(task_id, new):
+                continue
+            self._touched.add(network_id)
+            if network_id != self.ingress:
+                for node_id in {each.node_id for each in (old, new) if each is not None}:
+                    self._carrier(network_id, tracked, node_id, view)
 
-    def _carrier(self, tracked: TrackedTable, node_id: str, view: Tables) -> None:
+    def _carrier(self, network_id: str, tracked: TrackedTable, node_id: str, view: Tables) -> None:
         """A node is in the table as long as an endpoint on it is."""
         node = view.nodes.get(node_id) if tracked.carried_by(node_id) else None
-        tracked.put("node", node_id, overlay_node(node, None) if node is not None else None)
+        if tracked.put_node(node_id, overlay_node(node, None) if node is not None else None):
+            self._touched.add(network_id)
 
     def _node(self, node_id: str, view: Tables, *, moved: bool) -> None:
         node = view.nodes.get(node_id)
         if (mesh := self.tables.get(self.ingress)) is not None:
-            mesh.put("node", node_id, overlay_node(node, self._ingress) if node is not None else None)
+            entry = overlay_node(node, self._ingress) if node is not None else None
+            if mesh.put_node(node_id, entry):
+                self._touched.add(self.ingress)
         if not moved:
             return
         for task in view.tasks.find("node_id", node_id):
-            networks = [attachment.network_id for attachment in task.networks_attachments]
-            if networks:
-                self._task(task.id, networks, view)
+            if task.networks_attachments:
+                self._task(task.id, _networks_of(task), view)
         for network_id, tracked in self.tables.items():
-            if network_id != self.ingress and node_id in tracked.nodes:
-                self._carrier(tracked, node_id, view)
+            if network_id != self.ingress and (node_id in tracked.nodes or tracked.carried_by(node_id)):
+                self._carrier(network_id, tracked, node_id, view)
 
 
-def _networks_of(old: object) -> tuple[str, ...]:
-    """Where an object was before the change."""
-    if isinstance(old, Task):
-        return tuple(attachment.network_id for attachment in old.networks_attachments)
-    if isinstance(old, Service):
-        return tuple(network_id for network_id, _ in overlay_services(old))
+def _networks_of(object: object) -> tuple[str, ...]:
+    if isinstance(object, Task):
+        return tuple(attachment.network_id for attachment in object.networks_attachments)
+    if isinstance(object, Service):
+        return tuple(network_id for network_id, _ in overlay_services(object))
     return ()
 
 
-def _moved(old: object, new: object) -> bool:
-    """Whether the node went down, came back, or changed where it is reached."""
-    return _reach(old) != _reach(new)
-
-
 def _reach(node: object) -> Mapping[str, object] | None:
+    """What of a node tells whether its endpoints are there, and where."""
     if not isinstance(node, Node):
         return None
     described = node.description.data_path_addr if node.description is not None else ""

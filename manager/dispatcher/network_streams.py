@@ -24,7 +24,7 @@ def wanted_networks(view: Tables, node_id: str, ingress: str) -> set[str]:
     """The networks that the node has to carry."""
     found = {ingress} if ingress else set()
     for task in view.tasks.find("node_id", node_id):
-        if task.status.state >= TaskState.ASSIGNED and not task.status.state.is_final:
+        if task.networks_attachments and TaskState.ASSIGNED <= task.status.state <= TaskState.RUNNING:
             found.update(attachment.network_id for attachment in task.networks_attachments)
     return found
 
@@ -34,18 +34,37 @@ class NetworkStream:
 
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
+        self._wanted: set[str] | None = None  # None: to be found again
         self._positions: dict[str, tuple[TrackedTable, int]] = {}
         self._complete = False
         self.sent = 0
         self.confirmed = 0
 
-    def holds(self, network_ids: Iterable[str]) -> bool:
-        """Whether the agent has been told of any of these."""
-        return any(network_id in self._positions for network_id in network_ids)
+    def tasks_changed(self) -> None:
+        """The node may have to carry other networks now."""
+        self._wanted = None
+
+    def concerned(self, changed: Iterable[str], tables: EndpointTables) -> bool:
+        """Whether the agent has to hear of changes of these networks."""
+        return self._wanted is None or any(id in self._wanted or id == tables.ingress for id in changed)
+
+    def needed(self, network_ids: Iterable[str], tables: EndpointTables) -> int:
+        """The number of the update with which the agent knows what the tables say of these networks now.
+
+        0 if it was never told of any of them.
+        """
+        held = [(id, self._positions[id]) for id in network_ids if id in self._positions]
+        if not held:
+            return 0
+        # A table that is gone or was made anew is news, too.
+        news = any(tables.tables.get(id) is not known or known.position > at for id, (known, at) in held)
+        return self.sent + 1 if news else self.sent
 
     def updates(self, view: Tables, tables: EndpointTables) -> list[NetworkUpdate]:
         """What the agent must hear now, as the parts of one update; nothing if it knows it all."""
-        wanted = wanted_networks(view, self._node_id, tables.ingress)
+        if self._wanted is None or (tables.ingress and tables.ingress not in self._wanted):
+            self._wanted = wanted_networks(view, self._node_id, tables.ingress)
+        wanted = self._wanted
         deltas: list[NetworkDelta] = []
         removed: list[str] = []
         for network_id in [*self._positions]:
@@ -69,10 +88,10 @@ class NetworkStream:
             return
         if not changed:
             return
-        nodes, services, endpoints = ([e.id for e in changed if e.kind == kind] for kind in _KINDS)
+        nodes, services, endpoints = ([id for kind, id in changed if kind == wanted] for wanted in _KINDS)
         yield NetworkDelta(
             network_id=network_id,
-            network=tracked.network if any(entry.kind == "network" for entry in changed) else None,
+            network=tracked.network if any(kind == "network" for kind, _ in changed) else None,
             nodes=tuple(tracked.nodes[i] for i in nodes if i in tracked.nodes),
             services=tuple(tracked.services[i] for i in services if i in tracked.services),
             endpoints=tuple(tracked.endpoints[i] for i in endpoints if i in tracked.endpoints),

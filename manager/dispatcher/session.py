@@ -23,6 +23,7 @@ from swarmcore.model.task import Task
 from swarmcore.rpc.messages.networks import NetworksApplied
 from swarmcore.rpc.messages.session import (
     Acknowledged,
+    Assignments,
     DescriptionUpdate,
     Heartbeat,
     SessionEnd,
@@ -51,7 +52,9 @@ class AgentStream(Protocol):
 class Callbacks(Protocol):
     """What a session asks of the dispatcher."""
 
-    def view(self) -> View: ...
+    def view(self) -> View:
+        """The newest state; `tables` and what is withheld agree with it."""
+        ...
 
     def session_info(self, session: Session) -> SessionInfo | None:
         """None: the node is gone."""
@@ -62,6 +65,10 @@ class Callbacks(Protocol):
 
     def withholds(self, task: Task) -> bool:
         """Whether the task shall stop, but its agent must not hear of it yet."""
+        ...
+
+    def withholds_removal(self, task_id: str) -> bool:
+        """The same of a task that is not in the store any more."""
         ...
 
     def networks_applied(self, session: Session) -> None: ...
@@ -84,7 +91,7 @@ class Session:
         self._stream = stream
         self._dispatcher = dispatcher
         self._clock = clock
-        self._assignments = NodeAssignments(node_id, dispatcher.withholds)
+        self._assignments = NodeAssignments(node_id, dispatcher.withholds, dispatcher.withholds_removal)
         self._networks = NetworkStream(node_id)
         self._outbox: deque[ToAgent] = deque()
         self._outbox_filled = asyncio.Event()
@@ -112,16 +119,14 @@ class Session:
         self._dirty = None
         self._dirt.set()
 
-    def networks_changed(self) -> None:
-        self._dirt.set()
+    def networks_changed(self, network_ids: Iterable[str]) -> None:
+        """The tables of these networks have changed."""
+        if self._networks.concerned(network_ids, self._dispatcher.tables):
+            self._dirt.set()
 
-    def holds_networks(self, network_ids: Iterable[str]) -> bool:
-        """Whether this node was told of any of these."""
-        return self._networks.holds(network_ids)
-
-    def next_network_update(self) -> int:
-        """The number of an update that will contain all that is committed now."""
-        return self._networks.sent + 1
+    def networks_needed(self, network_ids: Iterable[str]) -> int:
+        """The number of the update with which this node knows all of these networks; 0 if it holds none."""
+        return self._networks.needed(network_ids, self._dispatcher.tables)
 
     @property
     def confirmed_networks(self) -> int:
@@ -208,23 +213,21 @@ class Session:
             await self._outbox_filled.wait()
 
     async def _send_assignments(self) -> None:
-        self._dirty = {}
         view = self._dispatcher.view()
-        assignments = list(self._assignments.full(view))
-        await self._send_networks(view)
-        for part in assignments:
-            await self._stream.send(part)
+        self._dirty = {}
+        await self._send(view, self._assignments.full(view))
         while True:
             await self._dirt.wait()
+            view = self._dispatcher.view()  # first: it may make more dirty
             self._dirt.clear()
             dirty, self._dirty = self._dirty, {}
-            view = self._dispatcher.view()
-            assignments = list(self._assignments.changes(view, dirty))
-            await self._send_networks(view)  # a network comes before the first task that needs it
-            for part in assignments:
-                await self._stream.send(part)
+            if dirty is None or dirty:
+                self._networks.tasks_changed()
+            await self._send(view, self._assignments.changes(view, dirty))
             await self._clock.sleep(COALESCE)
 
-    async def _send_networks(self, view: View) -> None:
-        for update in self._networks.updates(view, self._dispatcher.tables):
-            await self._stream.send(update)
+    async def _send(self, view: View, assignments: Iterable[Assignments]) -> None:
+        """A network comes before the first task that needs it: both are computed before anything is awaited."""
+        messages: list[ToAgent] = [*self._networks.updates(view, self._dispatcher.tables), *assignments]
+        for message in messages:
+            await self._stream.send(message)

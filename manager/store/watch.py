@@ -55,7 +55,8 @@ class Feed:
 
     async def get(self) -> Commit:
         """The next commit; raises Lagged once when some were dropped."""
-        await self._ready.wait()
+        while not (self._waiting or self._lagged):  # another may drain it between the wake-up and here
+            await self._ready.wait()
         if self._lagged:
             self._lagged = False
             self._settle()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from manager.dispatcher.drain import DrainBarrier
+from manager.store.tables import TASKS, Table
 from swarmcore.aio import owned
 from swarmcore.model.network import NetworkAttachment
 from swarmcore.model.task import Task, TaskState, TaskStatus
@@ -22,23 +23,28 @@ STOPPING = Task(
 )
 
 
+RUNNING = replace(STOPPING, desired_state=TaskState.RUNNING)
+
+
 class Host:
     def __init__(self, name: str, *networks: str) -> None:
         self.session_id, self._networks = name, set(networks)
-        self.sent, self.confirmed_networks = 4, 4
+        self.sent, self.confirmed_networks, self.knows = 4, 4, False
 
-    def holds_networks(self, network_ids: Iterable[str]) -> bool:
-        return bool(self._networks & set(network_ids))
-
-    def next_network_update(self) -> int:
-        return self.sent + 1
+    def networks_needed(self, network_ids: Iterable[str]) -> int:
+        if self._networks.isdisjoint(network_ids):
+            return 0
+        return self.sent if self.knows else self.sent + 1
 
 
 class Scene:
     def __init__(self) -> None:
         self.released: list[str] = []
-        self.barrier = DrainBarrier(LoopClock(), self.released.append)
+        self.barrier = DrainBarrier(LoopClock(), lambda task_id, node_id: self.released.append(task_id))
         self.hosts = [Host("a", "n1"), Host("b", "n1", "n2"), Host("c", "n2")]
+
+    def begin(self) -> None:
+        self.barrier.changed(RUNNING, STOPPING, self.hosts)
 
     def confirm(self, host: Host, number: int) -> None:
         host.confirmed_networks = number
@@ -49,7 +55,7 @@ async def test_it_is_withheld_until_every_host_that_has_the_network_has_confirme
     scene = Scene()
     a, b, _ = scene.hosts
     assert scene.barrier.withholds(STOPPING)  # also before anybody was told
-    scene.barrier.begin(STOPPING, scene.hosts)
+    scene.begin()
     scene.confirm(a, 5)
     scene.confirm(b, 4)
     assert scene.released == []
@@ -61,7 +67,7 @@ async def test_it_is_withheld_until_every_host_that_has_the_network_has_confirme
 
 async def test_a_session_that_ends_is_not_waited_for() -> None:
     scene = Scene()
-    scene.barrier.begin(STOPPING, scene.hosts)
+    scene.begin()
     scene.confirm(scene.hosts[0], 5)
     scene.barrier.left("c")
     assert scene.released == []
@@ -74,7 +80,7 @@ def test_a_stuck_host_delays_it_by_a_second() -> None:
         scene = Scene()
         async with owned(scene.barrier.run(), "barrier"):
             await asyncio.sleep(5)
-            scene.barrier.begin(STOPPING, scene.hosts)
+            scene.begin()
             await asyncio.sleep(0.9)
             assert scene.released == []
             await asyncio.sleep(0.2)
@@ -87,8 +93,8 @@ def test_a_new_leader_who_does_not_know_whom_to_ask_waits_a_second() -> None:
     async def story() -> None:
         scene = Scene()
         async with owned(scene.barrier.run(), "barrier"):
-            scene.barrier.begin_blind(STOPPING)
-            scene.barrier.begin(STOPPING, [])
+            scene.barrier.restart([STOPPING])
+            scene.barrier.changed(STOPPING, STOPPING, [])
             await asyncio.sleep(0.9)
             assert scene.barrier.withholds(STOPPING)
             await asyncio.sleep(0.2)
@@ -101,19 +107,60 @@ async def test_tasks_that_get_no_connections_are_not_delayed() -> None:
     scene = Scene()
     for task in (
         replace(STOPPING, networks_attachments=()),
+        replace(STOPPING, networks_attachments=(NetworkAttachment(network_id="n1"),)),  # a local network
         replace(STOPPING, status=TaskStatus(state=TaskState.STARTING)),
         replace(STOPPING, desired_state=TaskState.RUNNING),
+        replace(STOPPING, desired_state=TaskState.COMPLETE),  # a job's task
     ):
         assert not scene.barrier.withholds(task)
-    scene.barrier.begin(STOPPING, [scene.hosts[2]])  # nobody has its network
+    scene.barrier.changed(RUNNING, STOPPING, [scene.hosts[2]])  # nobody has its network
     assert not scene.barrier.withholds(STOPPING)
     assert scene.released == []
 
 
+async def test_hosts_that_have_confirmed_already_are_not_waited_for() -> None:
+    scene = Scene()
+    scene.hosts[0].knows = scene.hosts[1].knows = True
+    scene.begin()
+    assert not scene.barrier.withholds(STOPPING)
+
+
+async def test_a_task_that_was_told_to_stop_before_it_ran_stays_told() -> None:
+    scene = Scene()
+    starting = replace(STOPPING, status=TaskStatus(state=TaskState.STARTING))
+    scene.barrier.changed(replace(starting, desired_state=TaskState.RUNNING), starting, scene.hosts)
+    scene.barrier.changed(starting, STOPPING, scene.hosts)
+    assert not scene.barrier.withholds(STOPPING)
+
+
 async def test_an_ended_task_is_forgotten() -> None:
     scene = Scene()
-    scene.barrier.begin(STOPPING, scene.hosts)
-    scene.barrier.ended("t1")
+    scene.begin()
+    scene.barrier.changed(STOPPING, replace(STOPPING, status=TaskStatus(state=TaskState.FAILED)), scene.hosts)
     scene.confirm(scene.hosts[0], 9)
     scene.confirm(scene.hosts[1], 9)
     assert scene.released == []
+
+
+async def test_a_running_task_that_is_deleted_is_withheld_too() -> None:
+    for before in (RUNNING, STOPPING):
+        scene = Scene()
+        if before is STOPPING:
+            scene.begin()
+        scene.barrier.changed(before, None, scene.hosts)
+        assert scene.barrier.withholds_removal("t1")
+        scene.confirm(scene.hosts[0], 5)
+        scene.confirm(scene.hosts[1], 5)
+        assert scene.released == ["t1"]
+        assert not scene.barrier.withholds_removal("t1")
+
+
+async def test_what_a_lagging_watch_did_not_tell_is_found() -> None:
+    scene = Scene()
+    other = replace(STOPPING, id="t2")
+    scene.begin()
+    scene.barrier.catch_up(Table(TASKS, [other]), scene.hosts)
+    assert scene.barrier.withholds(other)
+    scene.confirm(scene.hosts[0], 5)
+    scene.confirm(scene.hosts[1], 5)
+    assert scene.released == ["t2"], "t1 is gone"

@@ -8,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from manager.dispatcher.endpoints import EndpointTables, derive
-from manager.dispatcher.network_streams import NetworkStream, wanted_networks
+from manager.dispatcher.endpoints import EndpointTables
+from manager.dispatcher.entries import derive, is_active
+from manager.dispatcher.network_streams import MAX_BYTES, NetworkStream, wanted_networks
 from manager.store.store import Store
+from manager.store.watch import Feed
 from swarmcore.model.base import Annotations, Driver
+from swarmcore.model.cluster import Cluster
 from swarmcore.model.endpoint import Endpoint, EndpointMode, EndpointSpec, PortConfig, VirtualIP
 from swarmcore.model.network import (
     IPAMConfig,
@@ -22,18 +25,26 @@ from swarmcore.model.network import (
     NetworkSpec,
 )
 from swarmcore.model.node import Node, NodeDescription, NodeState, NodeStatus
+from swarmcore.model.overlay import NetworkTable, OverlayEndpoint
 from swarmcore.model.service import Service, ServiceSpec
 from swarmcore.model.task import ContainerStatus, Task, TaskSpec, TaskState, TaskStatus
 from swarmcore.rpc.messages.networks import Tables, updated
 from tests.fakes.raft import solo_store
+from tests.manager.dispatcher.bench import encoded
 
-NETWORKS, SERVICES, NODES, TASKS = ("mesh", "n1", "n2"), ("web", "api"), ("w1", "w2", "w3"), range(8)
+NETWORKS, SERVICES, NODES, TASKS = (
+    ("mesh", "newer-mesh", "n1", "n2"),
+    ("web", "api"),
+    ("w1", "w2", "w3"),
+    range(8),
+)
 
 
-def network(name: str) -> Network:
+def network(name: str, pending_delete: bool = False) -> Network:
     return Network(
         id=name,
-        spec=NetworkSpec(name=name, ingress=name == "mesh"),
+        spec=NetworkSpec(name=name, ingress="mesh" in name),
+        pending_delete=pending_delete,
         driver_state=Driver(
             name="overlay", options={"com.docker.network.driver.overlay.vxlanid_list": "4097,4098"}
         ),
@@ -84,7 +95,11 @@ def task(number: int, state: TaskState, desired: TaskState, node_id: str, networ
 STATES = st.sampled_from([TaskState.PENDING, TaskState.ASSIGNED, TaskState.RUNNING, TaskState.FAILED])
 SUBSETS = st.lists(st.sampled_from(NETWORKS), unique=True).map(tuple)
 OPERATIONS = st.one_of(
-    st.tuples(st.just("networks"), st.sampled_from(NETWORKS).map(network)),
+    st.tuples(st.just("networks"), st.builds(network, st.sampled_from(NETWORKS), st.booleans())),
+    st.tuples(
+        st.just("clusters"),
+        st.sampled_from([0, 4790]).map(lambda port: Cluster(id="c1", data_path_port=port)),
+    ),
     st.tuples(
         st.just("services"),
         st.builds(
@@ -141,27 +156,40 @@ async def commit(store: Store, operations: list[tuple[str, Any]]) -> None:
 
 
 class Follower:
-    """Tables that follow a store's commits, with a session of each node."""
+    """Tables that follow a store's commits, with a session of each node that is sent to when it is concerned."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.tables = EndpointTables()
         self.tables.reset(store.view())
         self.streams = {name: NetworkStream(name) for name in NODES}
+        self.waiting = set(NODES)
         self.told: dict[str, Tables] = {name: {} for name in NODES}
 
+    def follow(self, feed: Feed) -> None:
+        for commit in feed.drain():
+            before = {network_id: self.tables.table(network_id) for network_id in NETWORKS}
+            said = self.tables.follow(commit.changes, self.store.view(), commit.index)
+            for network_id in NETWORKS:
+                if not same(before[network_id], self.tables.table(network_id)):
+                    assert network_id in said
+            for change in commit.changes:
+                for each in (change.old, change.new):
+                    if isinstance(each, Task) and each.node_id:
+                        self.streams[each.node_id].tasks_changed()
+            for name, stream in self.streams.items():
+                if stream.concerned(said, self.tables):
+                    self.waiting.add(name)
+
     def send(self, name: str) -> None:
-        for update in self.streams[name].updates(self.store.view(), self.tables):
-            self.told[name] = updated(self.told[name], update)
+        if name in self.waiting:
+            self.waiting.remove(name)
+            for update in self.streams[name].updates(self.store.view(), self.tables):
+                self.told[name] = updated(self.told[name], update)
 
     def check(self) -> None:
-        view = self.store.view()
         for network_id in NETWORKS:
-            wanted = derive(view, network_id)
-            found = self.tables.table(network_id)
-            assert (wanted is None) == (found is None)
-            if wanted is not None and found is not None:
-                assert replace(found, revision=0) == replace(wanted, revision=0)
+            assert same(self.tables.table(network_id), derive(self.store.view(), network_id))
 
     def check_streams(self) -> None:
         view = self.store.view()
@@ -170,30 +198,43 @@ class Follower:
             ids = wanted_networks(view, name, self.tables.ingress) & self.tables.tables.keys()
             assert self.told[name].keys() == ids
             for network_id in ids:
-                wanted = derive(view, network_id)
-                assert wanted is not None
-                assert replace(self.told[name][network_id], revision=0) == replace(wanted, revision=0)
+                assert same(self.told[name][network_id], derive(view, network_id))
+                needed = self.streams[name].needed([network_id], self.tables)
+                assert needed == self.streams[name].sent, "it knows everything"
 
 
-@settings(max_examples=60, deadline=None)
+def same(one: NetworkTable | None, other: NetworkTable | None) -> bool:
+    """But for their revisions."""
+    if one is None or other is None:
+        return one is other
+    return replace(one, revision=0) == replace(other, revision=0)
+
+
+@settings(max_examples=100, deadline=None)
 @given(
-    commits=st.lists(st.lists(OPERATIONS, min_size=1, max_size=4), max_size=12),
-    sends=st.lists(st.tuples(st.integers(0, 11), st.sampled_from(NODES)), max_size=10),
+    commits=st.lists(
+        st.tuples(
+            st.lists(OPERATIONS, min_size=1, max_size=4), st.booleans(), st.sets(st.sampled_from(NODES))
+        ),
+        max_size=15,
+    ),
 )
 async def test_followed_and_streamed_tables_are_the_derived_ones(
-    commits: list[list[tuple[str, Any]]], sends: list[tuple[int, str]]
+    commits: list[tuple[list[tuple[str, Any]], bool, set[str]]],
 ) -> None:
+    """Whatever is committed, whether commits are followed one by one or late, whoever is told when."""
     store, _ = solo_store()
     follower = Follower(store)
-    for place, operations in enumerate(commits):
-        with store.view_and_watch() as (_, feed):
+    with store.view_and_watch() as (_, feed):
+        for operations, following, told in commits:
             await commit(store, operations)
-            for change in feed.drain():
-                follower.tables.follow(change.changes, store.view(), change.index)
-        follower.check()
-        for when, name in sends:
-            if when == place:
-                follower.send(name)
+            if following:
+                follower.follow(feed)
+                follower.check()
+                for name in sorted(told):
+                    follower.send(name)
+        follower.follow(feed)
+    follower.check()
     follower.check_streams()
 
 
@@ -248,8 +289,7 @@ async def test_endpoints_of_a_dead_node_leave_the_table() -> None:
     follower = await scene()
     with follower.store.view_and_watch() as (_, feed):
         await commit(follower.store, [("nodes", node("w1", NodeState.DOWN, 1))])
-        for change in feed.drain():
-            follower.tables.follow(change.changes, follower.store.view(), change.index)
+        follower.follow(feed)
     table = follower.tables.table("n1")
     assert table is not None
     assert table.endpoints.keys() == {"t2"}
@@ -261,3 +301,44 @@ async def test_a_session_that_knows_everything_is_told_nothing() -> None:
     stream, view = follower.streams["w1"], follower.store.view()
     assert len(stream.updates(view, follower.tables)) == 1
     assert stream.updates(view, follower.tables) == []
+
+
+def test_a_task_is_active_while_it_runs_and_shall_run() -> None:
+    def made(state: TaskState, desired: TaskState) -> Task:
+        return task(1, state, desired, "w1", ("n1",))
+
+    assert is_active(made(TaskState.RUNNING, TaskState.RUNNING))
+    assert is_active(made(TaskState.RUNNING, TaskState.COMPLETE)), "a job's task may be connected to"
+    assert not is_active(made(TaskState.STARTING, TaskState.RUNNING))
+    assert not is_active(made(TaskState.RUNNING, TaskState.SHUTDOWN))
+
+
+async def test_a_large_network_comes_in_parts_that_count_as_one() -> None:
+    follower = await scene()
+    aliases = tuple(f"{'x' * 60}{number}" for number in range(20))
+    tracked = follower.tables.tables["n1"]
+    for number in range(5000):
+        endpoint = OverlayEndpoint(id=f"e{number}", node_id="w2", name="web", aliases=aliases)
+        tracked.put_endpoint(endpoint.id, endpoint)
+    parts = follower.streams["w1"].updates(follower.store.view(), follower.tables)
+    assert len(parts) > 1
+    assert [part.more for part in parts] == [True] * (len(parts) - 1) + [False]
+    assert [part.full for part in parts] == [True] + [False] * (len(parts) - 1)
+    assert all(encoded(part) < 2 * MAX_BYTES for part in parts)
+    told: Tables = {}
+    for part in parts:
+        told = updated(told, part)
+    assert same(told["n1"], follower.tables.table("n1"))
+
+
+async def test_who_is_too_far_behind_gets_the_whole_table() -> None:
+    follower = await scene()
+    follower.send("w1")
+    tracked = follower.tables.tables["n1"]
+    for number in range(25_000):
+        name = f"e{number % 7}"
+        tracked.put_endpoint(name, OverlayEndpoint(id=name, node_id="w2", name=f"web{number}"))
+    follower.waiting.add("w1")
+    (update,) = follower.streams["w1"].updates(follower.store.view(), follower.tables)
+    assert [delta.reset for delta in update.deltas] == [True]
+    assert same(updated(follower.told["w1"], update)["n1"], follower.tables.table("n1"))
