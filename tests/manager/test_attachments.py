@@ -31,6 +31,7 @@ from swarmcore.model.node import (
     NodeStatus,
 )
 from swarmcore.model.task import Task, TaskState, TaskStatus
+from swarmcore.rpc.codec import decode, encode
 from swarmcore.rpc.messages.attachments import (
     AttachmentReply,
     ForwardedAttachment,
@@ -55,10 +56,10 @@ class Wire:
 
     async def call(self, address: str, request: msgspec.Struct, reply: type[R], *, timeout: float = 5.0) -> R:
         assert self.leader is not None
-        assert isinstance(request, ForwardedAttachment)
-        answer = await self.leader.forwarded(peer(self.sender), request)
-        assert isinstance(answer, reply)
-        return answer
+        sent: ForwardedAttachment = decode(encode(request), ForwardedAttachment)
+        answer = await self.leader.forwarded(peer(self.sender), sent)
+        received: R = decode(encode(answer), reply)
+        return received
 
     async def close(self) -> None:
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from swarmcore.aio import owned
 from swarmcore.errors import Conflict, Invalid, NotFound
 from swarmcore.model.container import (
     BindOptions,
@@ -507,3 +508,19 @@ async def _http_get(port: int) -> bytes:
             finally:
                 writer.close()
                 await writer.wait_closed()
+
+
+async def test_others_hear_when_a_container_ends(node: Node) -> None:
+    controller = await node.started(node.task("exec sleep 60"))
+    status = controller.status()
+    assert status is not None
+    executor, container_id = node.executor, status.container_id
+    assert executor.lives(container_id)
+    assert not executor.lives(container_id[:12])
+    await executor.ended("no such container")
+    async with owned(executor.ended(container_id), "end") as end:
+        await controller.terminate()
+        await end
+    assert not executor.lives(container_id)
+    await controller.remove()
+    await executor.ended(container_id)
