@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from manager.dispatcher.dispatcher import Dispatcher
 from manager.store.store import Store
+from manager.store.tables import BY_TYPE
 from swarmcore.aio import Tasks, owned
 from swarmcore.errors import SwarmError
 from swarmcore.model.base import Object
@@ -21,6 +22,7 @@ from swarmcore.model.container import ContainerSpec, SecretReference
 from swarmcore.model.node import Node, NodeDescription, NodeRole, NodeState, NodeStatus
 from swarmcore.model.secret import Secret, SecretSpec
 from swarmcore.model.task import Task, TaskSpec, TaskState, TaskStatus
+from swarmcore.rpc.messages.networks import NetworksApplied, NetworkUpdate, Tables, updated
 from swarmcore.rpc.messages.session import (
     Assignments,
     Heartbeat,
@@ -76,6 +78,10 @@ class Agent:
         self.tasks: dict[str, Task] = {}
         self.secrets: set[str] = set()
         self.at: int | None = None
+        self.networks: Tables = {}
+        self.networks_at: int | None = None
+        self.parts: Tables | None = None
+        self.confirming = True
         self.closed = False
         tasks.start(self._listen(), "agent listens")
         self.beats = tasks.start(self._beat(), "agent beats") if beating else None
@@ -87,6 +93,8 @@ class Agent:
                 self.received.append(message)
                 if isinstance(message, Assignments):
                     self._apply(message)
+                if isinstance(message, NetworkUpdate):
+                    await self._learn(message)
         except SwarmError:
             self.closed = True
 
@@ -101,6 +109,20 @@ class Agent:
         for task_id in message.removed_tasks:
             del self.tasks[task_id]
         self.secrets.difference_update(message.removed_secrets)
+
+    async def _learn(self, message: NetworkUpdate) -> None:
+        assert message.full or message.applies_to == self.networks_at
+        self.networks_at = message.results_in
+        self.parts = updated(self.networks if self.parts is None else self.parts, message)
+        if not message.more:
+            self.networks, self.parts = self.parts, None
+            if self.confirming:
+                await self.confirm()
+
+    async def confirm(self) -> None:
+        """What has been received is in force now."""
+        assert self.networks_at is not None
+        await self.end.send(NetworksApplied(number=self.networks_at))
 
     async def _beat(self) -> None:
         try:
@@ -148,9 +170,7 @@ class Bench:
         async with self.store.update() as tx:
             for obj in objects:
                 old = tx.table(
-                    {"Node": "nodes", "Task": "tasks", "Secret": "secrets", "Cluster": "clusters"}[
-                        type(obj).__name__
-                    ]
+                    BY_TYPE[type(obj)].name,
                 ).get(obj.id)
                 tx.put(obj if old is None else replace(obj, version=old.version))
 
