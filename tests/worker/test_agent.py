@@ -16,6 +16,7 @@ from swarmcore.aio import Tasks, owned
 from swarmcore.clock import RealClock
 from swarmcore.errors import Unavailable
 from swarmcore.model.node import Node, NodeDescription, NodeRole
+from swarmcore.model.overlay import OverlayEndpoint, OverlayNetwork
 from swarmcore.model.task import Task, TaskState
 from swarmcore.rpc.messages.logs import (
     LogBatch,
@@ -25,6 +26,7 @@ from swarmcore.rpc.messages.logs import (
     SubscribeLogs,
     UnsubscribeLogs,
 )
+from swarmcore.rpc.messages.networks import NetworkDelta, NetworksApplied, NetworkUpdate
 from swarmcore.rpc.messages.session import (
     Acknowledged,
     Assignments,
@@ -40,6 +42,7 @@ from swarmcore.rpc.messages.session import (
 )
 from swarmcore.rpc.peers import Remotes
 from tests.fakes.executor import FakeExecutor
+from tests.fakes.networks import FakeNetworks
 from tests.fakes.streams import StreamEnd, stream_pair
 from tests.worker.sample import secret, task, until, with_secret
 from worker.agent import Agent
@@ -74,6 +77,9 @@ class Managers:
         finally:
             await near.close()
 
+    async def call(self, address: str, request: msgspec.Struct, reply: None, *, timeout: float = 5.0) -> None:
+        raise Unavailable(f"{address} answers no calls in these tests")
+
 
 class Leader:
     """One session's far end, as a leader would hold it."""
@@ -81,6 +87,7 @@ class Leader:
     def __init__(self, end: StreamEnd) -> None:
         self.end = end
         self.number = 0
+        self.network_number = 0
         self.received: list[Any] = []
         self.states: dict[str, TaskState] = {}
         self.acknowledging = True
@@ -108,6 +115,18 @@ class Leader:
         self.number += 1
         await self.end.send(message)
 
+    async def tell_networks(self, *deltas: NetworkDelta, full: bool = False, more: bool = False) -> None:
+        message = NetworkUpdate(
+            applies_to=self.network_number,
+            results_in=self.network_number + 1,
+            revision=7,
+            full=full,
+            more=more,
+            deltas=deltas,
+        )
+        self.network_number += 1
+        await self.end.send(message)
+
     async def listen(self) -> None:
         while True:
             message = await self.end.receive()
@@ -128,6 +147,7 @@ class Host:
         self.path = path
         self.managers = Managers()
         self.executor = FakeExecutor()
+        self.networks = FakeNetworks()
         self.nodes: list[Node] = []
         self.roots: list[bytes] = []
         self.removed: list[str] = []
@@ -156,6 +176,7 @@ class Host:
             on_root=self.roots.append,
             on_managers=lambda _: None,
             on_removed=self.removed.append,
+            networks=self.networks,
             describe_period=describe_period,
         )
         try:
@@ -359,6 +380,57 @@ async def test_a_changed_description_is_told(host: Host) -> None:
         await until(lambda: leader.got(DescriptionUpdate))
         assert leader.got(DescriptionUpdate)[0].description.hostname == "renamed"
     assert len(leader.got(DescriptionUpdate)) == 1
+
+
+def shop(*names: str, reset: bool = True) -> NetworkDelta:
+    return NetworkDelta(
+        network_id="shop",
+        reset=reset,
+        network=OverlayNetwork(id="shop", name="shop") if reset else None,
+        endpoints=tuple(OverlayEndpoint(id=name, node_id="n1", name=name) for name in names),
+    )
+
+
+async def test_network_updates_are_applied_together_and_confirmed(host: Host) -> None:
+    async with host.agent():
+        leader = await host.leader()
+        host.networks.open.clear()
+        await leader.tell_networks(shop("a"), full=True, more=True)
+        await leader.tell_networks(shop("b", reset=False))
+        await leader.full(task("t1"))
+        # The assignment does not wait for the kernel, but the tables it needs are known.
+        await until(lambda: host.executor.running == {"t1"})
+        assert set(host.networks.heard["shop"].endpoints) == {"a", "b"}
+        await leader.tell_networks(shop("c", reset=False))
+        await leader.tell_networks(shop("d", reset=False))
+        await until(lambda: len(host.networks.heard["shop"].endpoints) == 4)
+        assert leader.got(NetworksApplied) == []
+        host.networks.open.set()
+        await until(lambda: NetworksApplied(number=4) in leader.got(NetworksApplied))
+        assert host.networks.tables["shop"].revision == 7
+        assert host.networks.applications == 2
+
+
+async def test_a_gap_in_network_updates_reopens_the_session(host: Host) -> None:
+    async with host.agent():
+        leader = await host.leader()
+        await leader.tell_networks(shop("a"), full=True)
+        leader.network_number += 1
+        await leader.tell_networks(shop("b", reset=False))
+        again = await host.leader()
+        await again.tell_networks(shop("c"), full=True)
+        await until(lambda: again.got(NetworksApplied) == [NetworksApplied(number=1)])
+        assert set(host.networks.tables["shop"].endpoints) == {"c"}
+
+
+async def test_an_update_of_a_network_that_was_never_told_reopens_the_session(host: Host) -> None:
+    async with host.agent():
+        leader = await host.leader()
+        await leader.tell_networks(full=True)
+        await leader.tell_networks(shop("a", reset=False))
+        again = await host.leader()
+        await again.tell_networks(shop("a"), full=True)
+        await until(lambda: "shop" in host.networks.tables)
 
 
 def lines(messages: list[Any]) -> Iterator[str]:

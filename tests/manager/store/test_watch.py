@@ -45,6 +45,18 @@ async def test_a_waiting_reader_wakes_on_a_commit() -> None:
     assert [c.index for c in got] == [1]
 
 
+async def test_a_waiting_reader_waits_on_when_another_has_drained_the_feed() -> None:
+    store, _ = solo_store()
+    with store.watch() as feed:
+        async with owned(feed.get(), "reader") as reader:
+            await asyncio.sleep(0)
+            feed.offer(Commit(index=1, changes=()))
+            assert [commit.index for commit in feed.drain()] == [1]
+            await asyncio.sleep(0)
+            feed.offer(Commit(index=2, changes=()))
+            assert (await reader).index == 2
+
+
 async def test_a_slow_reader_is_told_once_and_goes_on() -> None:
     store, _ = solo_store()
     with store.watch(limit=2) as feed:
