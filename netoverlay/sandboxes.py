@@ -62,6 +62,7 @@ class SandboxSpec(Struct, frozen=True, kw_only=True):
 
     id: str
     task_id: str
+    hostname: str = ""
     joins: tuple[Join, ...] = ()
     host_joins: tuple[HostJoin, ...] = ()
     ingress: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from aiohttp import web
 from pyswarmd.config import VERSION, Settings
 from pyswarmd.engine.app import build_app
 from pyswarmd.node import Node
+from pyswarmd.node_networks import NodeNetworks
 from swarmcore.clock import RealClock
 from swarmcore.errors import FailedPrecondition
 from worker.images.store import ImageStore
@@ -66,6 +67,7 @@ async def _serve(settings: Settings, tools: Tools) -> None:
     clock = RealClock()
     images = ImageStore(settings.state_dir / "images")
     await images.open()
+    networks = NodeNetworks(settings, clock)
     executor = ContainerExecutor(
         state_dir=settings.state_dir,
         run_dir=settings.run_dir,
@@ -74,9 +76,13 @@ async def _serve(settings: Settings, tools: Tools) -> None:
         cgroup_parent=settings.cgroup_parent,
         hostname=settings.hostname or platform.node(),
         clock=clock,
+        networking=networks.swarm,
     )
+    networks.swarm.on_change = executor.sandbox_is
+    await networks.open()
     await executor.open()
-    node = Node(settings, images, executor, clock)
+    networks.start()
+    node = Node(settings, images, executor, clock, networks)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,6 +96,7 @@ async def _serve(settings: Settings, tools: Tools) -> None:
     finally:
         await node.close()
         await executor.close()
+        await networks.close()
 
 
 @contextlib.asynccontextmanager

@@ -21,10 +21,12 @@ from pki.keystore import KeyStore
 from pki.renewer import Renewer
 from pyswarmd.config import VERSION, Settings
 from pyswarmd.manager_side import ManagerSide
-from pyswarmd.membership import LocalState, Status
+from pyswarmd.membership import LocalState, Status, split
+from pyswarmd.node_networks import NodeNetworks
 from swarmcore.aio import Tasks
 from swarmcore.clock import Clock
 from swarmcore.errors import NotManager, SwarmError, Unavailable
+from swarmcore.ids import new_id
 from swarmcore.model.node import Node as NodeObject
 from swarmcore.model.node import NodeRole, TLSInfo
 from swarmcore.rpc.client import RpcClient
@@ -32,8 +34,13 @@ from swarmcore.rpc.messages.ca import IssueCertificate, IssuedCertificate
 from swarmcore.rpc.messages.session import ManagerAddress
 from swarmcore.rpc.peers import Remotes
 from worker.agent import Agent
+from worker.asking import Managers
+from worker.attachments import Attachments
 from worker.describe import Describer
+from worker.network_check import NetworkChecker
 from worker.runtime.controller import Executor
+from worker.runtime.executor import ContainerExecutor
+from worker.runtime.runtimes import Runtimes
 from worker.state_db import StateDb
 
 log = logging.getLogger(__name__)
@@ -47,13 +54,16 @@ class Member:
         settings: Settings,
         local: LocalState,
         keystore: KeyStore,
-        executor: Executor,
+        executor: ContainerExecutor,
         clock: Clock,
         on_stopped: Callable[[str], None],
+        *,
+        networks: NodeNetworks | None = None,
     ) -> None:
         self._settings, self._local, self._keystore = settings, local, keystore
         self._executor, self._clock = executor, clock
         self._on_stopped = on_stopped
+        self._networks = networks
         self._random = Random()
         self._contexts = Contexts(keystore)
         self._client = RpcClient(self._contexts.client_now)
@@ -63,6 +73,7 @@ class Member:
         self._turn = asyncio.Lock()
         self._renewed = asyncio.Event()
         self._agent: Agent | None = None
+        self._attachments: Attachments | None = None
         self._error = ""
         self.manager: ManagerSide | None = None
         self._renewer = Renewer(
@@ -86,17 +97,32 @@ class Member:
     async def _start_agent(self) -> None:
         db = StateDb(self._settings.worker_db)
         await db.open()
+        data_path = self._local.data_path or split(self._local.advertise)[0]
+        if self._networks is not None:
+            self._networks.swarm.joined(self._keystore.node_id, data_path)
         describer = Describer(
             resources=self._executor.resources,
             engine_version=VERSION,
             labels=self._settings.labels,
             tls_info=self._tls_info,
             hostname=lambda: self._settings.hostname or platform.node(),
+            data_path_addr=data_path,
+            host_subnets=self._networks.host_subnets if self._networks is not None else None,
         )
+        executor: Executor = self._executor
+        if self._networks is not None:
+            self._attachments = Attachments(
+                plugs=self._networks.swarm,
+                containers=self._executor,
+                managers=Managers(self._client, self._remotes, self._clock),
+                clock=self._clock,
+                new_id=new_id,
+            )
+            executor = Runtimes(self._executor, self._attachments)
         self._agent = Agent(
             client=self._client,
             remotes=self._remotes,
-            executor=self._executor,
+            executor=executor,
             db=db,
             describe=describer,
             clock=self._clock,
@@ -105,6 +131,8 @@ class Member:
             on_root=self._on_root,
             on_managers=self._on_managers,
             on_removed=self._on_removed,
+            networks=self._networks.swarm if self._networks is not None else None,
+            checker=NetworkChecker(self._networks.swarm) if self._networks is not None else None,
         )
         self._tasks.start(self._agent.run(), "agent")
 
@@ -113,6 +141,8 @@ class Member:
         await self._tasks.close()
         if self._agent is not None:
             await self._agent.close()
+        if self._attachments is not None:
+            await self._attachments.close()
         if self.manager is not None:
             await self.manager.close()
             self.manager = None
@@ -239,6 +269,12 @@ class Member:
             error=self._error,
             managers=managers,
         )
+
+    def attachments(self) -> Attachments:
+        """Of containers outside of services to networks of the swarm."""
+        if self._attachments is None:
+            raise Unavailable("this node does not carry networks yet")
+        return self._attachments
 
     def side(self) -> ManagerSide:
         """The manager side. NotManager names one where this node is a worker, Unavailable says what stopped it."""

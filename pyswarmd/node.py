@@ -6,7 +6,7 @@ import asyncio
 import logging
 import platform
 import shutil
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from random import Random
 
 from manager.bootstrap import new_swarm
@@ -15,6 +15,8 @@ from manager.store.tables import View
 from pki.join import join as request_certificate
 from pki.keystore import KeyStore
 from pyswarmd.config import Settings
+from pyswarmd.host_networks import HostNetworks
+from pyswarmd.local_networks import EndpointSettings
 from pyswarmd.member import Member
 from pyswarmd.membership import (
     InitOptions,
@@ -27,14 +29,17 @@ from pyswarmd.membership import (
     listen_address,
 )
 from pyswarmd.metrics import Sample
+from pyswarmd.node_networks import NodeNetworks
 from swarmcore.clock import Clock
-from swarmcore.errors import FailedPrecondition, NotInSwarm, SwarmError, Unavailable
+from swarmcore.errors import FailedPrecondition, NotFound, NotInSwarm, SwarmError, Unavailable
 from swarmcore.ids import new_id
+from swarmcore.model.overlay import NetworkTable
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.check import NetworkReport
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector
 from swarmcore.rpc.messages.session import ManagerAddress
+from worker.attachments import Attachments
 from worker.images.store import ImageStore
 from worker.runtime.executor import ContainerExecutor
 
@@ -48,11 +53,17 @@ class Node:
     """One per daemon. Changes of membership are made one at a time."""
 
     def __init__(
-        self, settings: Settings, images: ImageStore, executor: ContainerExecutor, clock: Clock
+        self,
+        settings: Settings,
+        images: ImageStore,
+        executor: ContainerExecutor,
+        clock: Clock,
+        networks: NodeNetworks | None = None,
     ) -> None:
         self.settings = settings
         self.images = images
         self._executor, self._clock = executor, clock
+        self._networks = networks
         self._member: Member | None = None
         self._changing = asyncio.Lock()
         self._pending = False
@@ -76,7 +87,15 @@ class Node:
             self._member = None
 
     def _new_member(self, local: LocalState, keystore: KeyStore) -> Member:
-        return Member(self.settings, local, keystore, self._executor, self._clock, self._on_removed)
+        return Member(
+            self.settings,
+            local,
+            keystore,
+            self._executor,
+            self._clock,
+            self._on_removed,
+            networks=self._networks,
+        )
 
     def _on_removed(self, reason: str) -> None:
         log.warning("this node does not belong to the swarm any more", extra={"reason": reason})
@@ -221,6 +240,8 @@ class Node:
                         raise
                     log.warning("left without the other managers' consent", extra={"reason": str(error)})
             await member.end_tasks()
+            if self._networks is not None:
+                await self._networks.swarm.left()
             await member.close()
             self._member = None
             self._forget()
@@ -281,6 +302,50 @@ class Node:
     def raft_status(self) -> RaftStatus:
         return self._manager().side().raft.status()
 
+    # -- networks of this host ---------------------------------------------------------------------
+    @property
+    def local_networks(self) -> HostNetworks:
+        return self._own_networks().local
+
+    def network_tables(self) -> Mapping[str, NetworkTable]:
+        """The swarm's networks that this host carries."""
+        return self._networks.tables() if self._networks is not None else {}
+
+    async def connect_network(self, network: str, container: str, config: EndpointSettings) -> None:
+        """A container of this host joins a network of it, or an attachable one of the swarm."""
+        networks, found = self._own_networks(), self._executor.find(container)
+        wanted = config.ipam_config
+        addresses = [a for a in (wanted.ipv4_address, wanted.ipv6_address) if a] if wanted is not None else []
+        if (segment := networks.local.segment(network)) is not None:
+            await networks.connect(found, segment, addresses)
+        else:
+            attachments = self._attachments()
+            await attachments.connect(network, found.record.id, found.name, addresses, config.aliases)
+
+    async def disconnect_network(self, network: str, container: str, *, force: bool) -> None:
+        """`force`: also where the container is gone."""
+        networks = self._own_networks()
+        try:
+            found = self._executor.find(container)
+        except NotFound:
+            if force:
+                return
+            raise
+        if (segment := networks.local.segment(network)) is not None:
+            await networks.disconnect(found, segment)
+        else:
+            await self._attachments().disconnect(network, found.record.id)
+
+    def _attachments(self) -> Attachments:
+        if self._member is None:
+            raise NotInSwarm("This node is not part of a swarm")
+        return self._member.attachments()
+
+    def _own_networks(self) -> NodeNetworks:
+        if self._networks is None:
+            raise AttributeError("this node has no networking")
+        return self._networks
+
     # -- this host ---------------------------------------------------------------------------------
     def status(self) -> Status:
         if self._member is None:
@@ -312,6 +377,8 @@ class Node:
         yield Sample(
             name="pyswarm_images", help="Images that this host holds", value=float(self.image_count())
         )
+        if self._networks is not None:
+            yield from self._networks.metrics()
         if self._member is not None and self._member.manager is not None:
             status = self.raft_status()
             yield Sample(name="pyswarm_raft_term", help="Term of the managers' log", value=status.term)

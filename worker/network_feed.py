@@ -24,7 +24,7 @@ _RETRY = 1.0
 class Networks(Protocol):
     """Who makes this host agree with tables."""
 
-    def known(self, tables: Mapping[str, NetworkTable]) -> None:
+    def heard(self, tables: Mapping[str, NetworkTable]) -> None:
         """Tables that will be applied next: containers may be made for them."""
         ...
 
@@ -64,7 +64,7 @@ class NetworkFeed:
         self._tables, self._pending = self._pending, None
         self._number = update.results_in
         if self._networks is not None:
-            self._networks.known(self._tables)
+            self._networks.heard(self._tables)
         self._told.set()
 
     def keys(self, keys: tuple[EncryptionKey, ...]) -> None:

@@ -62,6 +62,12 @@ def sandbox_spec(
     )
 
 
+def free_interface(spec: SandboxSpec) -> str:
+    """The first of eth0, eth1, … that the sandbox does not have."""
+    taken = {join.interface for join in spec.joins} | {join.interface for join in spec.host_joins}
+    return next(name for number in range(len(taken) + 1) if (name := f"eth{number}") not in taken)
+
+
 def host_networks(task: Task, tables: Tables) -> list[OverlayNetwork]:
     """The task's networks that every host makes for itself (bridge, macvlan, ipvlan)."""
     networks = [tables[attachment.network_id].network for attachment in task.networks_attachments]

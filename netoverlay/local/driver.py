@@ -145,12 +145,12 @@ class LocalDriver:
         """Take the host's end away; the container's end goes with it, or with its namespace. Idempotent."""
         self._in_home(lambda netlink: _delete(netlink, [port_name(join.segment, sandbox_id)]))
 
-    def unplug(self, join: HostJoin, sandbox: Namespace) -> None:
+    def unplug(self, interface: str, sandbox: Namespace) -> None:
         """Take the interface out of a sandbox that lives on."""
 
         def take() -> None:
             with IPRoute() as netlink:
-                _delete(netlink, [join.interface])
+                _delete(netlink, [interface])
 
         sandbox.run(take)
 

@@ -25,6 +25,11 @@ CLIENT = "c1"
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def client_of(answer: str) -> str:
+    """The address that the demo's server saw its client at, in an answer of /cgi-bin/client."""
+    return answer.split()[1].strip("[]").removeprefix("::ffff:")
+
+
 class Outcome(Struct):
     """What requests brought: bodies and errors, counted."""
 

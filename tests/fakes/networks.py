@@ -13,15 +13,15 @@ class FakeNetworks:
     """`tables` is what was applied last; while `open` is not set, `apply` hangs as on a stuck kernel."""
 
     def __init__(self) -> None:
-        self.heard: Mapping[str, NetworkTable] = {}
+        self.hearsay: Mapping[str, NetworkTable] = {}
         self.tables: Mapping[str, NetworkTable] = {}
         self.encryption_keys: tuple[EncryptionKey, ...] = ()
         self.applications = 0
         self.open = asyncio.Event()
         self.open.set()
 
-    def known(self, tables: Mapping[str, NetworkTable]) -> None:
-        self.heard = tables
+    def heard(self, tables: Mapping[str, NetworkTable]) -> None:
+        self.hearsay = tables
 
     def keys(self, keys: tuple[EncryptionKey, ...]) -> None:
         self.encryption_keys = keys

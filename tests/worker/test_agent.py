@@ -400,10 +400,10 @@ async def test_network_updates_are_applied_together_and_confirmed(host: Host) ->
         await leader.full(task("t1"))
         # The assignment does not wait for the kernel, but the tables it needs are known.
         await until(lambda: host.executor.running == {"t1"})
-        assert set(host.networks.heard["shop"].endpoints) == {"a", "b"}
+        assert set(host.networks.hearsay["shop"].endpoints) == {"a", "b"}
         await leader.tell_networks(shop("c", reset=False))
         await leader.tell_networks(shop("d", reset=False))
-        await until(lambda: len(host.networks.heard["shop"].endpoints) == 4)
+        await until(lambda: len(host.networks.hearsay["shop"].endpoints) == 4)
         assert leader.got(NetworksApplied) == []
         host.networks.open.set()
         await until(lambda: NetworksApplied(number=4) in leader.got(NetworksApplied))

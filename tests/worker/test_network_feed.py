@@ -21,10 +21,10 @@ class Host:
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds, self.failing = seconds, 0
         self.applied: list[Mapping[str, NetworkTable]] = []
-        self.heard: list[Mapping[str, NetworkTable]] = []
+        self.hearsay: list[Mapping[str, NetworkTable]] = []
 
-    def known(self, tables: Mapping[str, NetworkTable]) -> None:
-        self.heard.append(tables)
+    def heard(self, tables: Mapping[str, NetworkTable]) -> None:
+        self.hearsay.append(tables)
 
     def keys(self, keys: tuple[EncryptionKey, ...]) -> None:
         """No network of these tests is encrypted."""
@@ -58,7 +58,7 @@ def test_an_update_is_confirmed_when_the_host_agrees() -> None:
         host = Host(seconds=3)
         feed = NetworkFeed(host, LoopClock())
         feed.told(update(1, "a", full=True))
-        assert endpoints(host.heard[0]) == {"a"}
+        assert endpoints(host.hearsay[0]) == {"a"}
         assert host.applied == []
         assert await feed.applied() == 1
         assert endpoints(host.applied[0]) == {"a"}
@@ -87,7 +87,7 @@ def test_the_parts_of_an_update_count_as_one() -> None:
         host = Host()
         feed = NetworkFeed(host, LoopClock())
         feed.told(update(1, "a", full=True, more=True))
-        assert host.heard == []
+        assert host.hearsay == []
         feed.told(update(2, "b"))
         assert await feed.applied() == 2
         assert endpoints(host.applied[0]) == {"a", "b"}

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from netoverlay.sandboxes import SandboxSpec
 from swarmcore.aio import Tasks
 from swarmcore.clock import Clock, RealClock
 from swarmcore.errors import FailedPrecondition, Invalid, NotFound, SwarmError
@@ -290,6 +291,12 @@ class ContainerExecutor:
         if not hits:
             raise NotFound(f"No such container: {text}")
         return hits[0]
+
+    def sandbox_is(self, container_id: str, sandbox: SandboxSpec) -> None:
+        """The container joined or left a network."""
+        for container in self._containers.values():
+            if container.record.id == container_id:
+                container.sandbox_is(sandbox)
 
     def lives(self, container_id: str) -> bool:
         """There is this very container (full id), and it has not ended."""

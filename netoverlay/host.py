@@ -1,0 +1,197 @@
+"""The networking of one host: sandboxes for its containers, and a kernel that agrees with the endpoint tables.
+
+Netlink answers within the call that asks, so everything is done by one thread of its own; names are served on the
+event loop. Whatever goes wrong in the kernel behind our back is found within seconds by `run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from netoverlay.dns.server import DnsServer
+from netoverlay.ipsec.plan import RingKey
+from netoverlay.netns import Namespace
+from netoverlay.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
+from netoverlay.wiring import Repairs, Tables, Wiring
+from swarmcore.clock import Clock
+from swarmcore.rpc.messages.check import HostFacts
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+SWEEP = 2.0  # seconds between two looks at the kernel; what differs is gone within twice that
+_LOOK_AGAIN = 0.05  # while draining: seconds between two looks at the live connections
+# A client that has just resolved the name, or whose first packet is under way, comes within this time.
+_LATE_COMERS = 0.1
+
+
+class HostNetwork:
+    def __init__(self, directory: Path, clock: Clock, *, sweep: float = SWEEP) -> None:
+        self._clock, self._sweep = clock, sweep
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="netlink")
+        self._wiring = Wiring(directory)
+        self._dns = DnsServer()
+        self._tables: Tables = {}
+        self._identity = ("", "")
+        self.repairs: dict[str, int] = {"overlays": 0, "mesh": 0, "containers": 0}
+
+    async def _do(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(self._thread, lambda: function(*args, **kwargs)))
+
+    # -- life --------------------------------------------------------------------------------------
+    async def open(self) -> None:
+        await self._do(self._wiring.open)
+        await self._dns.open()
+
+    async def close(self) -> None:
+        """Containers and their connections go on; only names wait for the next daemon."""
+        await self._dns.close()
+        await self._do(self._wiring.close)
+        self._thread.shutdown()
+
+    async def forget(self) -> None:
+        """This host has left its swarm."""
+        await self._do(self._wiring.forget)
+        self._tables, self._identity = {}, ("", "")
+        self._dns.update({})
+
+    async def run(self) -> None:
+        """Compare the kernel with the tables, for ever."""
+        while True:
+            await self._clock.sleep(self._sweep)
+            self._count(await self._do(self._wiring.reconcile))
+
+    def _count(self, found: Repairs) -> None:
+        if found.total:
+            for part in self.repairs:
+                self.repairs[part] += getattr(found, part)
+            log.warning(
+                "the kernel differed from the endpoint table, repaired",
+                extra={"overlays": found.overlays, "mesh": found.mesh, "containers": found.containers},
+            )
+
+    def keys(self, keys: tuple[RingKey, ...]) -> None:
+        """The keys of encrypted overlays, from the next `apply` on."""
+        self._wiring.keys = keys
+
+    # -- tables ------------------------------------------------------------------------------------
+    @property
+    def tables(self) -> Tables:
+        return self._tables
+
+    async def apply(self, tables: Tables, node_id: str, vtep: str) -> None:
+        """Return when this host's kernel and names agree with `tables`."""
+        self._tables, self._identity = tables, (node_id, vtep)
+        self._dns.update(tables)
+        await self._do(self._wiring.apply, tables, node_id, vtep)
+
+    # -- sandboxes ---------------------------------------------------------------------------------
+    async def attach(self, spec: SandboxSpec) -> str:
+        """Make the sandbox; the path of its namespace."""
+        namespace = await self._do(self._wiring.attach, spec, self._tables)
+        try:
+            port = self._dns.add(spec, namespace, spec.hostname)
+            await self._do(self._wiring.serve, spec, port)
+        except BaseException:
+            await self.release(spec)
+            raise
+        return namespace.path
+
+    async def adopt(self, found: Mapping[str, tuple[SandboxSpec, int]]) -> None:
+        """After a restart: go on with these sandboxes, remove all others."""
+        lost = await self._do(self._wiring.adopt, found)
+        gone = {spec.id for spec in lost}
+        for sandbox_id, (spec, _) in found.items():
+            if sandbox_id in gone:
+                continue  # the host was started anew: made again when the container is
+            namespace = self._wiring.namespace(sandbox_id)
+            assert namespace is not None
+            port = self._dns.add(spec, namespace, spec.hostname)
+            await self._do(self._wiring.serve, spec, port)
+
+    async def path(self, spec: SandboxSpec) -> str:
+        """Where the namespace is; the sandbox is made anew if the host has lost it."""
+        found = await self._do(self._wiring.path, spec)
+        return found if found is not None else await self.attach(spec)
+
+    async def release(self, spec: SandboxSpec) -> None:
+        self._dns.remove(spec.id)
+        await self._do(self._wiring.release, spec)
+
+    async def join(self, sandbox_id: str, join: Join) -> SandboxSpec:
+        """One more network of the swarm for a sandbox that lives; its spec from now on. Repeatable."""
+        spec = await self._do(self._wiring.join, sandbox_id, join, self._tables)
+        self._serve_again(spec)
+        return spec
+
+    async def part(self, sandbox_id: str, network_id: str) -> SandboxSpec | None:
+        spec = await self._do(self._wiring.part, sandbox_id, network_id)
+        if spec is not None:
+            self._serve_again(spec)
+        return spec
+
+    def _serve_again(self, spec: SandboxSpec) -> None:
+        """Names of other networks than before."""
+        if (namespace := self._wiring.namespace(spec.id)) is not None:
+            self._dns.add(spec, namespace, spec.hostname)
+
+    async def addresses(self, sandbox_id: str) -> tuple[str, ...]:
+        return await self._do(self._wiring.addresses, sandbox_id)
+
+    # -- checks ------------------------------------------------------------------------------------
+    def namespace(self, sandbox_id: str) -> Namespace | None:
+        """Of a sandbox; the host's own for ""."""
+        return self._wiring.namespace(sandbox_id) if sandbox_id else self._wiring.home
+
+    async def reconcile(self) -> int:
+        """Compare the kernel with the tables now; how many differences were mended."""
+        found = await self._do(self._wiring.reconcile)
+        self._count(found)
+        return found.total
+
+    async def facts(self, network_id: str) -> HostFacts:
+        """Of the network's devices here; "" means the ingress network."""
+        if network_id:
+            table = self._tables.get(network_id)
+        else:
+            table = next((table for table in self._tables.values() if table.network.ingress), None)
+        return await self._do(self._wiring.facts, table.network if table is not None else None)
+
+    # -- this host's own networks ------------------------------------------------------------------
+    async def make_segment(self, segment: HostSegment) -> None:
+        await self._do(self._wiring.make_segment, segment)
+
+    async def remove_segment(self, segment: HostSegment) -> None:
+        await self._do(self._wiring.remove_segment, segment)
+
+    async def plug(self, sandbox_id: str, join: HostJoin) -> SandboxSpec:
+        return await self._do(self._wiring.plug, sandbox_id, join)
+
+    async def unplug(self, sandbox_id: str, join: HostJoin) -> SandboxSpec:
+        return await self._do(self._wiring.unplug, sandbox_id, join)
+
+    async def host_subnets(self) -> tuple[str, ...]:
+        """The networks (CIDR) of this host's own devices, without those that we made."""
+        return await self._do(self._wiring.host_subnets)
+
+    def name_counts(self) -> dict[str, int]:
+        """What the name server counted."""
+        return {name: int(getattr(self._dns.counters, name)) for name in self._dns.counters.__struct_fields__}
+
+    async def drain(self, spec: SandboxSpec, seconds: float) -> None:
+        """Return when nobody is connected with the container any more, at the latest after `seconds`."""
+        if not (spec.joins or spec.ingress):
+            return
+        end = self._clock.monotonic() + seconds
+        await self._clock.sleep(min(_LATE_COMERS, seconds))
+        while await self._do(self._wiring.live_connections, spec):
+            left = end - self._clock.monotonic()
+            if left <= 0:
+                return
+            await self._clock.sleep(min(_LOOK_AGAIN, left))

@@ -1,0 +1,107 @@
+"""All of this host's networking as the daemon holds it: the kernel, the swarm's networks, this host's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from random import Random
+
+from netoverlay.host import HostNetwork
+from netoverlay.sandboxes import HostSegment
+from pyswarmd.config import Settings
+from pyswarmd.host_networks import HostNetworks
+from pyswarmd.metrics import Sample
+from swarmcore.aio import Backoff, Tasks, supervise
+from swarmcore.clock import Clock
+from swarmcore.errors import Conflict, Forbidden, NotFound, SwarmError
+from swarmcore.model.overlay import NetworkTable
+from worker.network_spec import free_interface
+from worker.networking import SwarmNetworking
+from worker.runtime.container import Container
+
+
+def host_file(path: str) -> str:
+    """The text of a file of the host; empty where there is none."""
+    try:
+        return Path(path).read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+class NodeNetworks:
+    """`open` before the executor, `close` after it."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._clock = clock
+        self._kernel = HostNetwork(settings.run_dir / "netns", clock)
+        self.local = HostNetworks(settings.state_dir / "networks.json", self._kernel, clock, self._taken)
+        self.swarm = SwarmNetworking(self._kernel, self.local, host_file, Random())
+        self._subnets: tuple[str, ...] = ()
+        self._tasks = Tasks()
+
+    async def open(self) -> None:
+        self.local.open()
+        await self._kernel.open()
+        self._subnets = await self._kernel.host_subnets()
+
+    def start(self) -> None:
+        """Once the containers of an earlier daemon are adopted."""
+        watch = supervise(self._kernel.run, "network watch", self._clock, Backoff(Random()))
+        self._tasks.start(watch, "network watch")
+
+    async def close(self) -> None:
+        await self._tasks.close()
+        await self._kernel.close()
+
+    def _taken(self) -> list[str]:
+        """Subnets that a network of this host must not overlap."""
+        tables = self.swarm.tables.values()
+        return [*self._subnets, *(entry.subnet for table in tables for entry in table.network.subnets)]
+
+    async def host_subnets(self) -> tuple[str, ...]:
+        """The host's own networks, for the managers to keep away from."""
+        self._subnets = await self._kernel.host_subnets()
+        return self._subnets
+
+    def tables(self) -> Mapping[str, NetworkTable]:
+        return self.swarm.tables
+
+    def metrics(self) -> Iterator[Sample]:
+        text = "Differences between the kernel and the endpoint tables that were found and repaired"
+        for part, count in self._kernel.repairs.items():
+            yield Sample(
+                name="pyswarm_network_repairs", help=text, value=count, labels={"part": part}, counts=True
+            )
+        for kind, count in self._kernel.name_counts().items():
+            yield Sample(
+                name="pyswarm_dns",
+                help="Questions to the name server",
+                value=count,
+                labels={"kind": kind},
+                counts=True,
+            )
+
+    # -- containers that join and leave ------------------------------------------------------------
+    async def connect(self, found: Container, segment: HostSegment, addresses: Sequence[str]) -> None:
+        """Give a container of this host one more interface, on a network of this host."""
+        sandbox = found.record.sandbox
+        if sandbox is None:
+            raise Conflict(f"container {found.name} has no network namespace of its own")
+        if any(join.segment.id == segment.id for join in sandbox.host_joins):
+            raise Forbidden(f"endpoint with name {found.name} already exists in network {segment.name}")
+        join = self.local.take(segment, sandbox.id, found.name, free_interface(sandbox), addresses)
+        try:
+            found.sandbox_is(await self._kernel.plug(sandbox.id, join))
+        except (SwarmError, OSError):
+            self.local.give_back(join, sandbox.id)
+            raise
+
+    async def disconnect(self, found: Container, segment: HostSegment) -> None:
+        """Take the interface away again."""
+        sandbox = found.record.sandbox
+        joins = sandbox.host_joins if sandbox is not None else ()
+        join = next((join for join in joins if join.segment.id == segment.id), None)
+        if join is None or sandbox is None:
+            raise NotFound(f"container {found.name} is not connected to network {segment.name}")
+        found.sandbox_is(await self._kernel.unplug(sandbox.id, join))
+        self.local.give_back(join, sandbox.id)
