@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from netoverlay.gateway_pool import Network, free_address
 from netoverlay.ingress_ports import Way
+from netoverlay.ingress_routes import take_localhost, takes_localhost
 from netoverlay.netlink.batch import MAIN, PROTOCOL, RouteBatch
 from netoverlay.netlink.route import Link, NetlinkError, RouteSocket
 from netoverlay.netns import Namespace
@@ -132,6 +133,7 @@ class Gateways:
         links = {link.name: link for link in route.links()}
         found = self._remove_others(links.values())
         reached = {(each.destination, each.index) for each in route.routes(MAIN) if each.protocol == PROTOCOL}
+        localhost = takes_localhost(route) if self._ipv6 else set[int]()
         peers = {(each.index, each.address): each.mac for each in route.neighbours() if each.permanent}
         for gateway in list(self._known.values()):
             link = links.get(gateway.way.device)
@@ -139,9 +141,14 @@ class Gateways:
                 found += self._make_again(gateway)
                 continue
             mac = _far_mac(gateway.spec)
-            if link.up and all(
-                (_whole(address), link.index) in reached and peers.get((link.index, address)) == mac
-                for address in gateway.way.addresses
+            answers = not self._ipv6 or link.index in localhost
+            if (
+                link.up
+                and answers
+                and all(
+                    (_whole(address), link.index) in reached and peers.get((link.index, address)) == mac
+                    for address in gateway.way.addresses
+                )
             ):
                 continue
             self._configure_near(link, gateway.spec, gateway.way)
@@ -191,6 +198,8 @@ class Gateways:
         for address in way.addresses:
             batch.neighbour(link.index, address, _far_mac(spec))
             batch.route(_whole(address), index=link.index)
+        if self._ipv6:
+            take_localhost(batch, link.index)
         self._home.route.commit(batch, ignore=(errno.EAFNOSUPPORT,))
 
     # -- addresses ---------------------------------------------------------------------------------

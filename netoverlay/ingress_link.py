@@ -19,6 +19,7 @@ from netoverlay.ingress_routes import (
     device,
     difference,
     mesh,
+    takes_localhost,
 )
 from netoverlay.links import overlay_mtu, underlay_device
 from netoverlay.netlink.batch import PROTOCOL, SCOPE_GLOBAL, RouteBatch
@@ -190,6 +191,7 @@ class IngressLink:
             return Mesh(rules=rules)
         return Mesh(
             rules=rules,
+            localhost=index in takes_localhost(route),
             addresses=frozenset(
                 str(ip_interface(f"{each.address}/{each.prefix}"))
                 for each in route.addresses(index)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from netoverlay.netlink.batch import RouteBatch
+from netoverlay.netlink.batch import LOCAL, RouteBatch
+from netoverlay.netlink.route import RouteSocket
 from swarmcore.model.overlay import NetworkTable
 
 DEVICE = "vxi"
@@ -25,6 +26,11 @@ FIRST_TABLE = 7000
 # of ours meets three; what does goes behind the kernel's own rules (32767), where a tree of two levels is.
 _ARRIVED, _MARKED, _GO_ON, _TREE, _LEAVES = 700, 701, 702, 40_000, 40_001
 _GROUP_BITS = 6
+
+
+# The kernel takes packets for ::1 only from a device that a route says it is on. This one is for replies to the host's
+# own connections to [::1]; from the wire, ::1 is refused before any of it (RFC 4291, 2.5.3).
+_LOCALHOST, _LOCAL_TABLE, _BEHIND_LO = "::1/128", 255, 4000
 
 
 class Device(Struct, frozen=True, kw_only=True):
@@ -49,13 +55,17 @@ class PolicyRule(NamedTuple):
 
 
 class Mesh(Struct, frozen=True, kw_only=True):
-    """`addresses` (CIDR) of this node, MACs by address, (MAC, VTEP) of nodes, (table, gateway) of ways back."""
+    """`addresses` (CIDR) of this node, MACs by address, (MAC, VTEP) of nodes, (table, gateway) of ways back.
+
+    `localhost`: replies to [::1] are taken from the device.
+    """
 
     addresses: frozenset[str] = frozenset()
     neighbours: Mapping[str, str] = {}
     entries: frozenset[tuple[str, str]] = frozenset()
     routes: frozenset[tuple[int, str]] = frozenset()
     rules: frozenset[PolicyRule] = frozenset()
+    localhost: bool = False
 
 
 NOTHING = Mesh()
@@ -110,6 +120,7 @@ def mesh(table: NetworkTable, node_id: str, ipv6: bool) -> Mesh:
             (FIRST_TABLE + node.number, address) for node in others for address in usable(node.addresses)
         ),
         rules=policy([node.number for node in others], families),
+        localhost=ipv6,
     )
 
 
@@ -140,6 +151,8 @@ def difference(actual: Mesh, wanted: Mesh, index: int) -> RouteBatch:
     batch = RouteBatch()
     for cidr in wanted.addresses - actual.addresses:
         batch.address(index, cidr)
+    if wanted.localhost and not actual.localhost:
+        take_localhost(batch, index)
     for mac, vtep in wanted.entries - actual.entries:
         batch.fdb(index, mac, vtep)
     for address, mac in wanted.neighbours.items():
@@ -182,3 +195,14 @@ def difference(actual: Mesh, wanted: Mesh, index: int) -> RouteBatch:
     for cidr in actual.addresses - wanted.addresses:
         batch.address_delete(index, cidr)
     return batch
+
+
+def take_localhost(batch: RouteBatch, index: int) -> None:
+    """Let connections of the host to [::1] be answered by way of this device."""
+    # A metric of its own: of two IPv6 routes with the same one, the second would replace the first.
+    batch.route(_LOCALHOST, index=index, table=_LOCAL_TABLE, kind=LOCAL, metric=_BEHIND_LO + index)
+
+
+def takes_localhost(route: RouteSocket) -> set[int]:
+    """The devices for which `take_localhost` was done."""
+    return {each.index for each in route.routes(_LOCAL_TABLE, AF_INET6) if each.destination == _LOCALHOST}

@@ -211,6 +211,7 @@ class MeshHost:
         self.rules = HostRules(self.namespaces)
         self.boxes: list[Box] = []
         self.v4, self.v6 = f"172.29.0.{number}", f"fd29::{number:x}"
+        self.vtep = self.v4
 
     @property
     def home(self) -> Namespace:
@@ -219,7 +220,7 @@ class MeshHost:
     def node(self) -> OverlayNode:
         return OverlayNode(
             id=self.id,
-            vtep=self.v4,
+            vtep=self.vtep,
             number=self.number,
             addresses=(f"10.0.0.{self.number}", f"{PREFIX6}{self.number:x}"),
         )
@@ -246,7 +247,7 @@ class MeshHost:
         self.namespaces.close()
         self.namespaces = Namespaces(self.directory, home=self.outside.file(self.name))
         self.rules = HostRules(self.namespaces)
-        self.rules.open(self.v4)
+        self.rules.open(self.vtep)
         self.rules.adopt([box.spec for box in self.boxes])
 
     def close(self) -> None:
@@ -318,6 +319,12 @@ class World:
         """All hosts learn that these containers are the services' replicas (each of service "web" if not said)."""
         services = of if of is not None else (service(),)
         self.apply({each.spec.task_id: each.endpoint(services[0].id) for each in boxes}, services)
+
+    def move_underlay(self, version: int) -> None:
+        """All hosts use their addresses of this IP version as data path addresses."""
+        for host in self.hosts:
+            host.vtep = host.address(version)
+        self.apply(dict(self.table.endpoints), tuple(self.table.services.values()))
 
     def apply(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,18 @@ def answers(world: World, *args: object) -> set[tuple[str, str]]:
     return {ask(*args) for _ in range(30)}  # type: ignore[arg-type]
 
 
+def echoed(packets: Connection, size: int) -> int:
+    """The first packet only teaches the sender how large a packet may be (EMSGSIZE at the next call)."""
+    for _ in range(5):
+        try:
+            packets.socket.send(bytes(size))
+            return len(packets.socket.recv(65_536))
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+    return 0
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_node_leads_a_client_to_all_replicas_which_see_its_address(
@@ -76,6 +89,7 @@ def test_a_host_reaches_published_ports_at_its_own_addresses(
 def test_a_host_reaches_the_port_of_another_host_even_if_the_replica_is_its_own(
     world: World, replicas: tuple[Box, Box], kind: int, version: int
 ) -> None:
+    world.move_underlay(version)
     seen = {4: "10.0.0.2", 6: f"{PREFIX6}2"}[version]
     found = answers(world, world.hosts[0].home, world.hosts[1].address(version), PUBLISHED, kind)
     assert found == {("b1", seen), ("b2", seen)}
@@ -96,6 +110,7 @@ def test_a_container_reaches_the_port_of_its_own_host_and_itself(
 def test_a_container_reaches_the_port_of_another_host(
     world: World, replicas: tuple[Box, Box], version: int
 ) -> None:
+    world.move_underlay(version)
     seen = {4: "10.0.0.3", 6: f"{PREFIX6}3"}[version]
     found = answers(world, replicas[0].namespace, world.hosts[2].address(version))
     assert found == {("b1", seen), ("b2", seen)}
@@ -147,8 +162,7 @@ def test_large_packets_pass_in_both_directions(world: World, replicas: tuple[Box
             while got < 65_000:
                 got += len(connection.socket.recv(65_536))
         with Connection(world.client, world.hosts[2].address(version), PUBLISHED, UDP) as packets:
-            packets.socket.send(bytes(4000))
-            assert len(packets.socket.recv(65_536)) == 4000
+            assert echoed(packets, 4000) == 4000
 
 
 @pytest.mark.parametrize("version", VERSIONS)
