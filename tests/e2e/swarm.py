@@ -106,6 +106,8 @@ class Swarm:
         process = await _traffic(namespace, [*urls, "--until-eof", "--parallel", str(parallel)])
 
         async def end() -> Outcome:
+            assert process.stdin is not None
+            process.stdin.close()
             out, _ = await process.communicate()
             return msgspec.json.decode(out, type=Outcome)
 
