@@ -172,12 +172,14 @@ class _Check:
             listener.knows({peer.node_id for peer in wanted.peers})
             report = await self._report(wanted, namespace, host, repairs)
             await self._tell(replace(report, heard=tuple(sorted(listener.heard))))
-            await self._ended.wait()  # the others may still be at it
+            await asyncio.Event().wait()  # the others may still be at it: `live` ends this
         except (SwarmError, OSError) as error:
             log.info("network check cannot go on", extra={"check": self.id, "reason": str(error)})
         finally:
-            await background.close()
-            await listener.close()
+            try:
+                await background.close()
+            finally:
+                await listener.close()
 
     async def _report(
         self, wanted: ProbePeers, namespace: Opens, host: Opens, repairs: asyncio.Task[int]

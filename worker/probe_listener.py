@@ -176,11 +176,13 @@ class ProbeListener:
         for udp in self._datagrams:
             asyncio.get_running_loop().remove_reader(udp)
         self._datagrams.clear()
-        await self._tasks.close()
-        for each in (*self._sockets, *self._connections):
-            each.close()
-        self._sockets.clear()
-        self._connections.clear()
+        try:
+            await self._tasks.close()
+        finally:  # also where whoever closes is told to hurry
+            for each in (*self._sockets, *self._connections):
+                each.close()
+            self._sockets.clear()
+            self._connections.clear()
 
 
 async def exactly(connection: socket.socket, size: int) -> bytes:

@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -24,10 +25,14 @@ PATIENCE = 1.3  # seconds for an answer: the second SYN goes after one
 RESEND = (0.0, 0.3, 0.4)  # seconds before each datagram of three
 STALLED = 1.3
 LARGE_TIME = 2.6
+JUMBO = 9216  # no Ethernet carries more
 ENOUGH = 128 << 10  # a slow link need not carry all of a large exchange in time, but more than any window
 
 # linux/in.h, linux/in6.h; the socket module lacks them in Python 3.11
 _IP_MTU_DISCOVER, _IP_MTU, _IPV6_MTU_DISCOVER, _IPV6_MTU = 10, 14, 23, 24
+_SOL_RAW, _ICMP_FILTER = 255, 1  # linux/icmp.h; ICMPV6_FILTER of linux/icmpv6.h is 1 too
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h
+_REPLY4, _REPLY6 = 0, 129  # echo replies: RFC 792, RFC 4443
 _DO, _PROBE = 2, 3  # never fragment; and do not believe what was learned of the path
 _REFUSED = (errno.ECONNREFUSED, errno.ECONNRESET)
 
@@ -211,6 +216,7 @@ async def ping(namespace: Opens, address: str, sizes: Sequence[int], *, wait: fl
     try:
         async with _opened(namespace, address, socket.SOCK_RAW, proto) as sock:
             _unfragmented(sock, address, _PROBE)
+            _only_replies(sock, four)
             sock.connect((address, 0))
             ident = int.from_bytes(os.urandom(2), "big")
             for _ in range(tries):
@@ -227,6 +233,18 @@ async def ping(namespace: Opens, address: str, sizes: Sequence[int], *, wait: fl
     except OSError:
         return Ping(passed=frozenset(passed))
     return Ping(passed=frozenset(passed))
+
+
+def _only_replies(sock: socket.socket, four: bool) -> None:
+    """Room for a whole volley, and none of it for other messages. A set bit of a filter keeps a type off."""
+    if four:
+        sock.setsockopt(_SOL_RAW, _ICMP_FILTER, (0xFFFFFFFF & ~(1 << _REPLY4)).to_bytes(4, sys.byteorder))
+    else:
+        words = [0xFFFFFFFF] * 8
+        words[_REPLY6 >> 5] &= ~(1 << (_REPLY6 & 31))
+        sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP_FILTER, struct.pack("=8I", *words))
+    for force in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE):
+        sock.setsockopt(socket.SOL_SOCKET, force, 1 << 20)
 
 
 def _send_ping(sock: socket.socket, request: bytes) -> None:
@@ -252,7 +270,7 @@ async def _collect(
         if len(message) < 8:
             continue
         kind, got, sequence = struct.unpack("!B3xHH", message[:8])
-        if kind == (0 if four else 129) and got == ident and sequence < len(sizes):
+        if kind == (_REPLY4 if four else _REPLY6) and got == ident and sequence < len(sizes):
             passed.add(sizes[sequence])
 
 
@@ -266,20 +284,17 @@ def _request(four: bool, ident: int, sequence: int, size: int) -> bytes:
 
 
 def _checksum(message: bytes) -> int:
-    """RFC 1071."""
+    """RFC 1071: the ones' complement sum of 16-bit words is the remainder by 0xFFFF of one large number."""
     padded = message + b"\0" * (len(message) % 2)
-    total = sum(int(word) for (word,) in struct.iter_unpack("!H", padded))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    return ~(int.from_bytes(padded, "big") % 0xFFFF) & 0xFFFF
 
 
 async def path_mtu(namespace: Opens, address: str, mtu: int, *, floor: int = 576, wait: float = 0.4) -> int:
-    """The largest packet, up to `mtu` bytes, that comes back unfragmented; 0 where no ping does.
+    """The largest packet of at most `mtu` bytes that comes back unfragmented; 0 where no ping does.
 
     Each round asks for sixteen sizes between what passed and what did not, so three rounds know it to the byte.
     """
-    low, high = 0, mtu + 1
+    low, high = 0, min(mtu, JUMBO) + 1
     first = True
     while high - low > 1:
         start = floor if first else low

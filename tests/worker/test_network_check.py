@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tests.worker.sample import until
 from worker import probes
 from worker.name_probe import lookup
 from worker.network_check import MOST_CHECKS, NetworkChecker
-from worker.probe_listener import LENGTH, TOKEN, ProbeListener, datagram, pattern, token_of
+from worker.probe_listener import LENGTH, TOKEN, ProbeListener, datagram, exactly, pattern, token_of
 
 TOKEN_OF_TEST = token_of("check1")
 FACTS = HostFacts(device="eth0", device_mtu=1500, mtu=1450)
@@ -299,44 +300,50 @@ async def test_closing_ends_connections_that_are_open(listener: ProbeListener) -
 
 
 # -- probes ------------------------------------------------------------------------------------------
-async def serve(handle: Any) -> asyncio.Server:
-    return await asyncio.start_server(handle, FOUR, 0)
+@asynccontextmanager
+async def peer_that(answers: Callable[[socket.socket], Awaitable[None]]) -> AsyncIterator[int]:
+    """The port of a peer that treats one connection so."""
+    tasks = Tasks()
+    with socket.create_server((FOUR, 0)) as server:
+        server.setblocking(False)
 
+        async def serve() -> None:
+            connection, _ = await asyncio.get_running_loop().sock_accept(server)
+            with connection:
+                connection.setblocking(False)
+                await answers(connection)
 
-def port_of(server: asyncio.Server) -> int:
-    return int(server.sockets[0].getsockname()[1])
+        tasks.start(serve(), "peer")
+        try:
+            yield int(server.getsockname()[1])
+        finally:
+            await tasks.close()
 
 
 async def test_a_flipped_bit_in_a_large_exchange_is_damage() -> None:
-    async def flips(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        left, first = 0, True
-        while head := (b"" if left else await reader.read(TOKEN + LENGTH)):
+    async def flips(connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        for flipped in (0, 1):
+            head = await exactly(connection, TOKEN + LENGTH)
             left = int.from_bytes(head[TOKEN:], "big")
             while left:
-                piece = await reader.read(min(left, 65536))
+                piece = await loop.sock_recv(connection, min(left, 65536))
                 left -= len(piece)
-                writer.write(piece if first else piece[:-1] + bytes([piece[-1] ^ 1]))
-                await writer.drain()
-            first = False
-        writer.close()
+                await loop.sock_sendall(connection, piece[:-1] + bytes([piece[-1] ^ flipped]))
 
-    async with await serve(flips) as server:
-        found = await probes.tcp(Loopback(), FOUR, port_of(server), TOKEN_OF_TEST, 1 << 18)
+    async with peer_that(flips) as port:
+        found = await probes.tcp(Loopback(), FOUR, port, TOKEN_OF_TEST, 1 << 18)
     assert found == (Outcome.OK, Outcome.DAMAGED)
 
 
 async def test_an_exchange_that_stands_still_is_lost() -> None:
-    gone = asyncio.Event()
+    async def small_only(connection: socket.socket) -> None:
+        await exactly(connection, TOKEN + LENGTH)
+        await asyncio.get_running_loop().sock_sendall(connection, await exactly(connection, probes.SMALL))
+        await asyncio.Event().wait()
 
-    async def small_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readexactly(TOKEN + LENGTH)
-        writer.write(await reader.readexactly(probes.SMALL))
-        await gone.wait()
-        writer.close()
-
-    async with await serve(small_only) as server:
-        found = await probes.tcp(Loopback(), FOUR, port_of(server), TOKEN_OF_TEST, 1 << 24)
-        gone.set()
+    async with peer_that(small_only) as port:
+        found = await probes.tcp(Loopback(), FOUR, port, TOKEN_OF_TEST, 1 << 24)
     assert found == (Outcome.OK, Outcome.LOST)
 
 
