@@ -1,10 +1,10 @@
 """The two ends of a measurement, each run inside some network namespace: latency, throughput, name lookups.
 
-    python -m bench.wire serve 8000
-    python -m bench.wire connect HOST PORT COUNT     median µs from connect to the first byte
-    python -m bench.wire echo HOST PORT COUNT        median µs of one byte there and back
-    python -m bench.wire bulk HOST PORT SECONDS      Gbit/s
-    python -m bench.wire names SERVER NAME COUNT     questions a second, and the 99th percentile in µs
+python -m bench.wire serve 8000
+python -m bench.wire connect HOST PORT COUNT     median µs from connect to the first byte
+python -m bench.wire echo HOST PORT COUNT        median µs of one byte there and back
+python -m bench.wire bulk HOST PORT SECONDS      Gbit/s
+python -m bench.wire names SERVER NAME COUNT     questions a second, and the 99th percentile in µs
 """
 
 from __future__ import annotations
