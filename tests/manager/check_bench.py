@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from manager.network_check import NetworkChecks
@@ -56,7 +57,7 @@ class Link:
 
 
 class CheckBench:
-    def __init__(self, clock: Clock, *, new_id: Callable[[], str] = lambda: "check1") -> None:
+    def __init__(self, clock: Clock) -> None:
         self.link = Link()
         self.store = Store(clock)
         self.raft = SoloRaft(self.store)
@@ -64,7 +65,15 @@ class CheckBench:
         self.tasks = Tasks()
         self.checkers: dict[str, NetworkChecker] = {}
         self.asked: list[tuple[str, Any]] = []
-        self.checks = NetworkChecks(self.store, self.raft, self.link, self, clock, new_id)  # type: ignore[arg-type]
+        ids = count(1)
+        self.checks = NetworkChecks(
+            self.store,
+            self.raft,
+            self.link,
+            self,
+            clock,
+            lambda: f"check{next(ids)}",  # type: ignore[arg-type]
+        )
 
     async def call(self, address: str, request: Any, reply: Any, *, timeout: float = 5.0) -> Any:
         """A follower's call to the leader."""
