@@ -25,7 +25,7 @@ from swarmcore.model.overlay import (
     OverlayService,
     OverlaySubnet,
 )
-from tests.netoverlay.hosts import family_of, unique
+from tests.netoverlay.hosts import eventually, family_of, unique
 
 CLIENT = {4: "198.51.100.10", 6: "2001:db8:51::10"}
 PUBLISHED, TARGET = 8080, 8000
@@ -82,18 +82,17 @@ class Server(threading.Thread):
             if self._woken in ready:
                 return
             for each in ready:
-                if each is stream:
-                    accepted, peer = stream.accept()
-                    self._open.append(accepted)
-                    accepted.sendall(self._greeting(peer))
-                elif each is packets:
-                    data, peer = packets.recvfrom(65535)
-                    if data != b"?":  # larger ones are echoed
-                        packets.sendto(data, peer)
+                with contextlib.suppress(OSError):  # a client that went away
+                    if each is stream:
+                        accepted, peer = stream.accept()
+                        accepted.settimeout(PATIENCE)
+                        self._open.append(accepted)
+                        accepted.sendall(self._greeting(peer))
+                    elif each is packets:
+                        data, peer = packets.recvfrom(65535)
+                        packets.sendto(self._greeting(peer) if data == b"?" else data, peer)
                     else:
-                        packets.sendto(self._greeting(peer), peer)
-                else:
-                    self._echo(each)
+                        self._echo(each)
 
     def _echo(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -118,6 +117,7 @@ def _listening(namespace: Namespace, kind: int, port: int) -> socket.socket:
     made = namespace.socket(socket.AF_INET6, kind)
     made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setblocking(False)  # who was announced may be gone when we look
     made.bind(("::", port))
     if kind == TCP:
         made.listen(128)
@@ -161,6 +161,24 @@ def ask(namespace: Namespace, address: str, port: int = PUBLISHED, kind: int = T
         return found.name, found.seen
 
 
+def is_reachable(namespace: Namespace, address: str, port: int = 9, timeout: float = PATIENCE) -> bool:
+    """Whether something answers there: a refusal is an answer."""
+    with namespace.socket(family_of(address), TCP) as sending:
+        sending.settimeout(timeout)
+        try:
+            sending.connect((address, port))
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+def wait_until_up(namespace: Namespace, address: str, port: int) -> None:
+    """A wire that just came up loses packets for a moment, and TCP waits a second before it sends again."""
+    eventually(lambda: is_reachable(namespace, address, port, timeout=0.05), f"{address} is up")
+
+
 class Box:
     """A container with a server."""
 
@@ -170,6 +188,8 @@ class Box:
         self.namespace = host.namespaces.create(self.file)
         host.rules.connect(spec, self.namespace)
         self.server: Server | None = Server(self.namespace, name)
+        for address in self.way.addresses:  # a wire that just came up loses packets for a moment
+            wait_until_up(host.home, address, TARGET)
 
     @property
     def way(self) -> Way:
@@ -269,9 +289,13 @@ class World:
         self.hosts = tuple(MeshHost(number, self.outside, directory) for number in (1, 2, 3))
         self.revision = 0
         self.table = NetworkTable(network=ingress_network())
+
+    def begin(self) -> None:
         self._wire()
         for host in self.hosts:
             host.rules.open(host.v4)
+            for each in (host.v4, host.v6):
+                wait_until_up(self.client, each, 9)
 
     def _wire(self) -> None:
         batch = RouteBatch()
@@ -355,6 +379,7 @@ class World:
 def worlds(directory: Path) -> Iterator[World]:
     made = World(directory)
     try:
+        made.begin()
         yield made
     finally:
         made.close()
