@@ -298,6 +298,8 @@ class World:
                 wait_until_up(self.client, each, 9)
 
     def _wire(self) -> None:
+        for each in (self.switch, self.client, *(host.namespace for host in self.hosts)):
+            each.sysctl("net.ipv6.conf.default.accept_dad", 0)  # it takes seconds
         batch = RouteBatch()
         batch.link_bridge("br0")
         batch.link_veth("client", "eth0", peer_netns_fd=self.client.fd, up=True)
