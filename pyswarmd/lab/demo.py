@@ -6,13 +6,15 @@ import asyncio
 import io
 import sys
 
-from pyswarmd.demo_image import DEMO_REFERENCE, build_demo_image
+from pyswarmd.demo_image import DEMO_PORT, DEMO_REFERENCE, build_demo_image
 from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.lab import Lab
 from swarmcore.errors import Conflict, Internal
 
 NEXT = """
 Try next:
+  pyswarm lab exec w2 -- busybox wget -qO- http://10.77.0.11:8080/cgi-bin/client   # who answers, whom it sees
+  pyswarm lab exec m1 -- pyswarm network check
   pyswarm lab exec m1 -- pyswarm service scale web=10
   pyswarm lab exec m1 -- pyswarm service logs web
   pyswarm lab kill w1          # power w1 off: its replicas move
@@ -21,6 +23,10 @@ Try next:
   pyswarm lab ls
   make demo-down               # remove everything
 (the command lies in .venv/bin: PATH="$PWD/.venv/bin:$PATH")"""
+
+
+PUBLISHED = 8080
+_PATIENCE = 20.0
 
 
 async def load_image(host: LabHost, archive: bytes) -> None:
@@ -40,7 +46,7 @@ async def run_demo(lab: Lab) -> None:
     _say("building the demo image and loading it on every host")
     archive = await asyncio.to_thread(build_demo_image)
     await asyncio.gather(*(load_image(host, archive) for host in lab.hosts()))
-    _say("creating the service web with three replicas")
+    _say("creating the service web with three replicas, published on port 8080 of every node")
     first = lab.host("m1")
     async with first.client() as client:
         try:
@@ -50,6 +56,7 @@ async def run_demo(lab: Lab) -> None:
                     "Name": "web",
                     "TaskTemplate": {"ContainerSpec": {"Image": DEMO_REFERENCE}},
                     "Mode": {"Replicated": {"Replicas": 3}},
+                    "EndpointSpec": {"Ports": [{"TargetPort": DEMO_PORT, "PublishedPort": PUBLISHED}]},
                 },
             )
         except Conflict:
@@ -64,11 +71,28 @@ async def run_demo(lab: Lab) -> None:
     for words in (["node", "ls"], ["service", "ps", "web", "-f", "desired-state=running"]):
         _say(f"\n$ pyswarm {' '.join(words)}")
         await _show(first, ["pyswarm", *words])
+    _say(f"\nport {PUBLISHED} of every node answers from one of the replicas:")
+    for host in lab.hosts():
+        _say(f"  http://{host.address}:{PUBLISHED}/  ->  {await _answer(first, host.address)}")
     _say(NEXT)
 
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+async def _answer(host: LabHost, address: str) -> str:
+    """What the published port of a node says, asked from `host`; the mesh may need a moment after the start."""
+    words = host.command(["busybox", "wget", "-qO-", f"http://{address}:{PUBLISHED}/"])
+    async with asyncio.timeout(_PATIENCE):
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+            )
+            out, _ = await process.communicate()
+            if process.returncode == 0:
+                return out.decode().strip()
+            await asyncio.sleep(0.1)
 
 
 async def _show(host: LabHost, words: list[str]) -> None:
