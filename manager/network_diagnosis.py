@@ -1,7 +1,7 @@
 """What the results of a network check mean: a pure judgement that names who is at fault, in words.
 
 The order of suspicion: who did not take part; what does not pass at all; what passes small and not large; names;
-virtual addresses; entries that were stale. Every probe that failed is in at least one finding.
+virtual addresses; entries that were stale. Every probe that failed is in at least one finding; but pings only tell causes apart.
 """
 
 from __future__ import annotations
@@ -235,7 +235,8 @@ def _partial(pair: _Pair, evidence: Evidence) -> Iterator[Finding]:
     if all(outcome is UNTESTED for outcome in pair.small):
         yield _finding(FindingKind.UNTESTED, pair, "was not tested in time", "make the check again")
         return
-    if any(outcome not in (OK, UNTESTED) for outcome in pair.small):
+    # Pings alone that are lost are some administrator's wish, and keep nobody from anything.
+    if any(outcome not in (OK, UNTESTED) for outcome in pair.small[1:]):
         yield _small(pair, evidence)
     if any(outcome not in (OK, UNTESTED) for outcome in pair.large):
         yield _large(pair)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pyswarmd.cli import render
@@ -76,8 +76,13 @@ def _pairs(report: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tupl
                 "LARGE TCP": _short(said["LargeTCP"]),
                 "PATH MTU": str(pair["PathMTU"] or _UNTESTED),
             },
-            set(said.values()) <= {"ok", "untested"} and set(said.values()) != {"untested"},
+            _works([outcome for probe, outcome in said.items() if probe != "Ping"]),
         )
+
+
+def _works(outcomes: Collection[str]) -> bool:
+    """Lost pings are no fault by themselves."""
+    return "ok" in outcomes and set(outcomes) <= {"ok", "untested"}
 
 
 def _short(outcome: str) -> str:

@@ -239,6 +239,12 @@ def test_pings_alone_between_hosts_are_a_firewall() -> None:
     assert text.endswith("pings pass, UDP and TCP do not: a firewall on w2 keeps them off")
 
 
+def test_pings_that_alone_are_lost_are_no_fault() -> None:
+    world = World()
+    world.breaks("n1", "n2", ping=Outcome.LOST)
+    assert world.found() == []
+
+
 def test_pairs_that_there_was_no_time_for_are_told() -> None:
     world = World()
     world.pairs["n1", "n2"] = dict.fromkeys(GOOD, Outcome.UNTESTED)
@@ -333,7 +339,10 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 def broken(outcomes: dict[str, Outcome]) -> bool:
-    return any(outcomes[probe] not in (Outcome.OK, Outcome.UNTESTED) for probe in GOOD)
+    """A lost ping alone is no fault, but one whose contents are damaged is."""
+    failed = {probe for probe in GOOD if outcomes[probe] not in (Outcome.OK, Outcome.UNTESTED)}
+    silent = not any(outcomes[probe] in (Outcome.OK, Outcome.REFUSED) for probe in ("ping", "udp", "tcp"))
+    return bool(failed - {"ping"}) or outcomes["ping"] is Outcome.DAMAGED or (bool(failed) and silent)
 
 
 @given(worlds())
