@@ -46,7 +46,6 @@ class HostNetwork:
 
     # -- life --------------------------------------------------------------------------------------
     async def open(self) -> None:
-        await self._do(self._wiring.open)
         await self._dns.open()
 
     async def close(self) -> None:

@@ -7,9 +7,10 @@ and out, and the rules inside a container balance virtual addresses. Here they a
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_interface
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,14 +24,15 @@ from netoverlay.ipsec.plan import RingKey
 from netoverlay.local.driver import LocalDriver, port_name
 from netoverlay.netns import Namespace, Namespaces
 from netoverlay.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
-from netoverlay.vip import Balancing, balancing
+from netoverlay.vip import balancing
 from netoverlay.vip_rules import ContainerRules
-from swarmcore.errors import NotFound
+from swarmcore.errors import NotFound, SwarmError
 from swarmcore.model.overlay import NetworkTable, OverlayEndpoint, OverlayNetwork
 from swarmcore.rpc.messages.check import HostFacts
 
 log = logging.getLogger(__name__)
 Tables = Mapping[str, NetworkTable]
+T = TypeVar("T")
 _OWN_DEVICES = ("vxi", "gv", "lv", "br-", "dm-")
 
 
@@ -69,9 +71,14 @@ class Wiring:
         self._tables: Tables | None = None
         self._node_id, self._vtep = "", ""
         self.keys: tuple[RingKey, ...] = ()
+        self._forwarding = False
+        self._unsure: set[str] = set()  # sandboxes of an earlier daemon whose wires were not looked at yet
 
-    def open(self) -> None:
-        self._mesh.open()
+    def _forward(self) -> None:
+        """From the first container on this host forwards packets; before, it is left as it is."""
+        if not self._forwarding:
+            self._mesh.open(self._vtep)
+            self._forwarding = True
 
     def adopt(self, found: Mapping[str, tuple[SandboxSpec, int]]) -> list[SandboxSpec]:
         """Take up the sandboxes of an earlier daemon and remove those of nobody; returns what the host has lost."""
@@ -94,6 +101,9 @@ class Wiring:
         self._fabric.adopt(specs, {s.spec.id: s.namespace for s in self._sandboxes.values()})
         ports = {port_name(join.segment, spec.id) for spec in specs for join in spec.host_joins}
         self._local.delete_ports(self._local.ports(ports))
+        if specs:
+            self._forward()
+            self._unsure = {spec.id for spec in specs}
         self._mesh.adopt(specs)
         return lost
 
@@ -112,6 +122,7 @@ class Wiring:
                 self._fabric.join(tables[join.network_id], join, namespace, spec.id)
             for host_join in spec.host_joins:
                 self._local.join(host_join, namespace, spec.id)
+            self._forward()
             self._mesh.connect(spec, namespace)
         except BaseException:
             self._take_down(sandbox)
@@ -204,7 +215,7 @@ class Wiring:
             link.index for link in route.links() if link.name == "lo" or link.name.startswith(_OWN_DEVICES)
         }
         found = {
-            str(ip_interface(entry.address).network)
+            f"{entry.address}/{entry.prefix}"
             for entry in route.addresses()
             if entry.index not in own and not ip_interface(entry.address).ip.is_link_local
         }
@@ -233,23 +244,31 @@ class Wiring:
 
     # -- tables ------------------------------------------------------------------------------------
     def apply(self, tables: Tables, node_id: str, vtep: str) -> None:
-        """Make the kernel agree with `tables`, given that it agreed with the last ones."""
+        """Make the kernel agree with `tables`, given that it agreed with the last ones.
+
+        Everything is tried; then the first failure is raised.
+        """
         before = self._tables or {}
         self._tables, self._node_id, self._vtep = tables, node_id, vtep
-        self._protect(tables)
+        self._forward()
+        attempts = Attempts()
+        attempts(lambda: self._protect(tables))
         # Peers first: whoever is named or balanced to must be reachable.
-        self._fabric.update(tables, node_id, vtep)
-        self._update_mesh(tables)
+        attempts(lambda: self._fabric.update(tables, node_id, vtep))
+        attempts(lambda: self._update_mesh(tables))
         gone = _gone(before, tables)
-        values: dict[tuple[str, ...], Balancing] = {}
         for sandbox in self._sandboxes.values():
-            if sandbox.rules is None:
-                continue
-            if (value := values.get(sandbox.networks)) is None:
-                value = values[sandbox.networks] = balancing(tables, sandbox.networks)
-            sandbox.rules.update(value)
-            if addresses := [a for network_id in sandbox.networks for a in gone.get(network_id, ())]:
-                sandbox.rules.finished(addresses)
+            attempts(lambda sandbox=sandbox: self._renew(sandbox, gone))  # type: ignore[misc]
+        attempts.done()
+
+    def _renew(self, sandbox: _Sandbox, gone: Mapping[str, Sequence[str]]) -> None:
+        if sandbox.spec.id in self._unsure:
+            self._mesh.connect(sandbox.spec, sandbox.namespace)
+            self._unsure.discard(sandbox.spec.id)
+        self._balance(sandbox)
+        addresses = [address for network_id in sandbox.networks for address in gone.get(network_id, ())]
+        if sandbox.rules is not None and addresses:
+            sandbox.rules.finished(addresses)
 
     def _protect(self, tables: Tables, coming: SandboxSpec | None = None) -> None:
         """Encrypted networks are protected before the first packet of them."""
@@ -266,11 +285,14 @@ class Wiring:
         """Compare the kernel with what it should hold, and mend it."""
         if self._tables is None:
             return Repairs()
-        return Repairs(
-            overlays=self._fabric.reconcile() + self._encryption.reconcile(),
-            mesh=self._mesh.reconcile(),
-            containers=sum(s.rules.reconcile() for s in self._sandboxes.values() if s.rules is not None),
+        attempts = Attempts()
+        found = Repairs(
+            overlays=attempts(self._fabric.reconcile) + attempts(self._encryption.reconcile),
+            mesh=attempts(self._mesh.reconcile),
+            containers=sum(attempts(s.rules.reconcile) for s in self._sandboxes.values() if s.rules),
         )
+        attempts.done()
+        return found
 
     def forget(self) -> None:
         """This host is in no swarm any more: nothing of one stays in its kernel."""
@@ -279,15 +301,36 @@ class Wiring:
         self._fabric.update({}, "", "")
         self._encryption.close(remove=True)
         self._mesh.close(remove=True)
-        self._tables = None
+        self._tables, self._forwarding = None, False
 
     def close(self) -> None:
         """Everything goes on without us."""
         self._encryption.close(remove=False)
         self._mesh.close(remove=False)
+        self._fabric.close()
         for sandbox in self._sandboxes.values():
             sandbox.namespace.close()
         self._namespaces.close()
+
+
+class Attempts:
+    """Steps of which each is tried, whatever became of the others; `done` raises the first failure."""
+
+    def __init__(self) -> None:
+        self._failed: Exception | None = None
+
+    def __call__(self, step: Callable[[], T]) -> T | int:
+        """What the step gives; 0 where it fails."""
+        try:
+            return step()
+        except (OSError, SwarmError) as error:
+            log.warning("a part of this host's networking failed", extra={"reason": str(error)})
+            self._failed = self._failed or error
+        return 0
+
+    def done(self) -> None:
+        if self._failed is not None:
+            raise self._failed
 
 
 def _name(spec: SandboxSpec) -> str:

@@ -28,11 +28,6 @@ def predefined_network(task: Task) -> str:
     return ""
 
 
-def missing_networks(task: Task, tables: Tables) -> list[str]:
-    """The networks of which this node has not been told yet."""
-    return [a.network_id for a in task.networks_attachments if a.network_id not in tables]
-
-
 def sandbox_spec(
     task: Task, container_id: str, tables: Tables, resolving: Resolving, choose_port: ChoosePort
 ) -> SandboxSpec:

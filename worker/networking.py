@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from random import Random
 
 from msgspec.structs import replace
@@ -26,7 +26,6 @@ from worker.network_spec import (
     drain_seconds,
     free_interface,
     host_networks,
-    missing_networks,
     predefined_network,
     sandbox_spec,
 )
@@ -144,13 +143,17 @@ class SwarmNetworking:
             self._segments.give_back(join, spec.id)
 
     async def _tables_for(self, task: Task) -> Mapping[str, NetworkTable]:
+        await self._told_of({attachment.network_id for attachment in task.networks_attachments})
+        return self._host.tables
+
+    async def _told_of(self, networks: Set[str]) -> None:
+        """Return when this host knows the tables of these networks."""
         try:
             async with asyncio.timeout(_PATIENCE), self._told:
-                await self._told.wait_for(lambda: not missing_networks(task, self._host.tables))
+                await self._told.wait_for(lambda: networks <= self._host.tables.keys())
         except TimeoutError:
-            missing = ", ".join(missing_networks(task, self._tables))
+            missing = ", ".join(sorted(networks - self._host.tables.keys()))
             raise Unavailable(f"no manager has told this node of network {missing}") from None
-        return self._host.tables
 
     def _choose_port(self, port: PortConfig) -> int:
         taken: set[tuple[Protocol, int]] = {
@@ -208,6 +211,7 @@ class SwarmNetworking:
 
     # -- the rest of the runtime's side ------------------------------------------------------------
     async def path(self, sandbox: SandboxSpec) -> str:
+        await self._told_of({join.network_id for join in sandbox.joins})
         return await self._host.path(sandbox)
 
     async def drain(self, sandbox: SandboxSpec, task: Task) -> None:

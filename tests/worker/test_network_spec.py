@@ -12,7 +12,7 @@ from swarmcore.model.endpoint import Endpoint, PortConfig, Protocol, PublishMode
 from swarmcore.model.network import NetworkAttachment, NetworkAttachmentConfig
 from swarmcore.model.overlay import NetworkTable, OverlayNetwork, endpoint_mac
 from swarmcore.model.task import Task, TaskSpec
-from worker.network_spec import drain_seconds, missing_networks, predefined_network, sandbox_spec
+from worker.network_spec import drain_seconds, predefined_network, sandbox_spec
 
 TABLES = {
     "shop": NetworkTable(network=OverlayNetwork(id="shop", name="shop")),
@@ -69,10 +69,6 @@ def test_ports_of_mode_host_are_published_here_with_the_number_chosen() -> None:
     )
     spec = sandbox_spec(replace(on(), endpoint=Endpoint(ports=ports)), "c1", TABLES, RESOLVING, keep)
     assert [(p.target_port, p.published_port) for p in spec.host_ports] == [(53, 40000), (90, 9000)]
-
-
-def test_networks_that_are_not_known_yet_are_named() -> None:
-    assert missing_networks(on("shop", "other"), TABLES) == ["other"]
 
 
 @pytest.mark.parametrize(("target", "name"), [("host", "host"), ("none", "none"), ("n1", "")])
