@@ -72,6 +72,8 @@ class HostRules:
 
     def update(self, table: NetworkTable | None, node_id: str) -> None:
         """Agree with the ingress network's table; None where the swarm has none (any more)."""
+        if self._rules is None:
+            self.open()
         before, self._table = self._table, table
         own = table.nodes.get(node_id) if table is not None else None
         self._vtep = own.vtep if own is not None else self._vtep
@@ -85,6 +87,8 @@ class HostRules:
     # -- containers --------------------------------------------------------------------------------
     def connect(self, spec: SandboxSpec, namespace: Namespace) -> None:
         """Give the container `gw0` in its `namespace`, before anything is led to it. Idempotent."""
+        if self._rules is None:
+            self.open()
         self._gateways.connect(spec, namespace, self._mtu())
         self._apply()
 

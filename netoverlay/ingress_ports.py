@@ -96,7 +96,7 @@ def ports(table: NetworkTable | None, node_id: str) -> Ports:
         nodes=frozenset(
             address
             for node in table.nodes.values()
-            for address in (node.vtep, *node.addresses)
+            for address in (node.vtep, *node.addresses, *node.host_addresses)
             if node.id != node_id and address
         ),
         own=own.addresses if own is not None else (),

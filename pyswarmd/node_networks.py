@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from random import Random
 
@@ -56,7 +57,8 @@ class NodeNetworks:
     def _taken(self) -> list[str]:
         """Subnets that a network of this host must not overlap."""
         tables = self.swarm.tables.values()
-        return [*self._subnets, *(entry.subnet for table in tables for entry in table.network.subnets)]
+        own = (str(ip_network(each, strict=False)) for each in self._subnets)
+        return [*own, *(entry.subnet for table in tables for entry in table.network.subnets)]
 
     async def host_subnets(self) -> tuple[str, ...]:
         """The host's own networks, for the managers to keep away from."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -176,7 +176,7 @@ def _taken_by_hosts(tables: Tables) -> Iterator[Subnet]:
     for node in tables.nodes:
         for text in node.description.host_subnets if node.description is not None else ():
             try:
-                subnet = _parse(text)
+                subnet = ip_network(text, strict=False)  # it has the host's own address
             except ValueError:
                 continue  # an agent's mistake must not keep networks from being made
             if subnet.prefixlen:

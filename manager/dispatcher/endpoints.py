@@ -266,4 +266,5 @@ def _reach(node: object) -> Mapping[str, object] | None:
     if not isinstance(node, Node):
         return None
     described = node.description.data_path_addr if node.description is not None else ""
-    return {"down": node.status.state is NodeState.DOWN, "at": described or node.status.addr}
+    also = node.description.host_subnets if node.description is not None else ()
+    return {"down": node.status.state is NodeState.DOWN, "at": described or node.status.addr, "also": also}

@@ -156,7 +156,13 @@ def overlay_node(node: Node, ingress: Network | None) -> OverlayNode | None:
         return None
     first = ip_interface(own[0])
     number = int(first.ip) - int(first.network.network_address)
-    return OverlayNode(id=node.id, vtep=vtep, addresses=tuple(_bare(a) for a in own), number=number)
+    return OverlayNode(
+        id=node.id,
+        vtep=vtep,
+        addresses=tuple(_bare(a) for a in own),
+        number=number,
+        host_addresses=tuple(_bare(a) for a in node.description.host_subnets) if node.description else (),
+    )
 
 
 def _bare(address: str) -> str:

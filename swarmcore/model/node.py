@@ -73,7 +73,7 @@ class NodeDescription(Part, frozen=True, kw_only=True):
     tls_info: TLSInfo = shown(TLSInfo(), name="TLSInfo")
     # Where other hosts send this node's overlay traffic; empty: the address that its session comes from.
     data_path_addr: Annotated[str, INTERNAL] = ""
-    # The host's own networks (CIDR), which no overlay may overlap.
+    # The host's own addresses, each with the prefix length of its network, which no overlay may overlap.
     host_subnets: Annotated[tuple[str, ...], INTERNAL] = ()
 
 

@@ -42,13 +42,15 @@ class OverlayNode(Struct, frozen=True, kw_only=True):
     """A host that carries the network. `vtep` is its data path address.
 
     On the ingress network every node is listed, `addresses` are its own there and `number` (1 to 65534) is the
-    place of the first of them in its subnet: return traffic is marked with it.
+    place of the first of them in its subnet: return traffic is marked with it. `host_addresses` are all that the
+    host itself sends from, there as well.
     """
 
     id: str
     vtep: str
     addresses: tuple[str, ...] = ()
     number: int = 0
+    host_addresses: tuple[str, ...] = ()
 
 
 class OverlayEndpoint(Struct, frozen=True, kw_only=True):

@@ -242,6 +242,7 @@ class MeshHost:
             id=self.id,
             vtep=self.vtep,
             number=self.number,
+            host_addresses=(self.v4, self.v6),
             addresses=(f"10.0.0.{self.number}", f"{PREFIX6}{self.number:x}"),
         )
 

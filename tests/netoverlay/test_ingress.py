@@ -70,6 +70,14 @@ def test_every_node_leads_a_client_to_all_replicas_which_see_its_address(
         assert found == {("b1", CLIENT[version]), ("b2", CLIENT[version])}
 
 
+def test_hosts_may_be_joined_by_ipv6_and_change_over_to_it(world: World, replicas: tuple[Box, Box]) -> None:
+    for underlay in (6, 4):
+        world.move_underlay(underlay)
+        for version in VERSIONS:
+            found = answers(world, world.client, world.hosts[2].address(version))
+            assert found == {("b1", CLIENT[version]), ("b2", CLIENT[version])}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_host_reaches_published_ports_at_its_own_addresses(
     world: World, replicas: tuple[Box, Box], kind: int
@@ -89,7 +97,6 @@ def test_a_host_reaches_published_ports_at_its_own_addresses(
 def test_a_host_reaches_the_port_of_another_host_even_if_the_replica_is_its_own(
     world: World, replicas: tuple[Box, Box], kind: int, version: int
 ) -> None:
-    world.move_underlay(version)
     seen = {4: "10.0.0.2", 6: f"{PREFIX6}2"}[version]
     found = answers(world, world.hosts[0].home, world.hosts[1].address(version), PUBLISHED, kind)
     assert found == {("b1", seen), ("b2", seen)}
@@ -110,7 +117,6 @@ def test_a_container_reaches_the_port_of_its_own_host_and_itself(
 def test_a_container_reaches_the_port_of_another_host(
     world: World, replicas: tuple[Box, Box], version: int
 ) -> None:
-    world.move_underlay(version)
     seen = {4: "10.0.0.3", 6: f"{PREFIX6}3"}[version]
     found = answers(world, replicas[0].namespace, world.hosts[2].address(version))
     assert found == {("b1", seen), ("b2", seen)}
