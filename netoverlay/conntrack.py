@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable, Collection
-from socket import AF_INET, AF_INET6, IPPROTO_TCP
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP
 from typing import NamedTuple
 
 from netoverlay.netlink.exchange import NetlinkSocket, Request
@@ -15,6 +15,7 @@ from netoverlay.netns import Namespace
 _GET, _DELETE = 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_*
 _ORIGINAL, _REPLY, _STATUS, _PROTOCOL_STATE, _ID, _ZONE = 1, 2, 3, 4, 12, 18  # CTA_*
 _ADDRESSES, _PORTS = 1, 2  # CTA_TUPLE_IP, CTA_TUPLE_PROTO
+_TARGET_PORT = 3  # CTA_PROTO_DST_PORT
 _DNAT = 1 << 5  # IPS_DST_NAT
 _SAME_FLOW = (_ORIGINAL, _ZONE, _ID)
 # Open on at least one side: ESTABLISHED, FIN_WAIT and CLOSE_WAIT of TCP_CONNTRACK_*.
@@ -35,6 +36,7 @@ class Flow(NamedTuple):
     tcp_state: int
     identity: bytes
     family: int
+    port: int = 0  # of the target, where the protocol has ports
 
 
 class ConntrackSocket(NetlinkSocket):
@@ -57,6 +59,17 @@ class ConntrackSocket(NetlinkSocket):
                         found.append(flow)
         return found
 
+    def flows_to_ports(self, ports: Collection[int]) -> list[Flow]:
+        """Those whose first packet was sent to one of the ports, over whatever protocol."""
+        contains = _search([attribute(_TARGET_PORT, struct.pack("!H", each)) for each in ports])
+        found = (
+            _flow(message.body)
+            for family in (AF_INET, AF_INET6)
+            for message in self.dump(Request(_GET, 0, _header(family), "read the tracked flows"))
+            if contains(message.body)
+        )
+        return [each for each in found if each.port in ports]
+
     def forget(self, flows: Collection[Flow]) -> None:
         """Those that ended meanwhile are no error; one that took the place of another stays."""
         requests = [
@@ -78,6 +91,20 @@ def forget_translated(namespace: Namespace, addresses: Collection[str]) -> int:
     """Forget the flows whose target was translated to one of the addresses; how many they were."""
     wanted = {unpack_address(pack_address(each)[1]) for each in addresses}
     flows = [each for each in namespace.conntrack.flows(wanted) if each.translated and each.answers in wanted]
+    namespace.conntrack.forget(flows)
+    return len(flows)
+
+
+def forget_untranslated(namespace: Namespace, ports: Collection[int]) -> int:
+    """Forget the UDP flows to these ports whose target was not translated; how many they were.
+
+    Who sends from one port all the time has a flow from before there was a translation, and would never meet it.
+    """
+    flows = [
+        each
+        for each in namespace.conntrack.flows_to_ports(ports)
+        if not each.translated and each.protocol == IPPROTO_UDP
+    ]
     namespace.conntrack.forget(flows)
     return len(flows)
 
@@ -112,4 +139,5 @@ def _flow(body: bytes) -> Flow:
             if kind in found
         ),
         family=body[0],
+        port=int.from_bytes(attributes(original[_PORTS]).get(_TARGET_PORT, b""), "big"),
     )

@@ -11,17 +11,18 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from socket import AF_NETLINK, SOCK_RAW
 
-from netoverlay.conntrack import forget_translated
+from netoverlay.conntrack import forget_translated, forget_untranslated
 from netoverlay.firewall import Firewall
 from netoverlay.gateway import Gateways
 from netoverlay.ingress_link import IngressLink
-from netoverlay.ingress_ports import Ports, gone, ports
+from netoverlay.ingress_ports import Ports, fresh, gone, ports
 from netoverlay.ingress_rules import MeshParts, plans
 from netoverlay.links import underlay_device
 from netoverlay.netlink.notices import IPV4_ADDRESSES, IPV6_ADDRESSES, LINKS, NEIGHBOURS, Notices
 from netoverlay.netns import NETLINK_ROUTE, Namespace, Namespaces
 from netoverlay.nft.keeper import KeptTable
 from netoverlay.sandboxes import SandboxSpec
+from swarmcore.model.endpoint import Protocol
 from swarmcore.model.overlay import NetworkTable
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class HostRules:
         if self._rules is None:
             self.open()
         before, self._table = self._table, table
+        known = self._ports
         own = table.nodes.get(node_id) if table is not None else None
         self._vtep = own.vtep if own is not None else self._vtep
         self._ports = ports(table, node_id)
@@ -83,6 +85,8 @@ class HostRules:
         self._settings()
         self._apply()
         self._forget(gone(before, table))
+        if known is not None:
+            self._forget_untranslated(fresh(known, self._ports))
 
     # -- containers --------------------------------------------------------------------------------
     def connect(self, spec: SandboxSpec, namespace: Namespace) -> None:
@@ -91,6 +95,9 @@ class HostRules:
             self.open()
         self._gateways.connect(spec, namespace, self._mtu())
         self._apply()
+        self._forget_untranslated(
+            {port.published_port for port in spec.host_ports if port.protocol is Protocol.UDP}
+        )
 
     def disconnect(self, sandbox_id: str) -> None:
         """Nothing leads to the container any more. Its wire goes with its namespace, which the caller removes."""
@@ -145,6 +152,10 @@ class HostRules:
         """UDP from one port would go to a replica that is gone for as long as it goes on; TCP learns that it ended."""
         if addresses:
             forget_translated(self._home, addresses)
+
+    def _forget_untranslated(self, udp_ports: Collection[int]) -> None:
+        if udp_ports:
+            forget_untranslated(self._home, udp_ports)
 
     def _mtu(self) -> int:
         if self._link.mtu:

@@ -141,6 +141,12 @@ def gone(before: NetworkTable | None, after: NetworkTable | None) -> frozenset[s
     )
 
 
+def fresh(before: Ports, after: Ports) -> frozenset[int]:
+    """UDP ports that lead somewhere and did not before."""
+    found = after.balanced.keys() - before.balanced.keys()
+    return frozenset(each.number for each in found if each.protocol is Protocol.UDP)
+
+
 def host_ports(ways: Iterable[Way]) -> dict[Port, Forwarded]:
     """What containers publish on this host alone; of two that want the same port, the first."""
     found: dict[Port, Forwarded] = {}

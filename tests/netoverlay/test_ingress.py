@@ -196,6 +196,24 @@ def test_a_refused_port_leaves_no_trace_when_replicas_come(world: World) -> None
         assert found.name == "b2"
 
 
+def test_a_sender_that_was_there_before_the_service_reaches_it(world: World) -> None:
+    """Its packets were nobody's, but the kernel has a flow of them that it goes on with."""
+    host = world.hosts[0]
+    with (
+        host.home.socket(socket.AF_INET, UDP) as mute,
+        world.client.socket(socket.AF_INET, UDP) as sending,
+    ):
+        mute.bind((host.v4, PUBLISHED))
+        world.apply({}, ())
+        sending.settimeout(10)
+        sending.connect((host.v4, PUBLISHED))
+        sending.send(b"?")
+        assert mute.recv(10) == b"?"
+        world.publish(world.hosts[1].box("b2", 22))
+        sending.send(b"?")
+        assert sending.recv(100).split()[0] == b"b2"
+
+
 def test_a_local_only_service_answers_where_it_has_a_replica_and_nowhere_else(world: World) -> None:
     boxes = world.hosts[0].box("b1", 21), world.hosts[1].box("b2", 22)
     world.publish(*boxes, of=(service(local_only=True),))
