@@ -31,11 +31,14 @@ _LATE_COMERS = 0.1
 
 
 class HostNetwork:
-    def __init__(self, directory: Path, clock: Clock, *, sweep: float = SWEEP) -> None:
+    def __init__(
+        self, directory: Path, clock: Clock, *, sweep: float = SWEEP, home: Path | None = None
+    ) -> None:
+        """`home`: a file of the host's namespace where that is not the daemon's own (several hosts in one process)."""
         self._clock, self._sweep = clock, sweep
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="netlink")
-        self._wiring = Wiring(directory)
-        self._dns = DnsServer()
+        self._wiring = Wiring(directory, home)
+        self._dns = DnsServer(home=self._wiring.home if home is not None else None)
         self._tables: Tables = {}
         self._identity = ("", "")
         self.repairs: dict[str, int] = {"overlays": 0, "mesh": 0, "containers": 0}

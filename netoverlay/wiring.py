@@ -59,10 +59,13 @@ class _Sandbox:
 
 
 class Wiring:
-    """`tables` None: no manager has spoken yet, so that what an earlier daemon left stays as it is."""
+    """`tables` None: no manager has spoken yet, so that what an earlier daemon left stays as it is.
 
-    def __init__(self, directory: Path) -> None:
-        self._namespaces = Namespaces(directory)
+    `home` is a file of the host's namespace, the daemon's own if not given.
+    """
+
+    def __init__(self, directory: Path, home: Path | None = None) -> None:
+        self._namespaces = Namespaces(directory, home)
         self._fabric = Fabric(self._namespaces, "ov-")
         self._mesh = HostRules(self._namespaces)
         self._local = LocalDriver(self._namespaces)

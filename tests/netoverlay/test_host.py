@@ -1,0 +1,238 @@
+"""One host's whole networking behind its facade: sandboxes come and go, daemons too, and the kernel agrees."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from netoverlay.host import HostNetwork
+from netoverlay.netns import Namespace, Namespaces
+from netoverlay.sandboxes import Join, SandboxSpec
+from swarmcore.clock import RealClock
+from swarmcore.model.endpoint import EndpointMode
+from swarmcore.model.overlay import (
+    NetworkTable,
+    OverlayEndpoint,
+    OverlayNetwork,
+    OverlayNode,
+    OverlayService,
+    OverlaySubnet,
+)
+
+pytestmark = pytest.mark.root
+VTEP, VIP = "192.0.2.1", "10.5.0.2"
+
+
+def network() -> OverlayNetwork:
+    subnet = OverlaySubnet(subnet="10.5.0.0/24", gateway="10.5.0.1", vni=4100)
+    return OverlayNetwork(id="n" * 25, name="shop", subnets=(subnet,))
+
+
+def spec(number: int) -> SandboxSpec:
+    join = Join(
+        network_id="n" * 25,
+        interface="eth0",
+        mac=f"02:00:00:00:00:{number:02x}",
+        addresses=(f"10.5.0.{number}/24",),
+    )
+    return SandboxSpec(id=f"{number:064x}"[::-1], task_id=f"t{number}", hostname=f"c{number}", joins=(join,))
+
+
+def table(*active: int) -> NetworkTable:
+    endpoints = {
+        f"t{number}": OverlayEndpoint(
+            id=f"t{number}",
+            node_id="w1",
+            name=f"web.{number}.t{number}",
+            service_id="s1",
+            addresses=(f"10.5.0.{number}",),
+            mac=f"02:00:00:00:00:{number:02x}",
+            active=True,
+        )
+        for number in active
+    }
+    service = OverlayService(id="s1", name="web", mode=EndpointMode.VIP, vips=(VIP,))
+    return NetworkTable(
+        network=network(),
+        nodes={"w1": OverlayNode(id="w1", vtep=VTEP)},
+        services={"s1": service},
+        endpoints=endpoints,
+    )
+
+
+class World:
+    """A host in a namespace of its own; its daemon can be replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._outer = Namespaces(folder / "outer")
+        self.kernel = self._outer.create("host")
+        self._ip("link", "add", "eth0", "type", "bridge")
+        self._ip("address", "add", f"{VTEP}/24", "dev", "eth0")
+        self._ip("link", "set", "eth0", "up")
+        self.host = self._new()
+
+    def _new(self) -> HostNetwork:
+        return HostNetwork(self._folder / "netns", RealClock(), home=self._folder / "outer" / "host")
+
+    def _ip(self, *words: str) -> None:
+        self.kernel.run(lambda: subprocess.run(["ip", *words], check=True))
+
+    def shown(self, where: Namespace, *words: str) -> str:
+        return where.run(lambda: subprocess.run(words, check=True, capture_output=True, text=True)).stdout
+
+    async def apply(self, *active: int) -> None:
+        await self.host.apply({"n" * 25: table(*active)}, "w1", VTEP)
+
+    async def restart(self, *sandboxes: SandboxSpec) -> None:
+        """Another daemon; the kernel stays as it is."""
+        await self.host.close()
+        self.host = self._new()
+        await self.host.open()
+        await self.host.adopt({each.id: (each, 0) for each in sandboxes})
+
+    def inside(self, sandbox: SandboxSpec) -> Namespace:
+        found = self.host.namespace(sandbox.id)
+        assert found is not None
+        return found
+
+    async def close(self) -> None:
+        await self.host.forget()
+        await self.host.close()
+        self._outer.remove("host")
+        self._outer.close()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    await made.host.open()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def resolves(where: Namespace, name: str) -> str:
+    """The first address that the container's resolver gives, by a question of our own."""
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    question = b"\x12\x34\x01\x00\x00\x01" + bytes(6) + labels + b"\0\0\x01\0\x01"
+    loop = asyncio.get_running_loop()
+    with where.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+        link.setblocking(False)
+        await loop.sock_connect(link, ("127.0.0.11", 53))
+        await loop.sock_sendall(link, question)
+        async with asyncio.timeout(5):
+            answer = await loop.sock_recv(link, 512)
+    return socket.inet_ntoa(answer[-4:]) if answer[7] else ""
+
+
+async def connects(source: Namespace, target: Namespace, address: str) -> bool:
+    """Whether a TCP connection from one sandbox to `address` arrives at the other."""
+    loop = asyncio.get_running_loop()
+    with (
+        target.socket(socket.AF_INET, socket.SOCK_STREAM) as listener,
+        source.socket(socket.AF_INET, socket.SOCK_STREAM) as client,
+    ):
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("0.0.0.0", 8000))
+        listener.listen()
+        client.setblocking(False)
+        try:
+            async with asyncio.timeout(3):
+                await loop.sock_connect(client, (address, 8000))
+        except OSError:
+            return False
+        return True
+
+
+async def test_a_sandbox_has_names_and_virtual_addresses_and_leaves_nothing(world: World) -> None:
+    await world.apply(3)
+    one, two = spec(3), spec(4)
+    await world.host.attach(one)
+    await world.host.attach(two)
+    assert await resolves(world.inside(two), "web") == VIP
+    assert await connects(world.inside(two), world.inside(one), VIP)
+    await world.apply()
+    assert not await connects(world.inside(two), world.inside(one), VIP)
+    for sandbox in (one, two):
+        await world.host.release(sandbox)
+        await world.host.release(sandbox)  # repeatable
+    await world.host.forget()
+    links = world.shown(world.kernel, "ip", "-o", "link")
+    assert [line.split(": ")[1] for line in links.splitlines()] == ["lo", "eth0"]
+
+
+async def test_what_was_damaged_by_hand_is_mended_and_counted(world: World) -> None:
+    await world.apply(3)
+    one, two = spec(3), spec(4)
+    await world.host.attach(one)
+    await world.host.attach(two)
+    assert await world.host.reconcile() == 0
+    world.shown(world.inside(two), "nft", "flush", "ruleset")
+    assert await world.host.reconcile() > 0
+    assert await world.host.reconcile() == 0
+    assert await connects(world.inside(two), world.inside(one), VIP)
+    assert world.host.repairs["containers"] > 0
+
+
+async def test_another_daemon_takes_up_what_is_there(world: World) -> None:
+    await world.apply(3)
+    one, two, gone = spec(3), spec(4), spec(5)
+    for sandbox in (one, two, gone):
+        await world.host.attach(sandbox)
+    await world.restart(one, two)  # the third container ended while no daemon was there
+    assert world.host.namespace(gone.id) is None
+    assert await connects(world.inside(two), world.inside(one), VIP)  # before any manager speaks
+    await world.apply(3)
+    assert await resolves(world.inside(two), "tasks.web") == "10.5.0.3"
+    assert await connects(world.inside(two), world.inside(one), VIP)
+    assert await world.host.reconcile() == 0
+
+
+async def test_a_drain_ends_with_the_last_connection(world: World) -> None:
+    await world.apply(3)
+    one, two = spec(3), spec(4)
+    await world.host.attach(one)
+    await world.host.attach(two)
+    loop = asyncio.get_running_loop()
+    await asyncio.wait_for(world.host.drain(one, 60), 30)  # nobody is connected
+    with (
+        world.inside(one).socket(socket.AF_INET, socket.SOCK_STREAM) as listener,
+        world.inside(two).socket(socket.AF_INET, socket.SOCK_STREAM) as client,
+    ):
+        listener.bind(("0.0.0.0", 8000))
+        listener.listen()
+        client.setblocking(False)
+        await loop.sock_connect(client, (VIP, 8000))
+        accepted, _ = listener.accept()
+        draining = asyncio.ensure_future(world.host.drain(one, 60))  # noqa: TID251 - awaited below
+        done, _ = await asyncio.wait({draining}, timeout=0.5)
+        assert not done
+        await world.host.drain(one, 0.3)  # an end to patience
+        client.close()
+        accepted.close()
+        await asyncio.wait_for(draining, 30)
+
+
+async def test_a_container_joins_a_further_network_and_leaves_it_again(world: World) -> None:
+    await world.apply(3)
+    one, alone = spec(3), replace(spec(4), joins=())
+    await world.host.attach(one)
+    await world.host.attach(alone)
+    joined = await world.host.join(alone.id, spec(4).joins[0])
+    assert joined.joins == spec(4).joins
+    assert await world.host.join(alone.id, spec(4).joins[0]) == joined
+    assert await resolves(world.inside(alone), "web") == VIP
+    assert await connects(world.inside(alone), world.inside(one), VIP)
+    parted = await world.host.part(alone.id, "n" * 25)
+    assert parted is not None
+    assert parted.joins == ()
+    assert "eth0" not in world.shown(world.inside(alone), "ip", "-o", "link")
+    assert await world.host.part("unknown", "n" * 25) is None
