@@ -308,7 +308,11 @@ class NetworkChecks:
             await self._proposer.read_barrier()
             wanted = plan(self._store.view(), network_id)
             began = self._clock.monotonic()
+            term = self._proposer.term
             nodes = await self._ask(network_id, wanted)
+            if not self._proposer.is_leader or self._proposer.term != term:
+                # All sessions broke with the lead: what was heard says nothing of the network.
+                raise NoLeader("the leader changed during the check", "make the check again")
             after = self._names_now(network_id)
             evidence = Evidence(
                 nodes=nodes,

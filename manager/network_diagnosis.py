@@ -1,7 +1,7 @@
 """What the results of a network check mean: a pure judgement that names who is at fault, in words.
 
 The order of suspicion: who did not take part; what does not pass at all; what passes small and not large; names;
-virtual addresses; entries that were stale. Every probe that failed is in at least one finding; but pings only tell causes apart.
+virtual addresses; stale entries. Every probe that failed is in a finding, but pings only tell causes apart.
 """
 
 from __future__ import annotations

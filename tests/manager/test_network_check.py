@@ -280,3 +280,22 @@ async def test_a_follower_does_not_pass_on_what_it_is_asked(bench: CheckBench) -
     peer = Peer(node_id="m3", role=NodeRole.MANAGER, cluster_id="c1", address="10.0.0.3")
     with pytest.raises(NoLeader):
         await bench.checks.forwarded(peer, CheckNetwork())
+
+
+@story
+async def test_a_check_that_outlives_the_lead_says_nothing_of_the_network(bench: CheckBench) -> None:
+    await shop(bench)
+    agents = Agents(bench, "n1", "n2")
+    agents.mute = {("n1", PreparePeer)}
+    checking = bench.tasks.start(_refused(bench), "check")
+    await asyncio.sleep(0.5)
+    bench.raft.leading = False
+    for node_id in ("n1", "n2"):
+        bench.link.session_breaks(node_id)
+    assert "the leader changed" in await checking
+
+
+async def _refused(bench: CheckBench) -> str:
+    with pytest.raises(NoLeader) as refusal:
+        await bench.checks.check("shop1")
+    return str(refusal.value)
