@@ -50,8 +50,8 @@ READY_WITHIN = 2.0
 PROBES_TAKE = 5.5
 REPORT_WITHIN = 7.3  # with what an agent compares before it probes
 CALL_TIMEOUT = 25.0  # of a follower: another check may have to end first
-LARGE_TOTAL = 64 << 20  # bytes that one node sends in large exchanges, over all peers
-LARGE_LIMITS = (256 << 10, 4 << 20)
+LARGE_TOTAL = 32 << 20  # bytes that one node sends in large exchanges, over all peers
+LARGE_LIMITS = (256 << 10, 2 << 20)
 MOST_SERVICES = 100  # whose names and addresses are looked at
 R = TypeVar("R", PeerReady, ProbeReport)
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 TOKEN = 16
 LENGTH = 8
 MOST = 16 << 20  # bytes that one TCP exchange may have
-CHUNK = 256 << 10
+CHUNK = 128 << 10
 _DATAGRAMS = 64  # answered per wake-up, so that a flood leaves the loop to others
 _CONNECTIONS = 4096
 
@@ -166,6 +166,9 @@ class ProbeListener:
                         return
                     left -= len(piece)
                     await loop.sock_sendall(connection, piece)
+                    await asyncio.sleep(
+                        0
+                    )  # where all is ready at once, the rest of the daemon has its turn too
         except (OSError, EOFError):
             return  # the peer closed it, or gave up
         finally:

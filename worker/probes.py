@@ -181,6 +181,7 @@ class _Exchange:
             expected = self._message[self.received : self.received + len(piece)]
             self.intact = self.intact and piece == expected
             self.received += len(piece)
+            await asyncio.sleep(0)  # the rest of the daemon has its turn too
 
 
 async def connects(namespace: Opens, address: str, port: int) -> Outcome:
