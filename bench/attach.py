@@ -1,0 +1,437 @@
+"""What one host's networking costs in process: containers and networks that come, endpoints that change.
+
+    python -m bench.attach [--containers 60] [--rounds 5]
+
+It starts itself anew in a network and a mount namespace of its own: whatever it makes goes with the process, however
+that ends. Beside each figure is the plain thing: the same devices by `ip` and `nft` processes, or by bare netlink.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from msgspec.structs import replace
+
+from netoverlay.dns.server import DnsServer
+from netoverlay.netlink.batch import RouteBatch
+from netoverlay.netns import Namespace, Namespaces
+from netoverlay.sandboxes import Join, SandboxSpec
+from netoverlay.vip import balancing
+from netoverlay.vip_rules import ContainerRules
+from netoverlay.wiring import Wiring
+from swarmcore.model.overlay import (
+    NetworkTable,
+    OverlayEndpoint,
+    OverlayNetwork,
+    OverlayNode,
+    OverlayService,
+    OverlaySubnet,
+    endpoint_mac,
+)
+
+_HERE, _THERE = "here", "there"
+_VTEP, _FAR_VTEP = "192.0.2.1", "192.0.2.2"
+_SIZES = (10, 100, 1000)
+_HOSTS = (1, 100)  # containers on the host while endpoints change
+_scratch = "PYSWARM_BENCH_SCRATCH"
+
+
+def _address(number: int, second: int = 80) -> str:
+    return f"10.{second}.{number >> 8}.{number & 255}"
+
+
+def _network(number: int) -> OverlayNetwork:
+    subnet = OverlaySubnet(
+        subnet=f"10.{80 + number}.0.0/16", gateway=f"10.{80 + number}.0.1", vni=5000 + number
+    )
+    return OverlayNetwork(id=f"{number:03}{uuid4().hex}", name=f"bench{number}", subnets=(subnet,))
+
+
+def _ingress() -> NetworkTable:
+    subnets = (
+        OverlaySubnet(subnet="10.0.0.0/16", gateway="10.0.0.1", vni=4096),
+        OverlaySubnet(subnet="fdc0:1:2:3::/112", gateway="fdc0:1:2:3::1", vni=4096),
+    )
+    node = OverlayNode(id=_HERE, vtep=_VTEP, addresses=("10.0.0.2", "fdc0:1:2:3::2"), number=2)
+    network = OverlayNetwork(id="ingress", name="ingress", ingress=True, subnets=subnets)
+    return NetworkTable(network=network, revision=1, nodes={_HERE: node})
+
+
+def _table(
+    network: OverlayNetwork, endpoints: Sequence[OverlayEndpoint] = (), revision: int = 1
+) -> NetworkTable:
+    second = int(network.subnets[0].subnet.split(".")[1])
+    return NetworkTable(
+        network=network,
+        revision=revision,
+        nodes={_HERE: OverlayNode(id=_HERE, vtep=_VTEP), _THERE: OverlayNode(id=_THERE, vtep=_FAR_VTEP)},
+        services={"web": OverlayService(id="web", name="web", vips=(f"10.{second}.255.1",))},
+        endpoints={each.id: each for each in endpoints},
+    )
+
+
+def _remote(network: OverlayNetwork, count: int) -> list[OverlayEndpoint]:
+    second = int(network.subnets[0].subnet.split(".")[1])
+    return [
+        OverlayEndpoint(
+            id=f"task{number:05}",
+            node_id=_THERE,
+            name=f"web.{number}",
+            service_id="web",
+            addresses=(_address(20_000 + number, second),),
+            mac=endpoint_mac(f"task{number}", network.id),
+            active=True,
+        )
+        for number in range(count)
+    ]
+
+
+def _spec(number: int, *networks: OverlayNetwork, gateway: bool = True) -> SandboxSpec:
+    task = uuid4().hex
+    joins = tuple(
+        Join(
+            network_id=each.id,
+            interface=f"eth{place}",
+            mac=endpoint_mac(task, each.id),
+            addresses=(f"{_address(number + 10, int(each.subnets[0].subnet.split('.')[1]))}/16",),
+        )
+        for place, each in enumerate(networks)
+    )
+    return SandboxSpec(id=task * 2, task_id=task, hostname=task[:12], joins=joins, gateway=gateway)
+
+
+class _Times:
+    """Of one action, repeated: wall and processor time. Netlink works within the call, so the latter has it all."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.cpu.append((time.process_time() - cpu) * 1e3)
+        self.wall.append((time.perf_counter() - wall) * 1e3)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.wall)
+
+    @property
+    def processor(self) -> float:
+        return statistics.median(self.cpu)
+
+    def row(self, name: str, plain: float) -> None:
+        p90 = statistics.quantiles(self.wall, n=10)[8] if len(self.wall) > 1 else self.wall[0]
+        print(
+            f"| {name} | {self.median:.2f} | {p90:.2f} | {self.processor:.2f} | {self.median / plain:.2f} |",
+            flush=True,
+        )
+
+
+def _head(what: str, plain: str) -> None:
+    print(f"\n| {what} | median, ms | p90, ms | processor, ms | of {plain} |\n|---|---|---|---|---|")
+
+
+def _processes(namespace: Namespace, program: Sequence[str], text: str) -> None:
+    """A program that reads a batch, inside the namespace: an administrator's way."""
+    subprocess.run(["nsenter", f"--net={namespace.path}", *program], input=text.encode(), check=True)
+
+
+class Bench:
+    def __init__(self, directory: Path, containers: int, rounds: int) -> None:
+        self._containers, self._rounds = containers, rounds
+        self._plain = Namespaces(directory / "plain")
+        self._wiring = Wiring(directory / "netns")
+        self._dns = DnsServer()
+        self._revision = 1
+
+    async def run(self) -> None:
+        home = self._plain.home
+        batch = RouteBatch()
+        batch.link_veth("up0", "up1", up=True)
+        home.route.commit(batch)
+        link = home.route.link("up0")
+        assert link is not None
+        batch = RouteBatch()
+        batch.address(link.index, f"{_VTEP}/24")
+        home.route.commit(batch)
+        await self._dns.open()
+        try:
+            self._attach()
+            self._networks()
+            self._endpoints()
+            self._peers()
+        finally:
+            await self._dns.close()
+            self._wiring.close()
+            self._plain.close()
+
+    # -- containers --------------------------------------------------------------------------------
+    def _come(self, spec: SandboxSpec, tables: dict[str, NetworkTable]) -> None:
+        namespace = self._wiring.attach(spec, tables)
+        self._wiring.serve(spec, self._dns.add(spec, namespace, spec.hostname))
+
+    def _go(self, spec: SandboxSpec) -> None:
+        self._dns.remove(spec.id)
+        self._wiring.release(spec)
+
+    def _apply(self, tables: dict[str, NetworkTable]) -> None:
+        self._dns.update(tables)
+        self._wiring.apply(tables, _HERE, _VTEP)
+
+    def _attach(self) -> None:
+        network = _network(0)
+        tables = {network.id: _table(network, _remote(network, 10)), "ingress": _ingress()}
+        self._apply(tables)
+        overlay = self._plain.create("plain-overlay")
+        batch = RouteBatch()
+        batch.link_bridge("br0", mtu=1450)
+        overlay.route.commit(batch)
+        kinds: dict[str, Callable[[int], SandboxSpec]] = {
+            "one network and the way out": lambda number: _spec(number, network),
+            "one network, internal": lambda number: _spec(number, network, gateway=False),
+            "no network, only the way out": lambda number: _spec(number),
+        }
+        times = {name: _Times() for name in (*kinds, "bare", "processes")}
+        stays = _spec(0, network)
+        self._come(stays, tables)  # the network itself is measured elsewhere
+        held: list[SandboxSpec] = [stays]
+        for number in range(1, self._containers + 1):  # in turns: what else the machine does hits all alike
+            for name, make in kinds.items():
+                spec = make(number * 3 + len(held) % 3)
+                with times[name].taken():
+                    self._come(spec, tables)
+                held.append(spec)
+            with times["bare"].taken():
+                self._bare(overlay, number)
+            with times["processes"].taken():
+                self._by_processes(overlay, number)
+        _head("one more container", "bare netlink")
+        plain = times["bare"].median
+        for name, each in times.items():
+            title = {
+                "bare": "bare netlink: namespace, wire, address",
+                "processes": "`ip` and `nft` processes",
+            }
+            each.row(title.get(name, name), plain)
+        leaving = _Times()
+        for spec in held:
+            with leaving.taken():
+                self._go(spec)
+        leaving.row("a container goes", plain)
+
+    def _bare(self, overlay: Namespace, number: int) -> None:
+        """The least that makes a namespace with an interface: nothing is checked, named, balanced or protected."""
+        box = self._plain.create(f"bare{number}")
+        bridge = overlay.route.link("br0")
+        assert bridge is not None
+        batch = RouteBatch()
+        batch.link_veth(
+            f"b{number}", "eth0", peer_netns_fd=box.fd, peer_mac="", mtu=1450, master=bridge.index, up=True
+        )
+        overlay.route.commit(batch)
+        link = box.route.link("eth0")
+        assert link is not None
+        batch = RouteBatch()
+        batch.link_set(link.index, up=True)
+        batch.address(link.index, f"{_address(number)}/16")
+        box.route.commit(batch)
+
+    def _by_processes(self, overlay: Namespace, number: int) -> None:
+        box = self._plain.create(f"proc{number}")
+        wire = f"link add p{number} mtu 1450 master br0 type veth peer name eth0 netns {box.path}\n"
+        wire += f"link set p{number} up\n"
+        _processes(overlay, ["ip", "-batch", "-"], wire)
+        _processes(
+            box, ["ip", "-batch", "-"], f"address add {_address(number)}/16 dev eth0\nlink set eth0 up\n"
+        )
+        _processes(box, ["nft", "-f", "-"], _DNS_RULES)
+
+    # -- networks ----------------------------------------------------------------------------------
+    def _networks(self) -> None:
+        """The first container of a network makes its devices, the second does not: the difference is the network."""
+        first, second, alone, processes = _Times(), _Times(), _Times(), _Times()
+        held: list[SandboxSpec] = []
+        ingress = _ingress()
+        for number in range(1, 16):
+            network = _network(number)
+            tables = {network.id: _table(network, _remote(network, 10)), "ingress": ingress}
+            self._apply(tables)
+            for times in (first, second):
+                spec = _spec(len(held), network, gateway=False)
+                with times.taken():
+                    self._come(spec, tables)
+                held.append(spec)
+            alone.wall.append(first.wall[-1] - second.wall[-1])
+            alone.cpu.append(first.cpu[-1] - second.cpu[-1])
+            with processes.taken():
+                made = self._plain.create(f"net{number}")
+                _processes(self._plain.home, ["ip", "-batch", "-"], _vxlan(number, made.path))
+                _processes(made, ["ip", "-batch", "-"], _bridge(number))
+        _head("one more network", "`ip` processes")
+        first.row("first container of a network", processes.median)
+        second.row("second container of it", processes.median)
+        alone.row("the network (the difference)", processes.median)
+        processes.row("`ip` processes: namespace, VXLAN, bridge", processes.median)
+        for spec in held:
+            self._go(spec)
+
+    # -- endpoints ---------------------------------------------------------------------------------
+    def _endpoints(self) -> None:
+        """One endpoint of a service leaves, and comes back."""
+        network, ingress = _network(30), _ingress()
+        box = self._plain.create("nft")
+        _head("one endpoint comes or goes", "`nft` processes")
+        held: list[SandboxSpec] = []
+        for containers in _HOSTS:
+            tables = {network.id: _table(network), "ingress": ingress}
+            self._apply(tables)
+            while len(held) < containers:
+                held.append(_spec(len(held), network))
+                self._come(held[-1], tables)
+            for size in _SIZES:
+                all_of_them = _remote(network, size)
+                self._toggle(network, ingress, all_of_them)  # brings them all in, unmeasured
+                product, plain, rules = _Times(), _Times(), _Times()
+                for turn in range(2 * self._rounds):
+                    few = all_of_them[:-1] if turn % 2 == 0 else all_of_them
+                    with product.taken():
+                        self._toggle(network, ingress, few)
+                    with plain.taken():
+                        _processes(box, ["nft", "-f", "-"], _service_rules(few))
+                product.row(
+                    f"{size} endpoints, {containers} container{'s' * (containers > 1)}",
+                    plain.median * containers,
+                )
+                if containers == _HOSTS[0]:
+                    self._rules_alone(network, all_of_them, rules)
+                    rules.row(f"{size} endpoints, the rules of one container alone", plain.median)
+                    plain.row(f"{size} endpoints, `nft -f` in one namespace", plain.median)
+        for spec in held:
+            self._go(spec)
+
+    def _toggle(
+        self, network: OverlayNetwork, ingress: NetworkTable, endpoints: Sequence[OverlayEndpoint]
+    ) -> None:
+        self._revision += 1
+        self._apply({network.id: _table(network, endpoints, self._revision), "ingress": ingress})
+
+    def _rules_alone(
+        self, network: OverlayNetwork, endpoints: Sequence[OverlayEndpoint], times: _Times
+    ) -> None:
+        name = f"rules{len(endpoints)}"
+        rules = ContainerRules(self._plain.create(name), 15_353)
+        rules.install()
+        for turn in range(2 * self._rounds + 1):
+            self._revision += 1
+            few = endpoints[:-1] if turn % 2 == 0 else endpoints
+            value = balancing({network.id: _table(network, few, self._revision)}, [network.id])
+            if turn:
+                with times.taken():
+                    rules.update(value)
+            else:
+                rules.update(value)
+        self._plain.remove(name)
+
+    # -- peers -------------------------------------------------------------------------------------
+    def _peers(self) -> None:
+        """A thousand containers on other hosts become known to this one, all at once."""
+        product, processes = _Times(), _Times()
+        for number in range(self._rounds):
+            network, ingress = _network(40 + number), _ingress()
+            tables = {network.id: _table(network), "ingress": ingress}
+            self._apply(tables)
+            spec = _spec(1, network)
+            self._come(spec, tables)
+            peers = _remote(network, 1000)
+            # Inactive: nobody balances to them, so that only ways to them are made.
+            idle = [replace(each, active=False) for each in peers]
+            with product.taken():
+                self._toggle(network, ingress, idle)
+            made = self._plain.create(f"peers{number}")
+            _processes(self._plain.home, ["ip", "-batch", "-"], _vxlan(100 + number, made.path))
+            _processes(made, ["ip", "-batch", "-"], _bridge(100 + number))
+            neighbours = (f"neigh add {e.addresses[0]} lladdr {e.mac} dev vx nud permanent\n" for e in peers)
+            entries = (f"fdb add {e.mac} dev vx dst {_FAR_VTEP} self permanent\n" for e in peers)
+            with processes.taken():
+                _processes(made, ["ip", "-batch", "-"], "".join(neighbours))
+                _processes(made, ["bridge", "-batch", "-"], "".join(entries))
+            self._go(spec)
+        _head("1,000 endpoints on other hosts", "`ip` and `bridge` processes")
+        product.row("into the overlay, whole update", processes.median)
+        processes.row("`ip -batch` and `bridge -batch`", processes.median)
+
+
+_DNS_RULES = """table inet plain {
+ chain names { type nat hook output priority -110;
+  ip daddr 127.0.0.11 udp dport 53 dnat ip to 127.0.0.11:15353
+  ip daddr 127.0.0.11 tcp dport 53 dnat ip to 127.0.0.11:15353
+ }
+}
+"""
+
+
+def _service_rules(endpoints: Sequence[OverlayEndpoint]) -> str:
+    places = ", ".join(f"{place} : {each.addresses[0]}" for place, each in enumerate(endpoints))
+    return f"""table ip plain
+delete table ip plain
+table ip plain {{ chain out {{ type nat hook output priority -100;
+ ip daddr 10.110.255.1 dnat to numgen random mod {len(endpoints)} map {{ {places} }}
+ }}
+}}
+"""
+
+
+def _vxlan(number: int, path: str) -> str:
+    return (
+        f"link add vx type vxlan id {9000 + number} local {_VTEP} dstport 4790 nolearning proxy\n"
+        f"link set vx netns {path}\n"
+    )
+
+
+def _bridge(number: int) -> str:
+    return (
+        "link add br0 type bridge\nlink set vx master br0 up\n"
+        f"address add {_address(1, number % 100)}/16 dev br0\nlink set br0 up\n"
+    )
+
+
+def _main(containers: int, rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        # Their mounts would keep the directories from being removed; the mount namespace is ours alone.
+        subprocess.run(["mount", "-t", "tmpfs", "scratch", directory], check=True)
+        try:
+            asyncio.run(Bench(Path(directory), containers, rounds).run())
+        finally:
+            subprocess.run(["umount", "--recursive", directory], check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--containers", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    if _scratch not in os.environ:
+        scratch = ("unshare", "--net", "--mount", "--propagation", "private", "--")
+        again = (sys.executable, "-m", "bench.attach", *sys.argv[1:])
+        os.execvpe("unshare", (*scratch, *again), {**os.environ, _scratch: "1"})
+    _main(given.containers, given.rounds)
+
+
+if __name__ == "__main__":
+    main()
