@@ -125,9 +125,7 @@ class HostRules:
         found = self._firewall.reconcile() + self._settings()
         if self._notices.touched((self._home.route.port,), self._link.is_news):
             found += self._link.reconcile() + self._gateways.reconcile()
-        if self._ports is not None:
-            self._apply()  # where an earlier attempt failed
-            found += self._rules.reconcile()
+        found += self._rules.reconcile()
         if found:
             log.warning("repaired the mesh of this host", extra={"differences": found})
         return found

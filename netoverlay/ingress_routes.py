@@ -7,6 +7,7 @@ here send what is marked into that node's table, whose only route leads back to 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from socket import AF_INET, AF_INET6
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from netoverlay.netlink.batch import LOCAL, RouteBatch
 from netoverlay.netlink.route import RouteSocket
+from netoverlay.netlink.wire import pack_address, unpack_address
 from swarmcore.model.overlay import NetworkTable
 
 DEVICE = "vxi"
@@ -89,6 +91,12 @@ def device(table: NetworkTable, node_id: str) -> Device | None:
     )
 
 
+@lru_cache(maxsize=1 << 16)
+def _canonical(address: str) -> str:
+    """As the kernel's answers are written."""
+    return unpack_address(pack_address(address)[1])
+
+
 def mesh(table: NetworkTable, node_id: str, ipv6: bool) -> Mesh:
     """What the kernel shall have for the table; without `ipv6` nothing of it. Empty where `device` is None."""
     if device(table, node_id) is None:
@@ -98,7 +106,7 @@ def mesh(table: NetworkTable, node_id: str, ipv6: bool) -> Mesh:
     families = (AF_INET, AF_INET6) if ipv6 else (AF_INET,)
 
     def usable(addresses: tuple[str, ...]) -> list[str]:
-        return [str(ip_address(each)) for each in addresses if ipv6 or ":" not in each]
+        return [_canonical(each) for each in addresses if ipv6 or ":" not in each]
 
     neighbours: dict[str, str] = {}
     for endpoint in table.endpoints.values():
@@ -115,7 +123,7 @@ def mesh(table: NetworkTable, node_id: str, ipv6: bool) -> Mesh:
             if ip_address(address) in subnet
         ),
         neighbours=neighbours,
-        entries=frozenset((node_mac(node.number), str(ip_address(node.vtep))) for node in others),
+        entries=frozenset((node_mac(node.number), _canonical(node.vtep)) for node in others),
         routes=frozenset(
             (FIRST_TABLE + node.number, address) for node in others for address in usable(node.addresses)
         ),

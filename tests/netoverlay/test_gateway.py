@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netoverlay.sandboxes import Join, SandboxSpec
+from netoverlay.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
 from tests.netoverlay.hosts import ip
 from tests.netoverlay.mesh import (
     CLIENT,
@@ -167,3 +167,29 @@ def test_a_damaged_wire_is_mended(world: World, damage: str) -> None:
     assert ask(host.home, "::1")[0] == "b1"
     host.rules.reconcile()
     assert host.rules.reconcile() == 0
+
+
+def test_replies_leave_by_the_wire_they_came_on_whatever_the_default_route_is(world: World) -> None:
+    """A container that is on a bridge of the host as well has its default route there."""
+    host = world.hosts[0]
+    segment = HostSegment(id="s", name="s", driver="bridge")
+    elsewhere = HostJoin(segment=segment, interface="eth0", mac="", addresses=("192.168.77.2/24",))
+    box = host.box("b1", 21, host_joins=(elsewhere,))
+    world.publish(box)
+    for words in (
+        "link add eth0 type veth peer name far0",
+        "link set eth0 up",
+        "link set far0 up",
+        "address add 192.168.77.2/24 dev eth0",
+        "route replace default via 192.168.77.1 dev eth0",
+    ):
+        ip(box.namespace, "ip", *words.split())
+    assert ask(world.client, world.hosts[1].v4) == ("b1", CLIENT[4])
+
+
+def test_a_host_that_begins_to_forward_goes_on_listening_to_its_routers(world: World) -> None:
+    host = world.hosts[0]
+    host.home.sysctls({"net.ipv6.conf.all.forwarding": 0, "net.ipv6.conf.eth0.accept_ra": 1})
+    host.rules.open()
+    assert ip(host.home, *["sysctl", "-n", "net.ipv6.conf.eth0.accept_ra"]).strip() == "2"
+    assert ip(host.home, *["sysctl", "-n", "net.ipv6.conf.all.forwarding"]).strip() == "1"
