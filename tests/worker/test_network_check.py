@@ -163,6 +163,38 @@ async def test_what_does_not_answer_is_said_so_and_not_waited_for(agent: Agent) 
     assert ready.problem == ""
 
 
+async def test_what_passes_at_the_second_try_passes(agent: Agent) -> None:
+    ready = await agent.ready()
+    (at,) = ready.listening
+    with socket.create_server((FOUR, 0)) as server:
+        server.setblocking(False)
+
+        async def busy_once() -> None:
+            """The first connection is not answered in time; later ones are, by the agent itself."""
+            loop = asyncio.get_running_loop()
+            silent, _ = await loop.sock_accept(server)
+            second, _ = await loop.sock_accept(server)
+            with silent, second, socket.create_connection((FOUR, at.tcp)) as onward:
+                for each in (second, onward):
+                    each.setblocking(False)
+                await asyncio.gather(copy(second, onward), copy(onward, second))
+
+        tasks = Tasks()
+        tasks.start(busy_once(), "busy peer")
+        peer = Listening(address=FOUR, tcp=server.getsockname()[1], udp=at.udp)
+        report = await agent.report(CheckedPeer(node_id="n1", vtep="", listening=(peer,)))
+        await tasks.close()
+    (pair,) = report.pairs
+    assert {pair.udp, pair.tcp, pair.large_udp, pair.large_tcp} == {Outcome.OK}
+
+
+async def copy(source: socket.socket, target: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    while piece := await loop.sock_recv(source, 65536):
+        await loop.sock_sendall(target, piece)
+    target.shutdown(socket.SHUT_WR)
+
+
 async def test_services_that_refuse_are_told_from_those_that_do_not_answer(agent: Agent) -> None:
     await agent.ready()
     with socket.create_server((FOUR, 0)) as open_one:
