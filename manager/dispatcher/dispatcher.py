@@ -50,7 +50,8 @@ HEARTBEAT_PERIOD = 1.0
 GRACE = 3.0
 # A dead leader may have been a worker too: with the election its tasks are back within 5 s of its death.
 NEW_LEADER_GRACE = 4.0
-# Long enough for a daemon to be restarted without its tasks being moved.
+# Heartbeats, as the two above. Long enough for a daemon to be restarted without its tasks being moved; whose restarts
+# take longer chooses longer heartbeats.
 RECONNECT_GRACE = 2.5
 ORPHAN_AFTER = 24 * 3600.0
 Listener = Callable[[str, bool], None]
@@ -157,7 +158,7 @@ class Dispatcher:
     def _disconnected(self, node_id: str) -> None:
         if node_id not in self._leases:
             return  # its lease ran out before: it is down already
-        self._leases.renew(node_id, RECONNECT_GRACE)
+        self._leases.renew(node_id, RECONNECT_GRACE * self._period())
         self._mark(node_id, NodeState.DISCONNECTED, "the agent's connection broke")
 
     def _mark(self, node_id: str, state: NodeState, message: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from manager.raft.proposer import Member
+from swarmcore.model.cluster import DispatcherConfig
 from swarmcore.model.node import Node, NodeDescription, NodeRole, NodeSpec, NodeState
 from swarmcore.model.task import TaskState
 from swarmcore.rpc.messages.session import (
@@ -149,6 +150,18 @@ async def test_a_daemon_that_restarts_quickly_is_never_down() -> None:
         await asyncio.sleep(10)
         assert b.node().status.state is NodeState.READY
         assert seen == [NodeState.DISCONNECTED] * 3
+
+
+@virtual
+async def test_longer_heartbeats_leave_a_daemon_longer_to_restart() -> None:
+    async with bench([node()]) as b:
+        cluster = next(iter(b.store.view().clusters))
+        slow = replace(cluster.spec, dispatcher=DispatcherConfig(heartbeat_period=4_000_000_000))
+        await b.put(replace(cluster, spec=slow))
+        agent = await b.connect()
+        await b.until(lambda: b.node().status.state is NodeState.READY)
+        await agent.end.close()
+        assert 8 < await b.until(lambda: b.node().status.state is NodeState.DOWN) < 12
 
 
 @virtual
