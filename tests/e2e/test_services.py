@@ -170,13 +170,12 @@ async def test_wrong_requests_change_nothing_and_say_why(swarm: Swarm) -> None:
         await swarm.get("m1", "/services/nothere")
     with pytest.raises(Invalid, match="nonsense"):
         await swarm.get("m1", "/services", filters=filters(nonsense=["x"]))
-    published = {
-        "Name": "ports",
-        "TaskTemplate": {"ContainerSpec": {"Image": DEMO_REFERENCE}},
-        "EndpointSpec": {"Ports": [{"TargetPort": 80, "PublishedPort": 8080}]},
+    unsupported = {
+        "Name": "init",
+        "TaskTemplate": {"ContainerSpec": {"Image": DEMO_REFERENCE, "Init": True}},
     }
     with pytest.raises(Invalid, match="not supported yet"):
-        await swarm.post("m1", "/services/create", published)
+        await swarm.post("m1", "/services/create", unsupported)
     assert [s["Spec"]["Name"] for s in await swarm.get("m3", "/services")] == ["web"]
 
 
