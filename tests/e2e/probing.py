@@ -81,9 +81,11 @@ def address(task: dict[str, Any], network_id: str) -> str:
 
 
 async def vips(swarm: Swarm, service: str) -> list[str]:
-    """The service's virtual addresses on overlays, IPv4 first."""
+    """The service's virtual addresses on networks of its own, IPv4 first."""
     found = await swarm.get("m1", f"/services/{service}")
-    given = [entry["Addr"].partition("/")[0] for entry in found["Endpoint"]["VirtualIPs"]]
+    ingress = (await swarm.get("m1", "/networks/ingress"))["Id"]
+    entries = [entry for entry in found["Endpoint"]["VirtualIPs"] if entry["NetworkID"] != ingress]
+    given = [entry["Addr"].partition("/")[0] for entry in entries]
     return sorted(given, key=lambda each: ":" in each)
 
 
