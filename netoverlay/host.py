@@ -132,8 +132,9 @@ class HostNetwork:
         self._serve_again(spec)
         return spec
 
-    async def part(self, sandbox_id: str, network_id: str) -> SandboxSpec | None:
-        spec = await self._do(self._wiring.part, sandbox_id, network_id)
+    async def part(self, sandbox_id: str, network_id: str, mac: str) -> SandboxSpec | None:
+        """Off a network of the swarm, where its interface has this hardware address; None if there is no sandbox."""
+        spec = await self._do(self._wiring.part, sandbox_id, network_id, mac)
         if spec is not None:
             self._serve_again(spec)
         return spec

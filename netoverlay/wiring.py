@@ -194,15 +194,15 @@ class Wiring:
             self._balance(sandbox)
         return sandbox.spec
 
-    def part(self, sandbox_id: str, network_id: str) -> SandboxSpec | None:
+    def part(self, sandbox_id: str, network_id: str, mac: str) -> SandboxSpec | None:
         """Off a network of the swarm again; None where the sandbox is gone."""
         if (sandbox := self._sandboxes.get(sandbox_id)) is None:
             return None
-        for join in sandbox.spec.joins:
-            if join.network_id == network_id:
-                self._local.unplug(join.interface, sandbox.namespace)
-                self._fabric.leave(network_id, sandbox_id)
-        kept = tuple(join for join in sandbox.spec.joins if join.network_id != network_id)
+        leaving = [j for j in sandbox.spec.joins if (j.network_id, j.mac) == (network_id, mac)]
+        for join in leaving:
+            self._local.unplug(join.interface, sandbox.namespace)
+            self._fabric.leave(network_id, sandbox_id)
+        kept = tuple(join for join in sandbox.spec.joins if join not in leaving)
         sandbox.spec = replace(sandbox.spec, joins=kept)
         self._balance(sandbox)
         return sandbox.spec

@@ -181,13 +181,18 @@ class SwarmNetworking:
         spec = self._sandboxes.get(container_id)
         if spec is None:
             raise NotFound(f"container {name} has no network namespace of its own")
-        if any(join.network_id == network_id for join in spec.joins):
-            return
+        for join in spec.joins:
+            if join.network_id == network_id:
+                if join.mac == mac:
+                    return
+                # An attachment that is ending has not let go of it yet.
+                await self.unplug(container_id, network_id, join.mac)
+                spec = self._sandboxes[container_id]
         join = Join(network_id=network_id, interface=free_interface(spec), mac=mac, addresses=addresses)
         self._changed(await self._host.join(container_id, join))
 
-    async def unplug(self, container_id: str, network_id: str) -> None:
-        if (spec := await self._host.part(container_id, network_id)) is not None:
+    async def unplug(self, container_id: str, network_id: str, mac: str) -> None:
+        if (spec := await self._host.part(container_id, network_id, mac)) is not None:
             self._changed(spec)
 
     def _changed(self, spec: SandboxSpec) -> None:

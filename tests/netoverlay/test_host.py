@@ -231,8 +231,8 @@ async def test_a_container_joins_a_further_network_and_leaves_it_again(world: Wo
     assert await world.host.join(alone.id, spec(4).joins[0]) == joined
     assert await resolves(world.inside(alone), "web") == VIP
     assert await connects(world.inside(alone), world.inside(one), VIP)
-    parted = await world.host.part(alone.id, "n" * 25)
+    parted = await world.host.part(alone.id, "n" * 25, spec(4).joins[0].mac)
     assert parted is not None
     assert parted.joins == ()
     assert "eth0" not in world.shown(world.inside(alone), "ip", "-o", "link")
-    assert await world.host.part("unknown", "n" * 25) is None
+    assert await world.host.part("unknown", "n" * 25, "") is None

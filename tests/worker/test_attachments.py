@@ -81,10 +81,11 @@ class Host:
             raise self.fail_plug.pop(0)
         self.interfaces[container_id, network_id] = addresses, mac, name
 
-    async def unplug(self, container_id: str, network_id: str) -> None:
+    async def unplug(self, container_id: str, network_id: str, mac: str) -> None:
         self.calls["unplug"] += 1
         await asyncio.sleep(0)
-        self.interfaces.pop((container_id, network_id), None)
+        if self.interfaces.get((container_id, network_id), ((), mac, ""))[1] == mac:
+            self.interfaces.pop((container_id, network_id), None)
 
 
 class Daemon:
@@ -134,7 +135,7 @@ class Daemon:
             named = (
                 spec.container_id == request.container_id and task.spec.networks[0].target == request.network
             )
-            if task_id == request.task_id or named:
+            if task_id == request.task_id or (named and task.desired_state is not S.REMOVE):
                 manager.update(replace(task, desired_state=S.REMOVE))
                 return task_id
         raise NotFound("attachment not found")
@@ -434,6 +435,18 @@ def test_other_tasks_are_containers_still() -> None:
             assert (await node.runtimes.resources()) == (await node.executor.resources())
             await node.runtimes.close()
             assert node.executor.closed
+
+    on_host(story)
+
+
+def test_an_attachment_that_ends_late_leaves_the_next_one_alone() -> None:
+    async def story(host: Host) -> None:
+        async with daemon(host) as node:
+            await node.attachments.connect("net", "c1", "c1")
+            await node.attachments.disconnect("net", "c1")
+            await node.attachments.connect("net", "c1", "c1")
+            await node.clock.sleep(5)
+            assert set(host.interfaces) == {("c1", "net")}
 
     on_host(story)
 

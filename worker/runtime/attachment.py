@@ -36,8 +36,11 @@ class Plugs(Protocol):
         """
         ...
 
-    async def unplug(self, container_id: str, network_id: str) -> None:
-        """Leave nothing of it, whether or not the container is still there."""
+    async def unplug(self, container_id: str, network_id: str, mac: str) -> None:
+        """Leave nothing of it, whether or not the container is still there.
+
+        An interface with another `mac` stays: it is a later attachment's to the same network.
+        """
         ...
 
 
@@ -154,7 +157,8 @@ class AttachmentController:
 
     async def _unplug(self) -> None:
         for attachment in self._task.networks_attachments:
-            await self._plugs.unplug(self._container_id, attachment.network_id)
+            mac = endpoint_mac(self._task.id, attachment.network_id)
+            await self._plugs.unplug(self._container_id, attachment.network_id, mac)
         self._plugged = False
         self.off.set()
 
