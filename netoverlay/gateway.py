@@ -60,6 +60,9 @@ class Gateways:
     def __init__(self, home: Namespace, ipv6: bool) -> None:
         self._home, self._ipv6 = home, ipv6
         self._known: dict[str, Gateway] = {}
+        self._going: set[str] = (
+            set()
+        )  # wires whose namespaces the kernel takes down since the last `reconcile`
         self._host_networks: tuple[Network, ...] | None = None
 
     @property
@@ -95,6 +98,7 @@ class Gateways:
             return ()
         link = self._home.route.link(found.way.device)
         if link is not None:
+            self._going.add(link.name)
             batch = RouteBatch()
             for address in found.way.addresses:
                 batch.route_delete(_whole(address), index=link.index)
@@ -113,10 +117,12 @@ class Gateways:
     def remove(self) -> None:
         """All wires, whoever's."""
         self._known.clear()
+        self._going.clear()
         self._remove_others(self._home.route.links())
 
     def _remove_others(self, links: Iterable[Link]) -> int:
-        known = {each.way.device for each in self._known.values()}
+        known = {each.way.device for each in self._known.values()} | self._going
+        self._going = set()
         batch = RouteBatch()
         for link in links:
             if link.kind == "veth" and link.name.startswith(PREFIX) and link.name not in known:
