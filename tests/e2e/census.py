@@ -87,7 +87,7 @@ async def _host(host: LabHost) -> Counter[str]:
 
 def _entries(folder: Path) -> Iterator[str]:
     """Files and folders, without those of the manager's log, which grows and is cut as it likes."""
-    for path, folders, files in os.walk(folder):
+    for _path, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in ("raft", "images", "netns")]
         yield from (*folders, *files)
 
@@ -103,7 +103,7 @@ def _process(pid: int) -> Counter[str]:
     process = Path(f"/proc/{pid}")
     found[_THREADS] = len(list((process / "task").iterdir()))
     for descriptor in (process / "fd").iterdir():
-        kind = os.readlink(descriptor).partition(":")[0]
+        kind = str(descriptor.readlink()).partition(":")[0]
         found[f"daemon descriptors {'file' if kind.startswith('/') else kind}"] += 1
     return found
 

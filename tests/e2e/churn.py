@@ -40,9 +40,7 @@ async def prepare(swarm: Swarm) -> None:
 async def wave(swarm: Swarm, names: list[str]) -> None:
     """Each service on all networks, with a published port; made, run, removed, all at once."""
     port = {"Protocol": "tcp", "TargetPort": 8000}
-    await asyncio.gather(
-        *(swarm.publish(name, 1, *NETWORKS, ports=[port]) for name in names)
-    )
+    await asyncio.gather(*(swarm.publish(name, 1, *NETWORKS, ports=[port]) for name in names))
 
     async def run() -> bool:
         tasks = await swarm.get("m1", "/tasks")
@@ -123,7 +121,9 @@ async def main() -> int:
 
 def _faults(log: Path) -> list[str]:
     lines = log.read_text(errors="replace").splitlines()
-    return [line for line in lines if "WARN" in line.upper() or "ERROR" in line.upper() or "Traceback" in line]
+    return [
+        line for line in lines if "WARN" in line.upper() or "ERROR" in line.upper() or "Traceback" in line
+    ]
 
 
 if __name__ == "__main__":
