@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable, Collection
-from socket import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP
+from socket import AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_TCP, IPPROTO_UDP
 from typing import NamedTuple
 
 from netoverlay.netlink.exchange import NetlinkSocket, Request
-from netoverlay.netlink.wire import attribute, attributes, nested, pack_address, unpack_address
+from netoverlay.netlink.wire import Message, attribute, attributes, nested, pack_address, unpack_address
 from netoverlay.netns import Namespace
 
-_GET, _DELETE = 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_*
+_GET, _DELETE, _STATISTICS = 0x101, 0x102, 0x105  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_*
+_ENTRIES = 1  # CTA_STATS_GLOBAL_ENTRIES
 _ORIGINAL, _REPLY, _STATUS, _PROTOCOL_STATE, _ID, _ZONE = 1, 2, 3, 4, 12, 18  # CTA_*
 _ADDRESSES, _PORTS = 1, 2  # CTA_TUPLE_IP, CTA_TUPLE_PROTO
 _TARGET_PORT = 3  # CTA_PROTO_DST_PORT
@@ -45,29 +46,29 @@ class ConntrackSocket(NetlinkSocket):
     def flows(self, addresses: Collection[str]) -> list[Flow]:
         """Those with one of the addresses as their target or as who answers."""
         packed = [pack_address(each) for each in addresses]
-        found: list[Flow] = []
-        for family in (AF_INET, AF_INET6):
-            wanted = [address for kind, address in packed if kind == family]
-            if not wanted:
-                continue
-            names = {unpack_address(each) for each in wanted}
-            contains = _search(wanted)
-            for message in self.dump(Request(_GET, 0, _header(family), "read the tracked flows")):
-                if contains(message.body):
-                    flow = _flow(message.body)
-                    if flow.target in names or flow.answers in names:
-                        found.append(flow)
-        return found
+        names = {unpack_address(address) for _, address in packed}
+        contains = _search([address for _, address in packed])
+        families = {kind for kind, _ in packed}
+        flows = (_flow(each.body) for each in self._tracked(families) if contains(each.body))
+        return [each for each in flows if each.target in names or each.answers in names]
+
+    def _tracked(self, families: Collection[int] = (AF_INET, AF_INET6)) -> list[Message]:
+        """All flows of the namespace. One dump at most, and none where there are none: the kernel has one hash table
+        for all namespaces and walks the whole of it each time, for milliseconds."""
+        if not families or not self._count():
+            return []
+        family = next(iter(families)) if len(families) == 1 else AF_UNSPEC
+        return self.dump(Request(_GET, 0, _header(family), "read the tracked flows"))
+
+    def _count(self) -> int:
+        """How many flows the namespace has."""
+        answer = self.ask(Request(_STATISTICS, 0, _header(AF_UNSPEC), "count the tracked flows"))
+        return int.from_bytes(attributes(answer.body, 4)[_ENTRIES], "big")
 
     def flows_to_ports(self, ports: Collection[int]) -> list[Flow]:
         """Those whose first packet was sent to one of the ports, over whatever protocol."""
         contains = _search([attribute(_TARGET_PORT, struct.pack("!H", each)) for each in ports])
-        found = (
-            _flow(message.body)
-            for family in (AF_INET, AF_INET6)
-            for message in self.dump(Request(_GET, 0, _header(family), "read the tracked flows"))
-            if contains(message.body)
-        )
+        found = (_flow(each.body) for each in self._tracked() if contains(each.body))
         return [each for each in found if each.port in ports]
 
     def forget(self, flows: Collection[Flow]) -> None:
