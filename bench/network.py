@@ -3,6 +3,7 @@
     python -m bench.network [--rounds 5] [--seconds 2]
 
 Two hosts of a lab, a client outside, and the demo image's containers, whose namespaces the measuring programs enter.
+Then bench.attach: what containers, networks and endpoints that come and go cost on one host.
 "Plain VXLAN" is a hand-made tunnel between the same hosts: what the kernel gives without us.
 """
 
@@ -13,6 +14,7 @@ import asyncio
 import json
 import os
 import statistics
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -27,6 +29,7 @@ from pyswarmd.lab.network import SUBNET, ip
 
 PORT, PUBLISHED = 8000, 8080
 _ROOT = Path(__file__).resolve().parents[1]
+_REFLECTS, _LOOP = "127.0.0.77", "a loop that sends packets back"
 _PLAIN_VNI, _PLAIN_PORT = 99, 4790
 
 
@@ -37,9 +40,9 @@ class Place:
         self._enter = ("nsenter", f"--net={namespace}", "--", sys.executable, "-m", "bench.wire")
 
     @asynccontextmanager
-    async def serving(self, port: int = PORT) -> AsyncIterator[None]:
+    async def serving(self, mode: str = "serve", where: object = PORT) -> AsyncIterator[None]:
         process = await asyncio.create_subprocess_exec(
-            *self._enter, "serve", str(port), stdout=asyncio.subprocess.PIPE, cwd=_ROOT
+            *self._enter, mode, str(where), stdout=asyncio.subprocess.PIPE, cwd=_ROOT
         )
         assert process.stdout is not None
         await process.stdout.readline()
@@ -181,10 +184,19 @@ class Bench:
             )
 
     async def _names(self, inside: Place) -> None:
-        found = [await inside.measure("names", "127.0.0.11", "far", 20_000) for _ in range(self._rounds)]
-        rate = statistics.median(entry["rate"] for entry in found)
-        p99 = statistics.median(entry["p99"] for entry in found)
-        print(f"\n| names | questions a second | p99, us |\n|---|---|---|\n| far | {rate:.0f} | {p99:.0f} |")
+        servers = {"name server": "127.0.0.11", _LOOP: _REFLECTS}
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
+        async with inside.serving("reflect", _REFLECTS):
+            for _ in range(self._rounds):
+                for name, server in servers.items():
+                    found[name].append(await inside.measure("names", server, "far", 20_000))
+        rates = {name: statistics.median(entry["rate"] for entry in each) for name, each in found.items()}
+        print("\n| names | questions a second | ratio | p99, us |\n|---|---|---|---|")
+        for name, each in found.items():
+            p99 = statistics.median(entry["p99"] for entry in each)
+            print(
+                f"| {name} | {rates[name]:.0f} | {rates[name] / rates[_LOOP]:.2f} | {p99:.0f} |", flush=True
+            )
 
 
 async def run(rounds: int, seconds: float) -> None:
@@ -202,6 +214,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each throughput measurement")
     given = parser.parse_args()
     asyncio.run(run(given.rounds, given.seconds))
+    subprocess.run(
+        [sys.executable, "-m", "bench.attach", "--rounds", str(given.rounds)], cwd=_ROOT, check=True
+    )
 
 
 if __name__ == "__main__":

@@ -109,6 +109,14 @@ def names(server: str, name: str, count: int) -> dict[str, float]:
     return {"rate": count / total, "p99": statistics.quantiles(taken, n=100)[98] * 1e6}
 
 
+def reflect(address: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+        link.bind((address, 53))
+        print("ready", flush=True)
+        while True:
+            link.sendto(*link.recvfrom(4096))
+
+
 def main() -> None:
     mode, *words = sys.argv[1:]
     match mode:
@@ -122,6 +130,8 @@ def main() -> None:
             print(json.dumps(bulk(words[0], int(words[1]), float(words[2]))))
         case "names":
             print(json.dumps(names(words[0], words[1], int(words[2]))))
+        case "reflect":
+            reflect(words[0])
         case _:
             raise SystemExit(__doc__)
 
