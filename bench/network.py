@@ -81,7 +81,11 @@ async def _service(lab: Lab, name: str, host: str, network: str, ports: Sequence
 
 
 def _place(task: dict[str, Any]) -> Place:
-    return Place(f"/proc/{task['Status']['ContainerStatus']['PID']}/ns/net")
+    return Place(f"/proc/{_pid(task)}/ns/net")
+
+
+def _pid(task: dict[str, Any]) -> int:
+    return int(task["Status"]["ContainerStatus"]["PID"])
 
 
 def _address(task: dict[str, Any], network: str) -> str:
@@ -103,6 +107,28 @@ async def _plain_vxlan(lab: Lab) -> tuple[str, str]:
         await ip("-n", namespace, "address", "add", f"192.168.99.{place}/24", "dev", "plain")
         await ip("-n", namespace, "link", "set", "plain", "up")
     return "192.168.99.1", "192.168.99.2"
+
+
+async def _plain_bridged(lab: Lab, pids: Sequence[int]) -> str:
+    """The same through a bridge and a wire into the containers: the least that carries more than one of them."""
+    for place, (host, pid) in enumerate(zip(("m1", "w1"), pids, strict=True), 1):
+        local, remote = (f"{SUBNET}.11", f"{SUBNET}.101")[:: 1 if place == 1 else -1]
+        inside = ("nsenter", f"--net=/proc/{pid}/ns/net", "--", "ip")
+        commands = (
+            "link add plbr type bridge",
+            f"link add plvx type vxlan id {_PLAIN_VNI + 1} local {local} remote {remote} dstport {_PLAIN_PORT}",
+            f"link add plw type veth peer name plain netns {pid}",
+            "link set plw mtu 1450 master plbr up",
+            "link set plvx master plbr up",
+            "link set plbr up",
+        )
+        for words in commands:
+            await ip("-n", lab.network.namespace(host), *words.split())
+        for words in (f"address add 192.168.98.{place}/24 dev plain", "link set plain mtu 1450 up"):
+            process = await asyncio.create_subprocess_exec(*inside, *words.split())
+            if await process.wait():
+                raise RuntimeError(f"ip {words} failed")
+    return "192.168.98.2"
 
 
 class Bench:
@@ -137,6 +163,7 @@ class Bench:
         )
         await lab.network.ensure_host("c1", f"{SUBNET}.201")
         _, plain_far = await _plain_vxlan(lab)
+        bridged_far = await _plain_bridged(lab, [_pid(caller), _pid(far)])
         m1, w1 = (Place(lab.network.path(name)) for name in ("m1", "w1"))
         outside = Place(lab.network.path("c1"))
         host_far = f"{SUBNET}.101"
@@ -146,6 +173,7 @@ class Bench:
                 {
                     "host to host": (m1, host_far, PORT),
                     "plain VXLAN": (m1, plain_far, PORT),
+                    "plain VXLAN, bridge and wires": (inside, bridged_far, PORT),
                     "overlay": (inside, _address(far, "bench"), PORT),
                     "overlay, same host": (inside, _address(near, "bench"), PORT),
                 }
