@@ -274,11 +274,20 @@ async def disconnect(request: web.Request) -> web.Response:
 
 
 async def _named(node: Node, text: str, container: str) -> str:
-    """The id of the network that a container shall join or leave."""
+    """The id of the network that a container shall join or leave.
+
+    A worker knows only the networks that it carries: the leader knows what else `text` can mean.
+    """
     if not container:
         raise Invalid("no container was named", "send its id or name as Container")
     networks, _ = await _all(node)
-    return _pick(networks, text).id
+    try:
+        return _pick(networks, text).id
+    except NotFound:
+        status = node.status()
+        if status.state != "active" or status.control_available:
+            raise
+        return text
 
 
 ROUTES: tuple[Route, ...] = (

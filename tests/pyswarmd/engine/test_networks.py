@@ -150,7 +150,7 @@ class Daemon:
         self.in_use: set[str] = set()
 
     def status(self) -> Any:
-        return SimpleNamespace(node_id=self.node_id, control_available=self.control_available)
+        return SimpleNamespace(node_id=self.node_id, control_available=self.control_available, state="active")
 
     async def read(self) -> View:
         return view()
@@ -567,3 +567,20 @@ async def test_a_host_that_cannot_connect_containers_says_so() -> None:
         assert "not supported yet" in await refused(response, 501)
         assert "no container" in await refused(await client.post(f"/networks/shop/{what}", json={}), 400)
     await client.close()
+
+
+class ConnectingWorker(WithLocal):
+    node_id, control_available = "w1", False
+
+
+async def test_a_worker_leaves_names_that_it_does_not_know_to_the_leader() -> None:
+    daemon = ConnectingWorker()
+    client = await client_of(daemon)
+    response = await client.post("/networks/elsewhere/connect", json={"Container": "c1"})
+    assert response.status == 200
+    assert daemon.calls[0][:3] == ("connect", "elsewhere", "c1")
+    await client.close()
+    manager = await client_of(WithLocal())
+    response = await manager.post("/networks/elsewhere/connect", json={"Container": "c1"})
+    assert "network elsewhere not found" in await refused(response, 404)
+    await manager.close()
