@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from hashlib import blake2b
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from swarmcore.errors import FailedPrecondition
 
@@ -18,7 +18,7 @@ _SPREAD = 1 << 16  # how many addresses of a pool are looked at
 
 
 def free_address(sandbox_id: str, version: int, taken: Collection[str], avoid: Iterable[Network]) -> str:
-    """One of IP version 4 or 6 that is not `taken`, of a network that overlaps none of `avoid`.
+    """One of IP version 4 or 6 that is not `taken` (written as usual), of a network that overlaps none of `avoid`.
 
     The container's id decides where the search begins: what it had, it gets again. FailedPrecondition where all are
     taken.
@@ -26,13 +26,12 @@ def free_address(sandbox_id: str, version: int, taken: Collection[str], avoid: I
     pool = _pool(version, [each for each in avoid if each.version == version])
     size = min(pool.num_addresses, _SPREAD)
     start = int.from_bytes(blake2b(sandbox_id.encode(), digest_size=8).digest(), "big")
-    used = {ip_address(each) for each in taken}
     for step in range(size):
         place = (start + step) % size
         found = pool[place]
         # The ends of the pool look like a network's own and broadcast address to people and programs.
-        if 0 < place < size - 1 and found not in used:
-            return str(found)
+        if 0 < place < size - 1 and (address := str(found)) not in taken:
+            return address
     raise FailedPrecondition(f"all {size} gateway addresses of {pool} are taken", "run fewer containers here")
 
 

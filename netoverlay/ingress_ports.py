@@ -151,9 +151,9 @@ def host_ports(ways: Iterable[Way]) -> dict[Port, Forwarded]:
     """What containers publish on this host alone; of two that want the same port, the first."""
     found: dict[Port, Forwarded] = {}
     for way in ways:
-        address4, address6 = of_family(way.addresses, 4), of_family(way.addresses, 6)
         for port in way.host_ports:
             if port.published_port and port.target_port:
+                address4, address6 = of_family(way.addresses, 4), of_family(way.addresses, 6)
                 found.setdefault(
                     Port(port.protocol, port.published_port),
                     Forwarded(target_port=port.target_port, address4=address4, address6=address6),

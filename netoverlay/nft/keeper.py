@@ -100,14 +100,17 @@ class KeptTable:
         failed: NftError | None = None
         for _ in range(_TRIES):
             found, self._generation = dump.read(self._socket, family, table)
-            made = plan(family, table, found.part if found else None, merged(self._wanted), self._prune)
+            if found is None:
+                made = self._plans.anew(self._wanted)
+            else:
+                made = plan(family, table, found.part, merged(self._wanted), self._prune)
             self._handles = found.handles if found else {}
             try:
                 self._carry_out(made)
             except NftError as error:
                 failed = error  # others changed it between reading and writing, or it cannot be done
                 continue
-            self._has = self._wanted if self._prune else None
+            self._has = self._wanted if self._prune or found is None else None
             return made.differences
         assert failed is not None
         raise failed

@@ -8,7 +8,7 @@ change in one step.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -138,6 +138,7 @@ class _Difference:
 
 
 _EMPTY = Chain()
+_NO_TABLE = -1  # like 0, no id of a part
 
 
 def _common_end(old: Sequence[Rule], new: Sequence[Rule]) -> int:
@@ -164,13 +165,34 @@ class Plans:
 
     def between(self, before: Sequence[Part], after: Sequence[Part]) -> Plan | None:
         """The plan that replaces these parts of the table. None where the whole table has to be rebuilt."""
-        key = (*map(id, before), 0, *map(id, after))
+        return self._keep(before, after, 0, self._between)
+
+    def anew(self, after: Sequence[Part]) -> Plan:
+        """The plan that makes a table of these parts where there is none."""
+        made = self._keep((), after, _NO_TABLE, self._anew)
+        assert made is not None
+        return made
+
+    def _between(self, before: Sequence[Part], after: Sequence[Part]) -> Plan | None:
+        old, new = merged(before), merged(after)
+        return plan(self.family, self.table, old, new) if _compatible(old, new) else None
+
+    def _anew(self, _: Sequence[Part], after: Sequence[Part]) -> Plan:
+        return plan(self.family, self.table, None, merged(after))
+
+    def _keep(
+        self,
+        before: Sequence[Part],
+        after: Sequence[Part],
+        mark: int,
+        make: Callable[[Sequence[Part], Sequence[Part]], Plan | None],
+    ) -> Plan | None:
+        key = (*map(id, before), mark, *map(id, after))
         with self._lock:
             if (made := self._made.get(key)) is not None:
                 self._made.move_to_end(key)
                 return made[2]
-        old, new = merged(before), merged(after)
-        result = plan(self.family, self.table, old, new) if _compatible(old, new) else None
+        result = make(before, after)
         with self._lock:
             self._made[key] = (before, after, result)
             if len(self._made) > self._size:
