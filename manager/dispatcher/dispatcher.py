@@ -130,6 +130,7 @@ class Dispatcher:
         if (older := self._sessions.pop(node_id, None)) is not None:
             older.end("replaced by a newer session of the same node")
         self._sessions[node_id] = session
+        self._drain.joined(session, self._store.view().tasks.find("node_id", node_id))
         self.heard(session)
         self._given_up.end(node_id)
         self._writer.submit([nodes.ready(node_id, opening.description, peer.address)])

@@ -96,6 +96,19 @@ class DrainBarrier:
             elif self.withholds(new):
                 self._begin(new, holders)
 
+    def joined(self, holder: Holder, tasks: Iterable[Task]) -> None:
+        """A session begins, with these tasks on its node. Until its first update is confirmed the host goes by what it
+        was told before, and may send new connections to whatever has begun to stop since, its own tasks first."""
+        first = holder.networks_needed(())
+        if first <= holder.confirmed_networks:
+            return
+        for draining in self._draining.values():
+            draining.waits_for[holder.session_id] = first
+        for task in tasks:
+            if _shall_stop(task) and has_connections(task) and task.id in self._passed:
+                self._passed.discard(task.id)
+                self._hold(task, {holder.session_id: first})
+
     def _removed(self, task: Task, holders: Collection[Holder]) -> None:
         if has_connections(task) and task.id not in self._passed and task.id not in self._draining:
             self._begin(task, holders)

@@ -51,8 +51,11 @@ class NetworkStream:
     def needed(self, network_ids: Iterable[str], tables: EndpointTables) -> int:
         """The number of the update with which the agent knows what the tables say of these networks now.
 
-        0 if it was never told of any of them.
+        0 if it was never told of any of them. Before the first update of a session its host goes by what an earlier one
+        told it, of whatever networks.
         """
+        if not self._complete:
+            return 1
         held = [(id, self._positions[id]) for id in network_ids if id in self._positions]
         if not held:
             return 0

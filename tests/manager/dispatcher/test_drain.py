@@ -164,3 +164,51 @@ async def test_what_a_lagging_watch_did_not_tell_is_found() -> None:
     scene.confirm(scene.hosts[0], 5)
     scene.confirm(scene.hosts[1], 5)
     assert scene.released == ["t2"], "t1 is gone"
+
+
+class Returning(Host):
+    """Not told of anything yet in this session."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.confirmed_networks = 0
+
+    def networks_needed(self, network_ids: Iterable[str]) -> int:
+        return 1
+
+
+async def test_a_host_that_comes_back_is_waited_for_because_it_goes_by_what_it_knew() -> None:
+    scene = Scene()
+    a, b, _ = scene.hosts
+    scene.begin()
+    back = Returning("d")
+    scene.barrier.joined(back, [])
+    scene.confirm(a, 5)
+    scene.confirm(b, 5)
+    assert scene.released == []
+    scene.confirm(back, 1)
+    assert scene.released == ["t1"]
+
+
+async def test_tasks_of_a_host_that_comes_back_stop_when_it_sends_them_nothing_itself() -> None:
+    scene = Scene()
+    a, b, _ = scene.hosts
+    scene.begin()
+    scene.confirm(a, 5)
+    scene.confirm(b, 5)
+    assert not scene.barrier.withholds(STOPPING)  # but nobody has told its agent, which was away
+    back = Returning("d")
+    scene.barrier.joined(back, [STOPPING, replace(RUNNING, id="t2")])
+    assert scene.barrier.withholds(STOPPING)
+    scene.confirm(back, 1)
+    assert not scene.barrier.withholds(STOPPING)
+    assert scene.released == ["t1", "t1"]
+
+
+async def test_a_host_that_agrees_already_is_not_waited_for_again() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.barrier.joined(Host("d"), [])
+    for host in scene.hosts[:2]:
+        scene.confirm(host, 5)
+    assert scene.released == ["t1"]

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
+from manager.dispatcher.endpoints import EndpointTables
+from manager.dispatcher.network_streams import NetworkStream
 from swarmcore.model.base import Driver, Object
 from swarmcore.model.network import IPAMConfig, IPAMOptions, Network, NetworkAttachment, NetworkSpec
 from swarmcore.model.node import NodeState
@@ -252,3 +254,7 @@ async def test_networks_survive_a_watch_that_lags() -> None:
         await b.until(lambda: {*one.tasks} == {"t1", "t3"} and {*one.networks} == {"shop", "new"})
         await b.until(lambda: one.tasks["t1"].desired_state is S.SHUTDOWN)
         assert active(one) == {"t2"} == active(two)
+
+
+def test_a_host_of_which_a_session_has_told_nothing_yet_may_go_by_anything() -> None:
+    assert NetworkStream("n1").needed((), EndpointTables()) == 1
