@@ -41,9 +41,11 @@ class Outcome(Struct):
         return sum(self.answers.values())
 
 
-async def _traffic(namespace: Path | str, words: Sequence[str]) -> asyncio.subprocess.Process:
+async def _traffic(
+    namespace: Path | str, words: Sequence[str], program: str = "traffic"
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *("nsenter", f"--net={namespace}", "--", sys.executable, "-m", "tests.e2e.traffic", *words),
+        *("nsenter", f"--net={namespace}", "--", sys.executable, "-m", f"tests.e2e.{program}", *words),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
@@ -100,10 +102,12 @@ class Swarm:
 
     @asynccontextmanager
     async def continuous(
-        self, namespace: Path | str, *urls: str, parallel: int = 2
+        self, namespace: Path | str, *urls: str, parallel: int = 2, program: str = "traffic"
     ) -> AsyncIterator[Callable[[], Awaitable[Outcome]]]:
-        """Requests without a pause during the block; the callable ends them and tells what came of them."""
-        process = await _traffic(namespace, [*urls, "--until-eof", "--parallel", str(parallel)])
+        """Requests (or what `program` of this folder does with `urls`) without a pause during the block; the callable
+        ends them and tells what came of them."""
+        words = [*urls, "--until-eof", "--parallel", str(parallel)]
+        process = await _traffic(namespace, words, program)
 
         async def end() -> Outcome:
             assert process.stdin is not None
