@@ -44,7 +44,8 @@ async def wave(swarm: Swarm, names: list[str]) -> None:
 
     async def run() -> bool:
         tasks = await swarm.get("m1", "/tasks")
-        return sum(t["Status"]["State"] == "running" for t in tasks) == len(names) + len(swarm.lab.hosts())
+        running = [t for t in tasks if t["Status"]["State"] == "running"]
+        return len(running) == len(names) + len(swarm.lab.hosts())
 
     await swarm.until(run, f"the {len(names)} services of a wave")
     await asyncio.gather(*(swarm.delete("m1", f"/services/{name}") for name in names))

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections import Counter
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 PATIENCE = 5.0
@@ -31,22 +32,27 @@ class Conversations:
 
     async def worker(self) -> None:
         while not self.stopped:
+            progress = ["connecting"]
             try:
-                await self._one()
+                await self._one(progress)
             except (OSError, TimeoutError, ValueError) as error:
-                self.errors[f"{type(error).__name__}: {error}"] += 1
+                # UTC, as in the daemons' logs.
+                at = datetime.now(UTC).time().isoformat("milliseconds")
+                self.errors[f"{type(error).__name__}: {error} ({progress[-1]}, at {at})"] += 1
 
-    async def _one(self) -> None:
+    async def _one(self, progress: list[str]) -> None:
         async with asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection(self._address, self._port)
+        begun = datetime.now(UTC).time().isoformat("milliseconds")
         try:
             for number in range(self._lines):
+                progress.append(f"line {number} of a connection begun at {begun}")
                 line = f"line {number}\n".encode()
                 async with asyncio.timeout(PATIENCE):
                     writer.write(line)
                     answer = await reader.readline()
                 if answer != line:
-                    raise ValueError(f"line {number} of {self._lines}: {answer!r} came back")
+                    raise ValueError(f"{answer!r} came back")
                 self.answers["line"] += 1
                 await asyncio.sleep(PAUSE)
             self.answers["connection"] += 1

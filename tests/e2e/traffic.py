@@ -14,6 +14,7 @@ import itertools
 import json
 import sys
 from collections import Counter
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 PATIENCE = 5.0
@@ -56,7 +57,9 @@ class Traffic:
             try:
                 self.answers[await get(url)] += 1
             except (OSError, TimeoutError, ValueError) as error:
-                self.errors[f"{type(error).__name__}: {error} ({url})"] += 1
+                # UTC, as in the daemons' logs.
+                at = datetime.now(UTC).time().isoformat("milliseconds")
+                self.errors[f"{type(error).__name__}: {error} ({url} at {at})"] += 1
 
 
 async def main() -> None:
