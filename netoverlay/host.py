@@ -28,6 +28,7 @@ SWEEP = 2.0  # seconds between two looks at the kernel; what differs is gone wit
 _LOOK_AGAIN = 0.05  # while draining: seconds between two looks at the live connections
 # A client that has just resolved the name, or whose first packet is under way, comes within this time.
 _LATE_COMERS = 0.1
+_AT_ONCE = 2  # containers that are being attached
 
 
 class HostNetwork:
@@ -37,6 +38,8 @@ class HostNetwork:
         """`home`: a file of the host's namespace where that is not the daemon's own (several hosts in one process)."""
         self._clock, self._sweep = clock, sweep
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="netlink")
+        # Of many containers the first ones shall be ready, not all of them half: enough to keep the thread busy.
+        self._attaching = asyncio.Semaphore(_AT_ONCE)
         self._wiring = Wiring(directory, home)
         self._dns = DnsServer(home=self._wiring.home if home is not None else None)
         self._tables: Tables = {}
@@ -96,14 +99,15 @@ class HostNetwork:
     # -- sandboxes ---------------------------------------------------------------------------------
     async def attach(self, spec: SandboxSpec) -> str:
         """Make the sandbox; the path of its namespace."""
-        namespace = await self._do(self._wiring.attach, spec, self._tables)
-        try:
-            port = self._dns.add(spec, namespace, spec.hostname)
-            await self._do(self._wiring.serve, spec, port)
-        except BaseException:
-            await self.release(spec)
-            raise
-        return namespace.path
+        async with self._attaching:
+            namespace = await self._do(self._wiring.attach, spec, self._tables)
+            try:
+                port = self._dns.add(spec, namespace, spec.hostname)
+                await self._do(self._wiring.serve, spec, port)
+            except BaseException:
+                await self.release(spec)
+                raise
+            return namespace.path
 
     async def adopt(self, found: Mapping[str, tuple[SandboxSpec, int]]) -> None:
         """After a restart: go on with these sandboxes, remove all others."""

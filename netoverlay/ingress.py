@@ -101,9 +101,13 @@ class HostRules:
 
     def disconnect(self, sandbox_id: str) -> None:
         """Nothing leads to the container any more. Its wire goes with its namespace, which the caller removes."""
-        addresses = self._gateways.disconnect(sandbox_id)
+        way = self._gateways.way(sandbox_id)
+        addresses = frozenset(self._gateways.disconnect(sandbox_id))
         self._apply()
-        self._forget(frozenset(addresses))
+        # To look for flows takes the kernel milliseconds: only where a published port may have led to the container.
+        if way is not None and not way.host_ports:
+            addresses -= frozenset(way.outsider)
+        self._forget(addresses)
 
     def adopt(self, specs: Sequence[SandboxSpec]) -> None:
         """After a restart: these containers are here, and no others. To be able to mend the wire of one of them when
