@@ -19,8 +19,8 @@ _ADDRESSES, _PORTS = 1, 2  # CTA_TUPLE_IP, CTA_TUPLE_PROTO
 _TARGET_PORT = 3  # CTA_PROTO_DST_PORT
 _DNAT = 1 << 5  # IPS_DST_NAT
 _SAME_FLOW = (_ORIGINAL, _ZONE, _ID)
-# Open on at least one side: ESTABLISHED, FIN_WAIT and CLOSE_WAIT of TCP_CONNTRACK_*.
-_LIVE = (3, 4, 5)
+# Open on at least one side, or about to be: SYN_RECV, ESTABLISHED, FIN_WAIT and CLOSE_WAIT of TCP_CONNTRACK_*.
+_LIVE = (2, 3, 4, 5)
 
 
 class Flow(NamedTuple):
@@ -81,7 +81,7 @@ class ConntrackSocket(NetlinkSocket):
 
 
 def live_connections(namespace: Namespace, addresses: Collection[str]) -> int:
-    """How many TCP connections, to or answered by one of the addresses, are established and not yet closed."""
+    """How many TCP connections to or answered by one of the addresses are open, or answered and about to be."""
     return sum(
         each.protocol == IPPROTO_TCP and each.tcp_state in _LIVE
         for each in namespace.conntrack.flows(addresses)
