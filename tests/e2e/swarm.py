@@ -97,7 +97,12 @@ class Swarm:
         """`count` requests, each a connection of its own, from inside `namespace`."""
         words = [*urls, "--count", str(count), "--parallel", str(parallel)]
         process = await _traffic(namespace, words)
-        out, _ = await process.communicate()
+        try:
+            out, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         return msgspec.json.decode(out, type=Outcome)
 
     @asynccontextmanager
