@@ -4,6 +4,7 @@
 
 Makes a lab of five hosts, sends requests to all nodes' published port and to a virtual address from inside a container
 (new connections and kept ones), goes round until there were as many, prints the figures, and ends with 1 if any failed.
+With KEEP_LOGS=<folder> in the environment the daemons' logs are kept then.
 """
 
 from __future__ import annotations
