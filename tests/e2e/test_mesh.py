@@ -115,7 +115,10 @@ async def test_local_ingress_answers_only_where_a_replica_is(swarm: Swarm) -> No
 
 
 async def test_no_request_fails_while_the_service_is_scaled_and_updated(swarm: Swarm) -> None:
-    await swarm.publish("web", 4, ports=[WEB], update={"Order": "start-first", "Parallelism": 2})
+    # The server itself, without a shell before it: there are no health checks to wait for its first listen.
+    server = ["httpd", "-f", "-p", "8000", "-h", "/www"]
+    update = {"Order": "start-first", "Parallelism": 2}
+    await swarm.publish("web", 4, ports=[WEB], update=update, Command=server)
     await swarm.until_running("web", 4)
     await until_meshed(swarm, 4)
     urls = [f"http://10.77.0.{number}:8080/" for number in NODES.values()]
