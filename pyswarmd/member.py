@@ -73,6 +73,7 @@ class Member:
         self._turn = asyncio.Lock()
         self._renewed = asyncio.Event()
         self._agent: Agent | None = None
+        self._agent_runs: asyncio.Task[None] | None = None
         self._attachments: Attachments | None = None
         self._error = ""
         self.manager: ManagerSide | None = None
@@ -134,7 +135,7 @@ class Member:
             networks=self._networks.swarm if self._networks is not None else None,
             checker=NetworkChecker(self._networks.swarm) if self._networks is not None else None,
         )
-        self._tasks.start(self._agent.run(), "agent")
+        self._agent_runs = self._tasks.start(self._agent.run(), "agent")
 
     async def close(self) -> None:
         """Containers go on; another daemon adopts them."""
@@ -296,7 +297,9 @@ class Member:
 
     async def end_tasks(self) -> None:
         """Stop every task of this node and remove its containers."""
-        if self._agent is not None:
+        if self._agent is not None and self._agent_runs is not None:
+            self._agent_runs.cancel()
+            await asyncio.wait([self._agent_runs])
             await self._agent.close()
-            self._agent = None
+            self._agent = self._agent_runs = None
         await self._executor.sweep(frozenset())

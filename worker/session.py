@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from random import Random
 from typing import Protocol
 
@@ -112,6 +112,7 @@ class Session:
         self._clock = clock
         self._random = random
         self._period = 1.0
+        self._other_period = asyncio.Event()
         self._heard = clock.monotonic()
         self._sequence = Sequence("assignment")
         self._parts: list[Assignments] = []
@@ -156,7 +157,7 @@ class Session:
                 case Acknowledged():
                     self._reporter.acknowledge(message.number)
                 case SessionInfo():
-                    self._period = message.heartbeat_period / 1e9
+                    self._follow_period(message.heartbeat_period / 1e9)
                     await self._listener.info_changed(message)
                 case SubscribeLogs():
                     self._listener.subscribed(message)
@@ -179,9 +180,18 @@ class Session:
         while True:
             await self._stream.send(NetworksApplied(number=await self._listener.networks_applied()))
 
+    def _follow_period(self, period: float) -> None:
+        if period != self._period:
+            self._period = period
+            self._other_period.set()
+
     async def _beat(self) -> None:
         while True:
-            await self._clock.sleep(jitter(self._random, self._period, JITTER))
+            # The leader counts in the new period as soon as it is set: a beat of the old one would come too late.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(jitter(self._random, self._period, JITTER)):
+                    await self._other_period.wait()
+            self._other_period.clear()
             if self._clock.monotonic() - self._heard > SILENT_BEATS * self._period * (1 + JITTER):
                 raise Unavailable("the leader does not answer")
             await self._stream.send(Heartbeat())

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from pyswarmd.demo_image import build_demo_image
 from pyswarmd.lab.demo import load_image
+from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.lab import Lab
 from tests.e2e.swarm import Swarm
 
 NAMES = ("m1", "m2", "m3", "w1", "w2")
+LINES = 100  # of every host's log in the report of a failed test
+_CRASH = re.compile(r" ERROR \S+ (background task failed|component failed)")
 
 
 @pytest.fixture(scope="module")
@@ -28,30 +32,38 @@ def lab_name(request: pytest.FixtureRequest) -> Iterator[str]:
         archive = build_demo_image()
         await asyncio.gather(*(load_image(host, archive) for host in lab.hosts()))
 
-    failed = request.session.testsfailed
     try:
         asyncio.run(up())
         yield name
+        faults = {host.name: found for host in lab.hosts() if (found := crashes(host))}
+        assert not faults, f"parts of the daemons ended by faults that nobody foresaw: {faults}"
     finally:
-        if request.session.testsfailed > failed:
-            show_logs(lab)
         asyncio.run(lab.down())
+
+
+def crashes(host: LabHost) -> list[str]:
+    if not host.log_file.exists():
+        return []
+    return [line for line in host.log_file.read_text(errors="replace").splitlines() if _CRASH.search(line)]
 
 
 def show_logs(lab: Lab) -> None:
     """The ends of the daemons' logs, into the report of the failed test."""
     for host in lab.hosts():
         if host.log_file.exists():
-            lines = host.log_file.read_text(errors="replace").splitlines()[-60:]
+            lines = host.log_file.read_text(errors="replace").splitlines()[-LINES:]
             print(f"--- {host.name}", *lines, sep="\n")
 
 
 @pytest.fixture
-async def swarm(lab_name: str) -> AsyncIterator[Swarm]:
+async def swarm(lab_name: str, request: pytest.FixtureRequest) -> AsyncIterator[Swarm]:
     swarm = Swarm(Lab(lab_name))
     try:
         await swarm.repair(NAMES)
     except BaseException:
         show_logs(swarm.lab)
         raise
+    failed = request.session.testsfailed
     yield swarm
+    if request.session.testsfailed > failed:
+        show_logs(swarm.lab)

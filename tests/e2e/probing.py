@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from swarmcore.errors import Unavailable
 from tests.e2e.swarm import Swarm
 
 PORT = 8000
@@ -96,16 +97,25 @@ async def lookup(swarm: Swarm, task: dict[str, Any], name: str) -> set[str]:
     return {line.split()[-1] for line in lines[1:]}
 
 
+def agree(what: str, found: Any, expected: Any) -> None:
+    """Unavailable, which `until` takes for "not yet" and tells in the end, where they differ."""
+    if found != expected:
+        raise Unavailable(f"{what}: {found} instead of {expected}")
+
+
 async def works(swarm: Swarm, probe: dict[str, Any], name: str, tasks: Iterable[str]) -> bool:
-    """Whether `name` and `tasks.name` resolve, and the virtual address answers from as many replicas, in `probe`."""
+    """Whether `name` and `tasks.name` resolve, and the virtual address answers from as many replicas, in `probe`.
+    What does not is told by Unavailable."""
     own = set(tasks)
     virtual = await vips(swarm, name)
-    if await lookup(swarm, probe, f"tasks.{name}") != own or await lookup(swarm, probe, name) != set(virtual):
-        return False
+    agree(f"tasks.{name}", await lookup(swarm, probe, f"tasks.{name}"), own)
+    agree(name, await lookup(swarm, probe, name), set(virtual))
     seen = await swarm.requests(
         swarm.namespace_of(probe), *(url(each) for each in virtual), count=12 * len(own)
     )
-    return not seen.errors and len(seen.answers) == len(own)
+    agree(f"{name} from {len(seen.answers)} replicas, errors", seen.errors, {})
+    agree(f"replicas of {name} that answer", len(seen.answers), len(own))
+    return True
 
 
 def url(host: str) -> str:
@@ -113,12 +123,12 @@ def url(host: str) -> str:
 
 
 async def meshed(swarm: Swarm, replicas: int, *hosts: str) -> bool:
-    """Whether each of the hosts answers from every replica."""
+    """Whether each of the hosts answers from every replica. What does not is told by Unavailable."""
     outside = await swarm.outside()
     for each in mesh(*hosts):
         seen = await swarm.requests(outside, each, count=12 * replicas)
-        if seen.errors or len(seen.answers) != replicas:
-            return False
+        agree(f"{each} from {len(seen.answers)} replicas, errors", seen.errors, {})
+        agree(f"replicas that answer at {each}", len(seen.answers), replicas)
     return True
 
 

@@ -365,6 +365,18 @@ async def test_the_agent_beats_and_reports_role_changes(host: Host) -> None:
     assert len(host.nodes) == 2
 
 
+async def test_a_shorter_heartbeat_counts_from_when_it_is_told(host: Host) -> None:
+    async with host.agent():
+        _, end = await host.session()
+        leader = Leader(end)
+        await leader.open(period=600.0)
+        host.tasks.start(leader.listen(), "leader")
+        await leader.full(task("t1"))
+        await until(lambda: leader.states.get("t1") is S.RUNNING)  # the session is in full swing
+        await leader.info(period=0.02)
+        await until(lambda: len(leader.got(Heartbeat)) >= 3)
+
+
 async def test_a_removed_node_tells_its_daemon(host: Host) -> None:
     async with host.agent():
         _, end = await host.session()
