@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -357,7 +358,12 @@ async def test_a_worker_that_leaves_keeps_nothing_of_the_swarm(swarm: Swarm) -> 
     await on_host(swarm, "w2", "nft", "add", "rule", "inet", "pyswarm-user", "forward", "counter")
     node = (await swarm.nodes())["w2"]["ID"]
     try:
-        code, _, err = await swarm.cli("w2", "leave", "--force")
+        leaving = asyncio.create_task(swarm.cli("w2", "leave", "--force"))
+        for number in itertools.count():  # its last session goes on bringing news
+            if leaving.done():
+                break
+            await swarm.publish(f"late-{number}", 5, "shop")
+        code, _, err = await leaving
         assert (code, err) == (0, "")
 
         async def clean() -> bool:
