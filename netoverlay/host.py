@@ -18,6 +18,7 @@ from netoverlay.ipsec.plan import RingKey
 from netoverlay.netns import Namespace
 from netoverlay.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
 from netoverlay.wiring import Repairs, Tables, Wiring
+from swarmcore.aio import TaskGroup
 from swarmcore.clock import Clock
 from swarmcore.rpc.messages.check import HostFacts
 
@@ -44,6 +45,7 @@ class HostNetwork:
         self._dns = DnsServer(home=self._wiring.home if home is not None else None)
         self._tables: Tables = {}
         self._identity = ("", "")
+        self._applied = asyncio.Event()
         self.repairs: dict[str, int] = {"overlays": 0, "mesh": 0, "containers": 0}
 
     async def _do(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -67,10 +69,23 @@ class HostNetwork:
         self._dns.update({})
 
     async def run(self) -> None:
-        """Compare the kernel with the tables, for ever."""
+        """Compare the kernel with the tables, for ever; clean up behind endpoints that have gone."""
+        async with TaskGroup() as group:
+            group.create_task(self._compare(), name="compare the kernel")
+            group.create_task(self._forget_flows(), name="forget flows")
+
+    async def _compare(self) -> None:
         while True:
             await self._clock.sleep(self._sweep)
             self._count(await self._do(self._wiring.reconcile))
+
+    async def _forget_flows(self) -> None:
+        """A container at a time: between two, others have their turn in the thread."""
+        while True:
+            self._applied.clear()
+            while await self._do(self._wiring.forget_some):
+                pass
+            await self._applied.wait()
 
     def _count(self, found: Repairs) -> None:
         if found.total:
@@ -94,7 +109,10 @@ class HostNetwork:
         """Return when this host's kernel and names agree with `tables`."""
         self._tables, self._identity = tables, (node_id, vtep)
         self._dns.update(tables)
-        await self._do(self._wiring.apply, tables, node_id, vtep)
+        try:
+            await self._do(self._wiring.apply, tables, node_id, vtep)
+        finally:
+            self._applied.set()
 
     # -- sandboxes ---------------------------------------------------------------------------------
     async def attach(self, spec: SandboxSpec) -> str:

@@ -17,7 +17,7 @@ from netoverlay.nft import expr, match, types
 from netoverlay.nft.keeper import KeptTable
 from netoverlay.nft.plan import Plans
 from netoverlay.nft.table import Base, Chain, Hook, NamedSet, Part, Rule, rule
-from netoverlay.nft.types import INTEGER, IPV4, IPV6, VERDICT, Value
+from netoverlay.nft.types import INTEGER, IPV4, IPV6, VERDICT, Type, Value
 from netoverlay.nft.wire import Family
 from netoverlay.vip import Balancing, NetworkBalancing
 
@@ -25,6 +25,7 @@ TABLE = "pyswarm"
 _DNS = "127.0.0.11"
 _TRANSLATE, _FILTER = -100, 0  # NF_IP_PRI_NAT_DST, NF_IP_PRI_FILTER
 _BEFORE_TRANSLATE = _TRANSLATE - 10
+_MOST_MET = 1 << 16  # addresses: as many as a network of the swarm usually has
 _VERSIONS = (
     (Family.IPV4, IPV4, expr.ip_target(), "4"),
     (Family.IPV6, IPV6, expr.ip6_target(), "6"),
@@ -43,9 +44,10 @@ class ContainerRules:
         self._table = KeptTable(namespace.nft, _plans)
         self._frame = (_frame(), *(() if dns_port is None else (_dns(dns_port),)))
 
-    def install(self) -> None:
-        """Names resolve from here on. Balancing of an earlier daemon goes on until the first `update`."""
-        self._table.adopt(self._frame)
+    def install(self, fresh: bool = False) -> None:
+        """Names resolve from here on. Balancing of an earlier daemon goes on until the first `update`. `fresh`: the
+        namespace has seen no packet yet."""
+        self._table.adopt(self._frame, fresh)
 
     def update(self, value: Balancing) -> None:
         """Balance like this: only the difference to the value before reaches the kernel."""
@@ -60,15 +62,23 @@ class ContainerRules:
 
         A flow sticks to its replica as long as the kernel remembers it: UDP with one source port would go to an
         address without a container for ever. Its next packet goes to another replica, and TCP learns that it ended.
+        To look for flows takes the kernel milliseconds: only where the container has met one of the addresses.
         """
-        return forget_translated(self._namespace, addresses)
+        met: list[str] = []
+        for version in "46":
+            asked = {types.ip(each): each for each in addresses if (":" in each) == (version == "6")}
+            met += [asked[key] for key in self._table.take(f"met{version}", asked)]
+        return forget_translated(self._namespace, met) if met else 0
 
 
 @lru_cache(maxsize=1)
 def _frame() -> Part:
     """What is the same in every container."""
     translate = tuple(_decide(f"vips{version}") for version in "46")
-    refuse = tuple(_decide(f"untranslated{version}") for version in "46")
+    refuse = (
+        *(_meet(version) for version in _VERSIONS),
+        *(_decide(f"untranslated{version}") for version in "46"),
+    )
     refusal = (
         rule(match.protocol(match.TCP), expr.reject_with_reset(), note="no replicas"),
         rule(expr.reject_as_unreachable(), note="no replicas"),
@@ -88,8 +98,16 @@ def _frame() -> Part:
             f"{name}{version}": NamedSet(key=address, value=VERDICT)
             for name in ("vips", "untranslated")
             for _, address, _, version in _VERSIONS
-        },
+        }
+        | {f"met{version}": NamedSet(key=address, room=_MOST_MET) for _, address, _, version in _VERSIONS},
     )
+
+
+def _meet(version: tuple[Family, Type, expr.Expression, str]) -> Rule:
+    """Keeps the addresses to which connections were translated, until `finished` asks for them."""
+    family, _, load, name = version
+    new, translated = match.state(expr.CtState.NEW), match.status(expr.CT_DNAT)
+    return rule(new, translated, match.family(family), load, expr.remember(f"met{name}"), note="met")
 
 
 def _decide(name: str) -> Rule:

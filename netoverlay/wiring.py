@@ -52,6 +52,8 @@ class _Sandbox:
     def __init__(self, spec: SandboxSpec, namespace: Namespace) -> None:
         self.spec, self.namespace = spec, namespace
         self.rules: ContainerRules | None = None  # until its DNS port is known
+        self.adopted = False
+        self.finished: set[str] = set()  # addresses whose flows are still to be forgotten
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -94,7 +96,8 @@ class Wiring:
                     lost.append(spec)
                     continue
                 namespace = self._namespaces.of_pid(pid)
-            self._sandboxes[spec.id] = _Sandbox(spec, namespace)
+            sandbox = self._sandboxes[spec.id] = _Sandbox(spec, namespace)
+            sandbox.adopted = True
         kept = {_name(spec) for spec, _ in found.values()}
         for name in self._namespaces.names():
             if name.startswith("c-") and name not in kept:
@@ -136,7 +139,7 @@ class Wiring:
         """Names and virtual addresses work from here on."""
         sandbox = self._sandboxes[spec.id]
         sandbox.rules = ContainerRules(sandbox.namespace, dns_port)
-        sandbox.rules.install()
+        sandbox.rules.install(fresh=not sandbox.adopted)
         self._balance(sandbox)
 
     def release(self, spec: SandboxSpec) -> None:
@@ -252,6 +255,7 @@ class Wiring:
         Everything is tried; then the first failure is raised.
         """
         before = self._tables or {}
+        self._forget_returning(tables)
         self._tables, self._node_id, self._vtep = tables, node_id, vtep
         self._forward()
         attempts = Attempts()
@@ -270,8 +274,43 @@ class Wiring:
             self._unsure.discard(sandbox.spec.id)
         self._balance(sandbox)
         addresses = [address for network_id in sandbox.networks for address in gone.get(network_id, ())]
-        if sandbox.rules is not None and addresses:
+        if sandbox.rules is not None:
+            sandbox.finished.update(addresses)
+
+    def forget_some(self) -> bool:
+        """Forget the flows of one container to endpoints that have gone; whether others are still to be asked. It can
+        take milliseconds for each, so it is no part of `apply`, which the whole swarm may wait for."""
+        waiting = [each for each in self._sandboxes.values() if each.finished]
+        if waiting:
+            self._forget(waiting[0])
+        return len(waiting) > 1
+
+    def _forget_returning(self, tables: Tables) -> None:
+        """An address that somebody else has got must not be taken for that of its former owner later."""
+        waiting = [each for each in self._sandboxes.values() if each.finished]
+        if not waiting:
+            return
+        present = {
+            address
+            for table in tables.values()
+            for each in table.endpoints.values()
+            for address in each.addresses
+        }
+        for sandbox in waiting:
+            if not sandbox.finished.isdisjoint(present):
+                self._forget(sandbox)
+
+    def _forget(self, sandbox: _Sandbox) -> None:
+        addresses, sandbox.finished = sandbox.finished, set()
+        assert sandbox.rules is not None
+        try:
             sandbox.rules.finished(addresses)
+        except OSError as error:
+            # Flows to it end by themselves, later; the container itself may be ending.
+            log.warning(
+                "cannot forget connections to endpoints that have gone",
+                extra={"sandbox": sandbox.spec.id, "reason": str(error)},
+            )
 
     def _protect(self, tables: Tables, coming: SandboxSpec | None = None) -> None:
         """Encrypted networks are protected before the first packet of them."""

@@ -146,7 +146,11 @@ class Batch:
         return name, self._anonymous
 
     def make_set(self, name: str, wanted: NamedSet) -> None:
-        self._set(name, 0, wanted.key, wanted.value, b"")
+        if not wanted.room:
+            self._set(name, 0, wanted.key, wanted.value, b"")
+            return
+        size = nested(SetAttribute.DESCRIPTION, number(SetAttribute.SIZE, wanted.room))
+        self._set(name, SetFlag.EVALUATED, wanted.key, wanted.value, size)
 
     def _set(self, name: str, flags: int, key: Type, value: Type | None, tail: bytes) -> None:
         self._anonymous += 1

@@ -143,6 +143,9 @@ def _sets(
         found = body_attributes(message.body)
         name = text(found[SetAttribute.NAME])
         flags = unpack_number(found.get(SetAttribute.FLAGS, b""))
+        if flags & SetFlag.EVALUATED:
+            sets[name] = _declaration(found, flags)
+            continue
         members = _elements(socket, family, table, name)
         if flags & SetFlag.ANONYMOUS:
             digests[name] = digest_of(members)
@@ -154,10 +157,14 @@ def _sets(
 
 def _declaration(found: dict[int, bytes], flags: int) -> NamedSet:
     key = _type(found, SetAttribute.KEY_TYPE, SetAttribute.KEY_LENGTH)
+    room = 0
+    if flags & SetFlag.EVALUATED:
+        described = attributes(found.get(SetAttribute.DESCRIPTION, b""))
+        room = unpack_number(described.get(SetAttribute.SIZE, b""))
     if not flags & SetFlag.MAP:
-        return NamedSet(key=key)
+        return NamedSet(key=key, room=room)
     value = _type(found, SetAttribute.DATA_TYPE, SetAttribute.DATA_LENGTH)
-    return NamedSet(key=key, value=VERDICT if value.number == VERDICT.number else value)
+    return NamedSet(key=key, value=VERDICT if value.number == VERDICT.number else value, room=room)
 
 
 def _type(found: dict[int, bytes], number: int, length: int) -> Type:

@@ -19,6 +19,8 @@ LOOKUP_SET, LOOKUP_TARGET, LOOKUP_SET_ID = 1, 3, 4  # NFTA_LOOKUP_*: SET, DREG, 
 _NAT_FLAGS, _NAT_IMPLIED = 7, 3  # NFTA_NAT_FLAGS; NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED
 _NAT_LAST = {4: 3, 6: 5}  # the end of a range of addresses or ports, and its start
 _IMMEDIATE_DATA, _CMP_DATA = 2, 3
+_REMEMBER_SET, _REMEMBER_HOW, _REMEMBER_KEY = 1, 3, 4  # NFTA_DYNSET_*: SET_NAME, OP, SREG_KEY
+_ZEROES = (bytes(4), bytes(8))
 _RANGE_FROM, _RANGE_TO, _MASK, _XOR = 3, 4, 4, 5
 
 
@@ -88,7 +90,7 @@ def canonical(name: str, found: Mapping[int, bytes], among: bytes | None = None)
             value = (unpack_number(value) & ~_NAT_IMPLIED).to_bytes(4, "big")
         if kind in _DATA.get(name, ()):
             value = _canonical_data(value)
-        elif value == b"\0\0\0\0" and not (lookup and kind == LOOKUP_TARGET):
+        elif value in _ZEROES and not (lookup and kind == LOOKUP_TARGET):
             continue  # the verdict's register is number 0, and not the same as none
         parts.append(b"%d=%s" % (kind, value.hex().encode()))
     if among is not None:
@@ -237,6 +239,12 @@ def mapped(where: str | AnonymousSet, word: int = 0) -> Expression:
 def decided(where: str | AnonymousSet) -> Expression:
     """The verdict that the map has for the value from word 0 on (vmap)."""
     return _lookup(where, number(2, register(0)) + number(3, 0))
+
+
+def remember(where: str) -> Expression:
+    """Adds the value from word 0 on to a set that has room for what rules add; goes on if it is in there now."""
+    head = attribute(_REMEMBER_SET, where) + number(_REMEMBER_HOW, 0) + number(_REMEMBER_KEY, register(0))
+    return Expression("dynset", head)
 
 
 # -- act -----------------------------------------------------------------------------------------------

@@ -30,12 +30,14 @@ class KeptTable:
         self._prune = False
         self._handles: dict[str, list[int]] = {}
         self._generation = _UNKNOWN  # of the namespace when the table was seen to be as it is
+        self._complete = False  # whether rules have remembered all that passed since the namespace was made
 
-    def adopt(self, parts: Iterable[Part]) -> None:
-        """Make these parts exist; what else is in the table stays until the first `apply`."""
+    def adopt(self, parts: Iterable[Part], fresh: bool = False) -> None:
+        """Make these parts exist; what else is in the table stays until the first `apply`. `fresh`: the namespace has
+        seen no packet yet."""
         self._wanted = tuple(parts)
         self._prune = False
-        self._settle()
+        self._complete = not self._settle() or fresh
 
     def apply(self, parts: Iterable[Part]) -> None:
         """Make the table consist of these parts. Only parts that are other objects than before are looked at.
@@ -43,15 +45,17 @@ class KeptTable:
         NetlinkError where the kernel refuses it; then the next call, or `reconcile`, tries again.
         """
         self._wanted = wanted = tuple(parts)
-        self._prune = True
+        adopted, self._prune = not self._prune, True
         if self._has is None:
-            self._settle()
+            differences = self._settle()
+            self._complete = self._complete and (adopted or not differences)
             return
         try:
             self._change(self._has, wanted)
         except NftError as error:
             log.info("a table is not as we left it", extra={"table": self._plans.table, "reason": str(error)})
             self._settle()
+            self._complete = False
 
     def reconcile(self) -> int:
         """Compare with the kernel, repair, and say how many differences there were.
@@ -64,8 +68,23 @@ class KeptTable:
             return 0
         differences = self._settle()
         if differences:
+            self._complete = False
             log.warning("repaired a table", extra={"table": self._plans.table, "differences": differences})
         return differences
+
+    def take(self, name: str, keys: Iterable[bytes]) -> list[bytes]:
+        """Those of the keys that rules have added to the set; they are out of it then. All of them where rules may
+        have missed some, as the table was not always what it should be."""
+        asked = list(keys)
+        if not self._complete or self._socket.generation() != self._generation:
+            return asked
+        family, table = self._plans.family, self._plans.table
+        found = [key for key in asked if self._socket.has_element(family, table, name, key)]
+        if found:
+            batch = Batch(family, table)
+            batch.drop_elements(name, found)
+            self._commit(batch.encode())
+        return found
 
     def remove(self) -> None:
         """Drop the whole table, whether or not it is there."""

@@ -11,9 +11,19 @@ from typing import NamedTuple
 
 from netoverlay.netlink import wire
 from netoverlay.netlink.exchange import NetlinkSocket, Request
-from netoverlay.netlink.wire import Message, NetlinkError
+from netoverlay.netlink.wire import Message, NetlinkError, attribute, nested
 from netoverlay.nft.batch import FIRST, Encoded
-from netoverlay.nft.wire import SUBSYSTEM, Call, Family, RuleAttribute, body_attributes, header, unpack_number
+from netoverlay.nft.types import Element
+from netoverlay.nft.wire import (
+    SUBSYSTEM,
+    Call,
+    ElementsAttribute,
+    Family,
+    RuleAttribute,
+    body_attributes,
+    header,
+    unpack_number,
+)
 
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _ROOM = 1 << 25  # bytes, an upper limit only: a batch is one datagram, and its echoes are as large
@@ -43,6 +53,21 @@ class NftSocket(NetlinkSocket):
     def generation(self) -> int:
         """A number that each change of any table in the namespace makes larger."""
         return _generation(self.ask(request(Call.GETGEN, Family.ANY, b"", "get the generation")))
+
+    def has_element(self, family: Family, table: str, name: str, key: bytes) -> bool:
+        """Whether the set holds the key. False also where there is no such set."""
+        body = (
+            attribute(ElementsAttribute.TABLE, table)
+            + attribute(ElementsAttribute.SET, name)
+            + nested(ElementsAttribute.LIST, Element(key).encode())
+        )
+        try:
+            self.ask(request(Call.GETSETELEM, family, body, f"look into set {name}"))
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return False
+        return True
 
     def commit(self, batch: Encoded) -> Committed:
         """Carry out all of it. NftError, with the message that the kernel did not like, if nothing was done."""

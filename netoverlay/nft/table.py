@@ -58,16 +58,21 @@ class Chain(NamedTuple):
 
 
 class NamedSet(Struct, frozen=True, kw_only=True):
-    """A set; with a `value` a map, with VERDICT a verdict map. Its elements are said apart, as `Part.elements`."""
+    """A set; with a `value` a map, with VERDICT a verdict map. Its elements are said apart, as `Part.elements`.
+
+    With `room` it is one that rules add to (`expr.remember`), at most so many elements: these are nobody's wish, so
+    that no element of it is ever wanted, or found.
+    """
 
     key: Type
     value: Type | None = None
+    room: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
         """What the kernel knows of it: the same for equal sets."""
         value = (self.value.number, self.value.length) if self.value else ()
-        return (self.key.number, self.key.length, *value)
+        return (self.key.number, self.key.length, *value, -self.room)
 
 
 class Part(Struct, frozen=True, kw_only=True):

@@ -59,7 +59,7 @@ class SetAttribute(IntEnum):
 
 
 class SetFlag(IntEnum):
-    ANONYMOUS, CONSTANT, INTERVAL, MAP = 1, 2, 4, 8
+    ANONYMOUS, CONSTANT, INTERVAL, MAP, EVALUATED = 1, 2, 4, 8, 0x20
 
 
 class ElementsAttribute(IntEnum):

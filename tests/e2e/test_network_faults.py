@@ -358,12 +358,13 @@ async def test_a_worker_that_leaves_keeps_nothing_of_the_swarm(swarm: Swarm) -> 
     await on_host(swarm, "w2", "nft", "add", "rule", "inet", "pyswarm-user", "forward", "counter")
     node = (await swarm.nodes())["w2"]["ID"]
     try:
-        leaving = asyncio.create_task(swarm.cli("w2", "leave", "--force"))
-        for number in itertools.count():  # its last session goes on bringing news
-            if leaving.done():
-                break
-            await swarm.publish(f"late-{number}", 5, "shop")
-        code, _, err = await leaving
+        async with asyncio.TaskGroup() as group:
+            leaving = group.create_task(swarm.cli("w2", "leave", "--force"))
+            for number in itertools.count():  # its last session goes on bringing news
+                if leaving.done():
+                    break
+                await swarm.publish(f"late-{number}", 5, "shop")
+        code, _, err = leaving.result()
         assert (code, err) == (0, "")
 
         async def clean() -> bool:

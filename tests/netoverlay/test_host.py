@@ -6,6 +6,7 @@ import asyncio
 import socket
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from netoverlay.host import HostNetwork
 from netoverlay.netns import Namespace, Namespaces
 from netoverlay.sandboxes import Join, SandboxSpec
+from swarmcore.aio import owned
 from swarmcore.clock import RealClock
 from swarmcore.model.endpoint import EndpointMode
 from swarmcore.model.overlay import (
@@ -219,6 +221,53 @@ async def test_a_drain_ends_with_the_last_connection(world: World) -> None:
         client.close()
         accepted.close()
         await asyncio.wait_for(draining, 30)
+
+
+def asks(client: Namespace) -> socket.socket:
+    """A UDP socket that always uses the same port."""
+    link = client.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    link.connect((VIP, 8000))
+    link.send(b"?")
+    return link
+
+
+def answers(world: World, client: SandboxSpec) -> set[str]:
+    """Who is, by the kernel, at the other end of the client's balanced flows."""
+    flows = world.inside(client).conntrack.flows(["10.5.0.3", "10.5.0.4"])
+    return {each.answers for each in flows if each.translated}
+
+
+async def test_flows_to_an_endpoint_that_has_gone_are_forgotten_behind_the_update(world: World) -> None:
+    await world.apply(3)
+    servers, clients = (spec(3), spec(4)), (spec(5), spec(6))
+    for sandbox in (*servers, *clients):
+        await world.host.attach(sandbox)
+    with ExitStack() as opened:
+        for each in servers:  # else their hosts say that nobody listens
+            listener = world.inside(each).socket(socket.AF_INET, socket.SOCK_DGRAM)
+            opened.enter_context(listener).bind(("0.0.0.0", 8000))
+        links = [opened.enter_context(asks(world.inside(each))) for each in clients]
+        assert [answers(world, each) for each in clients] == [{"10.5.0.3"}] * 2
+        async with owned(world.host.run(), "host network"):
+            await world.apply(4)
+            async with asyncio.timeout(30):
+                while any(answers(world, each) for each in clients):
+                    await asyncio.sleep(0.01)
+        for link in links:
+            link.send(b"?")
+        assert [answers(world, each) for each in clients] == [{"10.5.0.4"}] * 2
+
+
+async def test_flows_to_an_endpoint_are_forgotten_before_its_address_is_used_again(world: World) -> None:
+    await world.apply(3)
+    one, client = spec(3), spec(5)
+    await world.host.attach(one)
+    await world.host.attach(client)
+    with asks(world.inside(client)):
+        await world.apply(4)
+        assert answers(world, client) == {"10.5.0.3"}  # nobody runs who would forget it
+        await world.apply(3, 4)
+        assert answers(world, client) == set()
 
 
 async def test_a_container_joins_a_further_network_and_leaves_it_again(world: World) -> None:

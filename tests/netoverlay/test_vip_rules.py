@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netoverlay.conntrack import live_connections
+from netoverlay.conntrack import ConntrackSocket, live_connections
+from netoverlay.netlink.exchange import Request
+from netoverlay.netlink.wire import Message
 from netoverlay.netns import Namespaces
 from netoverlay.vip import NetworkBalancing
 from netoverlay.vip_rules import ContainerRules
@@ -46,8 +48,22 @@ def link(namespaces: Namespaces) -> Iterator[Link]:
 @pytest.fixture
 def rules(link: Link) -> ContainerRules:
     made = ContainerRules(link.client, DNS_PORT)
-    made.install()
+    made.install(fresh=True)
     return made
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The walks through the kernel's table of flows, as they happen."""
+    seen: list[str] = []
+    dump = ConntrackSocket.dump
+
+    def counted(self: ConntrackSocket, request: Request) -> list[Message]:
+        seen.append(request.what)
+        return dump(self, request)
+
+    monkeypatch.setattr(ConntrackSocket, "dump", counted)
+    return seen
 
 
 @BOTH
@@ -124,6 +140,52 @@ def test_udp_leaves_a_replica_that_is_finished(
     assert rules.finished([servers[0]]) == 20
     assert {udp.ask(client) for client in clients} == {servers[1]}
     assert rules.finished([servers[0]]) == 0
+
+
+@BOTH
+def test_only_who_has_met_a_replica_looks_for_its_flows(
+    link: Link, rules: ContainerRules, looks: list[str], vip: str, servers: tuple[str, ...]
+) -> None:
+    udp, tcp = link.receive(servers[:2]), link.listen(family(vip))
+    client = link.open(link.client, family(vip), socket.SOCK_DGRAM)
+    client.connect((vip, PORT))
+    rules.update(value(balanced(servers[0], vip=vip)))
+    assert udp.ask(client) == servers[0]
+    link.connect(tcp, servers[1])  # not balanced
+    assert rules.finished([servers[1], servers[2]]) == 0
+    assert looks == []
+    # Another daemon goes on with what this one's rules have seen.
+    later = ContainerRules(link.client, DNS_PORT)
+    later.install()
+    later.update(value(balanced(servers[1], vip=vip)))
+    assert (later.reconcile(), looks) == (0, [])
+    assert later.finished([servers[0], servers[1]]) == 1
+    assert len(looks) == 1
+    assert udp.ask(client) == servers[1]
+    # An address that comes again is met again.
+    assert later.finished([servers[0]]) == 0
+    assert len(looks) == 1
+    link.connect(tcp, vip)
+    assert later.finished([servers[1]]) == 2
+    assert len(looks) == 2
+
+
+@pytest.mark.parametrize("damage", ["flush ruleset", "flush chain inet pyswarm refuse-output"])
+def test_flows_that_damaged_rules_missed_are_found_all_the_same(
+    link: Link, rules: ContainerRules, looks: list[str], damage: str
+) -> None:
+    udp = link.receive(SERVERS[:2])
+    client = link.open(link.client, socket.AF_INET, socket.SOCK_DGRAM)
+    client.connect((VIP, PORT))
+    rules.update(value(balanced(SERVERS[0])))
+    assert udp.ask(client) == SERVERS[0]
+    nft(link.client, damage)
+    rules.update(value(balanced(SERVERS[1])))
+    assert rules.finished([SERVERS[0]]) == 1
+    rules.reconcile()
+    assert udp.ask(client) == SERVERS[1]
+    assert rules.finished([SERVERS[1]]) == 1
+    assert len(looks) == 2
 
 
 def test_a_connection_to_a_finished_replica_learns_that_it_ended(link: Link, rules: ContainerRules) -> None:
