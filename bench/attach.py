@@ -11,22 +11,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import statistics
+import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 from msgspec.structs import replace
 
+from bench import samples
+from bench.samples import FAR_VTEP, HERE, VTEP, address
+from bench.timing import Times, by_process, head
 from netoverlay.dns.server import DnsServer
 from netoverlay.netlink.batch import RouteBatch
 from netoverlay.netns import Namespace, Namespaces
-from netoverlay.sandboxes import Join, SandboxSpec
+from netoverlay.sandboxes import SandboxSpec
 from netoverlay.vip import balancing
 from netoverlay.vip_rules import ContainerRules
 from netoverlay.wiring import Wiring
@@ -34,120 +34,11 @@ from swarmcore.model.overlay import (
     NetworkTable,
     OverlayEndpoint,
     OverlayNetwork,
-    OverlayNode,
-    OverlayService,
-    OverlaySubnet,
-    endpoint_mac,
 )
 
-_HERE, _THERE = "here", "there"
-_VTEP, _FAR_VTEP = "192.0.2.1", "192.0.2.2"
 _SIZES = (10, 100, 1000)
 _HOSTS = (1, 100)  # containers on the host while endpoints change
 _scratch = "PYSWARM_BENCH_SCRATCH"
-
-
-def _address(number: int, second: int = 80) -> str:
-    return f"10.{second}.{number >> 8}.{number & 255}"
-
-
-def _network(number: int) -> OverlayNetwork:
-    subnet = OverlaySubnet(
-        subnet=f"10.{80 + number}.0.0/16", gateway=f"10.{80 + number}.0.1", vni=5000 + number
-    )
-    return OverlayNetwork(id=f"{number:03}{uuid4().hex}", name=f"bench{number}", subnets=(subnet,))
-
-
-def _ingress() -> NetworkTable:
-    subnets = (
-        OverlaySubnet(subnet="10.0.0.0/16", gateway="10.0.0.1", vni=4096),
-        OverlaySubnet(subnet="fdc0:1:2:3::/112", gateway="fdc0:1:2:3::1", vni=4096),
-    )
-    node = OverlayNode(id=_HERE, vtep=_VTEP, addresses=("10.0.0.2", "fdc0:1:2:3::2"), number=2)
-    network = OverlayNetwork(id="ingress", name="ingress", ingress=True, subnets=subnets)
-    return NetworkTable(network=network, revision=1, nodes={_HERE: node})
-
-
-def _table(
-    network: OverlayNetwork, endpoints: Sequence[OverlayEndpoint] = (), revision: int = 1
-) -> NetworkTable:
-    second = int(network.subnets[0].subnet.split(".")[1])
-    return NetworkTable(
-        network=network,
-        revision=revision,
-        nodes={_HERE: OverlayNode(id=_HERE, vtep=_VTEP), _THERE: OverlayNode(id=_THERE, vtep=_FAR_VTEP)},
-        services={"web": OverlayService(id="web", name="web", vips=(f"10.{second}.255.1",))},
-        endpoints={each.id: each for each in endpoints},
-    )
-
-
-def _remote(network: OverlayNetwork, count: int) -> list[OverlayEndpoint]:
-    second = int(network.subnets[0].subnet.split(".")[1])
-    return [
-        OverlayEndpoint(
-            id=f"task{number:05}",
-            node_id=_THERE,
-            name=f"web.{number}",
-            service_id="web",
-            addresses=(_address(20_000 + number, second),),
-            mac=endpoint_mac(f"task{number}", network.id),
-            active=True,
-        )
-        for number in range(count)
-    ]
-
-
-def _spec(number: int, *networks: OverlayNetwork, gateway: bool = True) -> SandboxSpec:
-    task = uuid4().hex
-    joins = tuple(
-        Join(
-            network_id=each.id,
-            interface=f"eth{place}",
-            mac=endpoint_mac(task, each.id),
-            addresses=(f"{_address(number + 10, int(each.subnets[0].subnet.split('.')[1]))}/16",),
-        )
-        for place, each in enumerate(networks)
-    )
-    return SandboxSpec(id=task * 2, task_id=task, hostname=task[:12], joins=joins, gateway=gateway)
-
-
-class _Times:
-    """Of one action, repeated: wall and processor time. Netlink works within the call, so the latter has it all."""
-
-    def __init__(self) -> None:
-        self.wall: list[float] = []
-        self.cpu: list[float] = []
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        wall, cpu = time.perf_counter(), time.process_time()
-        yield
-        self.cpu.append((time.process_time() - cpu) * 1e3)
-        self.wall.append((time.perf_counter() - wall) * 1e3)
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.wall)
-
-    @property
-    def processor(self) -> float:
-        return statistics.median(self.cpu)
-
-    def row(self, name: str, plain: float) -> None:
-        p90 = statistics.quantiles(self.wall, n=10)[8] if len(self.wall) > 1 else self.wall[0]
-        print(
-            f"| {name} | {self.median:.2f} | {p90:.2f} | {self.processor:.2f} | {self.median / plain:.2f} |",
-            flush=True,
-        )
-
-
-def _head(what: str, plain: str) -> None:
-    print(f"\n| {what} | median, ms | p90, ms | processor, ms | of {plain} |\n|---|---|---|---|---|")
-
-
-def _processes(namespace: Namespace, program: Sequence[str], text: str) -> None:
-    """A program that reads a batch, inside the namespace: an administrator's way."""
-    subprocess.run(["nsenter", f"--net={namespace.path}", *program], input=text.encode(), check=True)
 
 
 class Bench:
@@ -166,7 +57,7 @@ class Bench:
         link = home.route.link("up0")
         assert link is not None
         batch = RouteBatch()
-        batch.address(link.index, f"{_VTEP}/24")
+        batch.address(link.index, f"{VTEP}/24")
         home.route.commit(batch)
         await self._dns.open()
         try:
@@ -190,23 +81,26 @@ class Bench:
 
     def _apply(self, tables: dict[str, NetworkTable]) -> None:
         self._dns.update(tables)
-        self._wiring.apply(tables, _HERE, _VTEP)
+        self._wiring.apply(tables, HERE, VTEP)
 
     def _attach(self) -> None:
-        network = _network(0)
-        tables = {network.id: _table(network, _remote(network, 10)), "ingress": _ingress()}
+        network = samples.network(0)
+        tables = {
+            network.id: samples.table(network, samples.remote(network, 10)),
+            "ingress": samples.ingress(),
+        }
         self._apply(tables)
         overlay = self._plain.create("plain-overlay")
         batch = RouteBatch()
         batch.link_bridge("br0", mtu=1450)
         overlay.route.commit(batch)
         kinds: dict[str, Callable[[int], SandboxSpec]] = {
-            "one network and the way out": lambda number: _spec(number, network),
-            "one network, internal": lambda number: _spec(number, network, gateway=False),
-            "no network, only the way out": lambda number: _spec(number),
+            "one network and the way out": lambda number: samples.spec(number, network),
+            "one network, internal": lambda number: samples.spec(number, network, gateway=False),
+            "no network, only the way out": lambda number: samples.spec(number),
         }
-        times = {name: _Times() for name in (*kinds, "bare", "processes")}
-        stays = _spec(0, network)
+        times = {name: Times() for name in (*kinds, "bare", "processes")}
+        stays = samples.spec(0, network)
         self._come(stays, tables)  # the network itself is measured elsewhere
         held: list[SandboxSpec] = [stays]
         for number in range(1, self._containers + 1):  # in turns: what else the machine does hits all alike
@@ -219,7 +113,7 @@ class Bench:
                 self._bare(overlay, number)
             with times["processes"].taken():
                 self._by_processes(overlay, number)
-        _head("one more container", "bare netlink")
+        head("one more container", "bare netlink")
         plain = times["bare"].median
         for name, each in times.items():
             title = {
@@ -227,7 +121,7 @@ class Bench:
                 "processes": "`ip` and `nft` processes",
             }
             each.row(title.get(name, name), plain)
-        leaving = _Times()
+        leaving = Times()
         for spec in held:
             with leaving.taken():
                 self._go(spec)
@@ -247,31 +141,31 @@ class Bench:
         assert link is not None
         batch = RouteBatch()
         batch.link_set(link.index, up=True)
-        batch.address(link.index, f"{_address(number)}/16")
+        batch.address(link.index, f"{address(number)}/16")
         box.route.commit(batch)
 
     def _by_processes(self, overlay: Namespace, number: int) -> None:
         box = self._plain.create(f"proc{number}")
         wire = f"link add p{number} mtu 1450 master br0 type veth peer name eth0 netns {box.path}\n"
         wire += f"link set p{number} up\n"
-        _processes(overlay, ["ip", "-batch", "-"], wire)
-        _processes(
-            box, ["ip", "-batch", "-"], f"address add {_address(number)}/16 dev eth0\nlink set eth0 up\n"
+        by_process(overlay, ["ip", "-batch", "-"], wire)
+        by_process(
+            box, ["ip", "-batch", "-"], f"address add {address(number)}/16 dev eth0\nlink set eth0 up\n"
         )
-        _processes(box, ["nft", "-f", "-"], _DNS_RULES)
+        by_process(box, ["nft", "-f", "-"], _DNS_RULES)
 
     # -- networks ----------------------------------------------------------------------------------
     def _networks(self) -> None:
         """The first container of a network makes its devices, the second does not: the difference is the network."""
-        first, second, alone, processes = _Times(), _Times(), _Times(), _Times()
+        first, second, alone, processes = Times(), Times(), Times(), Times()
         held: list[SandboxSpec] = []
-        ingress = _ingress()
+        ingress = samples.ingress()
         for number in range(1, 16):
-            network = _network(number)
-            tables = {network.id: _table(network, _remote(network, 10)), "ingress": ingress}
+            network = samples.network(number)
+            tables = {network.id: samples.table(network, samples.remote(network, 10)), "ingress": ingress}
             self._apply(tables)
             for times in (first, second):
-                spec = _spec(len(held), network, gateway=False)
+                spec = samples.spec(len(held), network, gateway=False)
                 with times.taken():
                     self._come(spec, tables)
                 held.append(spec)
@@ -279,9 +173,9 @@ class Bench:
             alone.cpu.append(first.cpu[-1] - second.cpu[-1])
             with processes.taken():
                 made = self._plain.create(f"net{number}")
-                _processes(self._plain.home, ["ip", "-batch", "-"], _vxlan(number, made.path))
-                _processes(made, ["ip", "-batch", "-"], _bridge(number))
-        _head("one more network", "`ip` processes")
+                by_process(self._plain.home, ["ip", "-batch", "-"], _vxlan(number, made.path))
+                by_process(made, ["ip", "-batch", "-"], _bridge(number))
+        head("one more network", "`ip` processes")
         first.row("first container of a network", processes.median)
         second.row("second container of it", processes.median)
         alone.row("the network (the difference)", processes.median)
@@ -292,30 +186,32 @@ class Bench:
     # -- endpoints ---------------------------------------------------------------------------------
     def _endpoints(self) -> None:
         """One endpoint of a service leaves, and comes back."""
-        network, ingress = _network(30), _ingress()
+        network, ingress = samples.network(30), samples.ingress()
         box = self._plain.create("nft")
-        _head("one endpoint comes or goes", "`nft` processes")
+        head("one endpoint comes or goes", "`nft` processes")
         held: list[SandboxSpec] = []
         for containers in _HOSTS:
-            tables = {network.id: _table(network), "ingress": ingress}
+            tables = {network.id: samples.table(network), "ingress": ingress}
             self._apply(tables)
             while len(held) < containers:
-                held.append(_spec(len(held), network))
+                held.append(samples.spec(len(held), network))
                 self._come(held[-1], tables)
             for size in _SIZES:
-                all_of_them = _remote(network, size)
+                all_of_them = samples.remote(network, size)
                 self._toggle(network, ingress, all_of_them)  # brings them all in, unmeasured
-                product, plain, rules = _Times(), _Times(), _Times()
+                product, plain, rules = Times(), Times(), Times()
                 for turn in range(2 * self._rounds):
                     few = all_of_them[:-1] if turn % 2 == 0 else all_of_them
                     with product.taken():
                         self._toggle(network, ingress, few)
                     with plain.taken():
-                        _processes(box, ["nft", "-f", "-"], _service_rules(few))
+                        by_process(box, ["nft", "-f", "-"], _service_rules(few))
                 product.row(
                     f"{size} endpoints, {containers} container{'s' * (containers > 1)}",
                     plain.median * containers,
                 )
+                if containers == _HOSTS[-1]:
+                    self._with_flows(held, network, ingress, all_of_them, plain.median * containers)
                 if containers == _HOSTS[0]:
                     self._rules_alone(network, all_of_them, rules)
                     rules.row(f"{size} endpoints, the rules of one container alone", plain.median)
@@ -323,14 +219,47 @@ class Bench:
         for spec in held:
             self._go(spec)
 
+    def _with_flows(
+        self,
+        held: Sequence[SandboxSpec],
+        network: OverlayNetwork,
+        ingress: NetworkTable,
+        endpoints: Sequence[OverlayEndpoint],
+        plain: float,
+    ) -> None:
+        """The same, while every container has balanced flows: to one of the others, or also to the one that goes."""
+        vip = next(iter(samples.table(network).services.values())).vips[0]
+        for name, met in (("to others", endpoints[0]), ("to it", endpoints[-1])):
+            update, after = Times(), Times()
+            for turn in range(2 * self._rounds):
+                if turn % 2 == 0:
+                    self._toggle(network, ingress, [met])
+                    for spec in held:
+                        self._ask(spec, vip)
+                self._toggle(network, ingress, endpoints)
+                with update.taken():
+                    self._toggle(network, ingress, [each for each in endpoints if each is not endpoints[-1]])
+                with after.taken():
+                    while self._wiring.forget_some():
+                        pass
+            title = f"{len(endpoints)} endpoints, {len(held)} containers with flows {name}"
+            update.row(f"{title}: update", plain)
+            after.row(f"{title}: behind it", plain)
+
+    def _ask(self, spec: SandboxSpec, vip: str) -> None:
+        namespace = self._wiring.namespace(spec.id)
+        assert namespace is not None
+        with namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+            link.sendto(b"?", (vip, 8000))
+
     def _toggle(
         self, network: OverlayNetwork, ingress: NetworkTable, endpoints: Sequence[OverlayEndpoint]
     ) -> None:
         self._revision += 1
-        self._apply({network.id: _table(network, endpoints, self._revision), "ingress": ingress})
+        self._apply({network.id: samples.table(network, endpoints, self._revision), "ingress": ingress})
 
     def _rules_alone(
-        self, network: OverlayNetwork, endpoints: Sequence[OverlayEndpoint], times: _Times
+        self, network: OverlayNetwork, endpoints: Sequence[OverlayEndpoint], times: Times
     ) -> None:
         name = f"rules{len(endpoints)}"
         rules = ContainerRules(self._plain.create(name), 15_353)
@@ -338,7 +267,7 @@ class Bench:
         for turn in range(2 * self._rounds + 1):
             self._revision += 1
             few = endpoints[:-1] if turn % 2 == 0 else endpoints
-            value = balancing({network.id: _table(network, few, self._revision)}, [network.id])
+            value = balancing({network.id: samples.table(network, few, self._revision)}, [network.id])
             if turn:
                 with times.taken():
                     rules.update(value)
@@ -349,28 +278,28 @@ class Bench:
     # -- peers -------------------------------------------------------------------------------------
     def _peers(self) -> None:
         """A thousand containers on other hosts become known to this one, all at once."""
-        product, processes = _Times(), _Times()
+        product, processes = Times(), Times()
         for number in range(self._rounds):
-            network, ingress = _network(40 + number), _ingress()
-            tables = {network.id: _table(network), "ingress": ingress}
+            network, ingress = samples.network(40 + number), samples.ingress()
+            tables = {network.id: samples.table(network), "ingress": ingress}
             self._apply(tables)
-            spec = _spec(1, network)
+            spec = samples.spec(1, network)
             self._come(spec, tables)
-            peers = _remote(network, 1000)
+            peers = samples.remote(network, 1000)
             # Inactive: nobody balances to them, so that only ways to them are made.
             idle = [replace(each, active=False) for each in peers]
             with product.taken():
                 self._toggle(network, ingress, idle)
             made = self._plain.create(f"peers{number}")
-            _processes(self._plain.home, ["ip", "-batch", "-"], _vxlan(100 + number, made.path))
-            _processes(made, ["ip", "-batch", "-"], _bridge(100 + number))
+            by_process(self._plain.home, ["ip", "-batch", "-"], _vxlan(100 + number, made.path))
+            by_process(made, ["ip", "-batch", "-"], _bridge(100 + number))
             neighbours = (f"neigh add {e.addresses[0]} lladdr {e.mac} dev vx nud permanent\n" for e in peers)
-            entries = (f"fdb add {e.mac} dev vx dst {_FAR_VTEP} self permanent\n" for e in peers)
+            entries = (f"fdb add {e.mac} dev vx dst {FAR_VTEP} self permanent\n" for e in peers)
             with processes.taken():
-                _processes(made, ["ip", "-batch", "-"], "".join(neighbours))
-                _processes(made, ["bridge", "-batch", "-"], "".join(entries))
+                by_process(made, ["ip", "-batch", "-"], "".join(neighbours))
+                by_process(made, ["bridge", "-batch", "-"], "".join(entries))
             self._go(spec)
-        _head("1,000 endpoints on other hosts", "`ip` and `bridge` processes")
+        head("1,000 endpoints on other hosts", "`ip` and `bridge` processes")
         product.row("into the overlay, whole update", processes.median)
         processes.row("`ip -batch` and `bridge -batch`", processes.median)
 
@@ -397,7 +326,7 @@ table ip plain {{ chain out {{ type nat hook output priority -100;
 
 def _vxlan(number: int, path: str) -> str:
     return (
-        f"link add vx type vxlan id {9000 + number} local {_VTEP} dstport 4790 nolearning proxy\n"
+        f"link add vx type vxlan id {9000 + number} local {VTEP} dstport 4790 nolearning proxy\n"
         f"link set vx netns {path}\n"
     )
 
@@ -405,7 +334,7 @@ def _vxlan(number: int, path: str) -> str:
 def _bridge(number: int) -> str:
     return (
         "link add br0 type bridge\nlink set vx master br0 up\n"
-        f"address add {_address(1, number % 100)}/16 dev br0\nlink set br0 up\n"
+        f"address add {address(1, number % 100)}/16 dev br0\nlink set br0 up\n"
     )
 
 
