@@ -50,6 +50,8 @@ class Bench:
         self._revision = 1
 
     async def run(self) -> None:
+        self._wiring.enter_from_this_thread()  # as the product's thread does
+        self._plain.enter_from_this_thread()
         home = self._plain.home
         batch = RouteBatch()
         batch.link_veth("up0", "up1", up=True)

@@ -38,10 +38,12 @@ class HostNetwork:
     ) -> None:
         """`home`: a file of the host's namespace where that is not the daemon's own (several hosts in one process)."""
         self._clock, self._sweep = clock, sweep
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="netlink")
         # Of many containers the first ones shall be ready, not all of them half: enough to keep the thread busy.
         self._attaching = asyncio.Semaphore(_AT_ONCE)
         self._wiring = Wiring(directory, home)
+        self._thread = ThreadPoolExecutor(
+            1, thread_name_prefix="netlink", initializer=self._wiring.enter_from_this_thread
+        )
         self._dns = DnsServer(home=self._wiring.home if home is not None else None)
         self._tables: Tables = {}
         self._identity = ("", "")

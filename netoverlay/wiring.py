@@ -79,6 +79,10 @@ class Wiring:
         self._forwarding = False
         self._unsure: set[str] = set()  # sandboxes of an earlier daemon whose wires were not looked at yet
 
+    def enter_from_this_thread(self) -> None:
+        """The thread that makes the calls to come."""
+        self._namespaces.enter_from_this_thread()
+
     def _forward(self) -> None:
         """From the first container on this host forwards packets; before, it is left as it is."""
         if not self._forwarding:

@@ -1,4 +1,4 @@
-"""Namespaces: made, found again, entered by one thread, and gone without a trace."""
+"""Namespaces: made, found again, entered by threads for that only, and gone without a trace."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,27 @@ def test_work_that_fails_leaves_the_thread_at_home(namespaces: Namespaces) -> No
     with pytest.raises(ZeroDivisionError):
         made.run(lambda: 1 // 0)
     assert namespaces.home.run(own) == here
+
+
+def test_a_thread_of_its_own_enters_by_itself_and_comes_home(namespaces: Namespaces) -> None:
+    here, first = own(), namespaces.create(unique("a"))
+    me = threading.get_ident
+    with ThreadPoolExecutor(1, initializer=namespaces.enter_from_this_thread) as pool:
+
+        def work() -> list[int]:
+            second = namespaces.create(unique("b"))
+            with pytest.raises(ZeroDivisionError):
+                first.run(lambda: 1 // 0)
+            assert first.run(me) == second.run(lambda: first.run(me)) == me()
+            seen = [own(), first.run(own), own(), second.run(lambda: first.run(own)), second.run(own), own()]
+            return [*seen, os.fstat(second.fd).st_ino]
+
+        *seen, second = pool.submit(work).result()
+    inside = os.fstat(first.fd).st_ino
+    assert seen == [here, inside, here, inside, second, here]
+    assert own() == here
+    assert first.run(me) != me()  # others still leave it to the namespaces' thread
+    assert first.run(own) == inside
 
 
 def test_work_inside_may_visit_another_namespace(namespaces: Namespaces) -> None:
