@@ -2,9 +2,11 @@
 
 setns(2) moves a single thread, so no other thread of the daemon ever leaves its namespace. Who works with namespaces
 all the time does so on a thread that enters them by itself (`Namespaces.enter_from_this_thread`): to hand each visit
-to another one costs two switches, which are nothing on an idle machine and half of the time on a busy one. A socket
-stays in the namespace it was opened in for life, and any thread may use it: what works inside namespaces holds
-sockets and does not hop. A namespace lives as long as something holds it: its mount, a process, an open file or socket of it.
+to another one costs two switches, which are nothing on an idle machine and half of the time on a busy one.
+
+A socket stays in the namespace it was opened in for life, and any thread may use it: what works inside namespaces
+holds sockets and does not hop. A namespace lives as long as something holds it: its mount, a process, an open file or
+socket of it.
 """
 
 from __future__ import annotations
