@@ -270,6 +270,7 @@ class Wiring:
         gone = _gone(before, tables)
         for sandbox in self._sandboxes.values():
             attempts(lambda sandbox=sandbox: self._renew(sandbox, gone))  # type: ignore[misc]
+        self._forget_returning(tables)  # in this very update
         attempts.done()
 
     def _renew(self, sandbox: _Sandbox, gone: Mapping[str, Sequence[str]]) -> None:

@@ -83,7 +83,10 @@ class KeptTable:
         if found:
             batch = Batch(family, table)
             batch.drop_elements(name, found)
-            self._commit(batch.encode())
+            try:
+                self._commit(batch.encode())
+            except NftError:  # somebody came between
+                return asked
         return found
 
     def remove(self) -> None:

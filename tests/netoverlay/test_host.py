@@ -270,6 +270,21 @@ async def test_flows_to_an_endpoint_are_forgotten_before_its_address_is_used_aga
         assert answers(world, client) == set()
 
 
+async def test_flows_to_an_endpoint_are_forgotten_in_the_update_that_gives_its_address_to_another(
+    world: World,
+) -> None:
+    await world.apply(3)
+    one, client = spec(3), spec(5)
+    await world.host.attach(one)
+    await world.host.attach(client)
+    with asks(world.inside(client)):
+        assert answers(world, client) == {"10.5.0.3"}
+        now = table(3)
+        other = replace(now.endpoints["t3"], id="t9", mac="02:00:00:00:00:09")
+        await world.host.apply({"n" * 25: replace(now, endpoints={"t9": other})}, "w1", VTEP)
+        assert answers(world, client) == set()
+
+
 async def test_a_container_joins_a_further_network_and_leaves_it_again(world: World) -> None:
     await world.apply(3)
     one, alone = spec(3), replace(spec(4), joins=())
