@@ -17,7 +17,7 @@ from tests.e2e.swarm import Swarm
 
 NAMES = ("m1", "m2", "m3", "w1", "w2")
 LINES = 100  # of every host's log in the report of a failed test
-_CRASH = re.compile(r" ERROR \S+ (background task failed|component failed)")
+_CRASH = re.compile(r" (ERROR|CRITICAL) ")
 
 
 @pytest.fixture(scope="module")
