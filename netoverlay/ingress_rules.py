@@ -42,6 +42,7 @@ plans = Plans(Family.INET, TABLE)
 _NUMBERS = {Protocol.TCP: match.TCP, Protocol.UDP: match.UDP, Protocol.SCTP: match.SCTP}
 _VERSIONS = ((Family.IPV4, IPV4, "4"), (Family.IPV6, IPV6, "6"))
 _FIRST, _MANGLE, _TRANSLATE, _FILTER, _SOURCE = -300, -150, -100, 0, 100  # NF_IP_PRI_*
+_LAST = 300  # before a packet is routed, behind everybody's filters
 _LOOPBACKS = ("127.0.0.0/8", "::1")
 _PORT = concatenation(PROTOCOL, PORT)
 
@@ -53,7 +54,8 @@ def frame() -> Part:
     return Part(
         chains={
             "raw": Chain(_raw(), _base("filter", Hook.PREROUTING, _FIRST)),
-            "marks": Chain(_marks(), _base("filter", Hook.PREROUTING, _MANGLE)),
+            "marks": Chain(_remember(), _base("filter", Hook.PREROUTING, _MANGLE)),
+            "ways-back": Chain(_back(), _base("filter", Hook.PREROUTING, _LAST)),
             "translate": Chain(translate, _base("nat", Hook.PREROUTING, _TRANSLATE)),
             "translate-own": Chain(translate, _base("nat", Hook.OUTPUT, _TRANSLATE)),
             "input": Chain(_input(), _base("filter", Hook.INPUT, _FILTER)),
@@ -131,7 +133,7 @@ def _raw() -> tuple[Rule, ...]:
     )
 
 
-def _marks() -> tuple[Rule, ...]:
+def _remember() -> tuple[Rule, ...]:
     return (
         rule(
             match.arrives_on(DEVICE),
@@ -140,6 +142,13 @@ def _marks() -> tuple[Rule, ...]:
             expr.set_ct_mark(),
             note="remember the node",
         ),
+    )
+
+
+def _back() -> tuple[Rule, ...]:
+    """Only routing shall meet the mark of a reply: by it, others' reverse path filters (firewalld's `fib saddr . mark .
+    iif`) would look for the container's own address behind the node."""
+    return (
         rule(
             match.arrives_on(WIRES),
             match.direction(expr.CT_REPLY),

@@ -24,6 +24,7 @@ from tests.netoverlay.mesh import (
     service,
     worlds,
 )
+from tests.netoverlay.nft.listing import nft
 
 pytestmark = pytest.mark.root
 KINDS = [pytest.param(TCP, id="tcp"), pytest.param(UDP, id="udp")]
@@ -146,17 +147,33 @@ def test_one_client_port_works_with_three_nodes_at_once(world: World, kind: int,
             each.socket.close()
 
 
+@pytest.mark.parametrize("marked", [0, 1], ids=["", "src_valid_mark"])
 @pytest.mark.parametrize("strictness", [0, 1, 2])
 def test_the_client_is_valid_whatever_rp_filter_says_and_without_a_default_route(
-    world: World, strictness: int
+    world: World, strictness: int, marked: int
 ) -> None:
     second = world.hosts[1]
     world.publish(second.box("b2", 22))
-    second.home.sysctls({"net.ipv4.conf.all.rp_filter": strictness})
+    second.home.sysctls(
+        {"net.ipv4.conf.all.rp_filter": strictness, "net.ipv4.conf.all.src_valid_mark": marked}
+    )
     for family in ("-4", "-6"):
         ip(second.home, "ip", family, "route", "delete", "default")
     for version in VERSIONS:
         assert ask(world.client, world.hosts[0].address(version)) == ("b2", CLIENT[version])
+
+
+@pytest.mark.parametrize("marked", ["", ". mark "], ids=["by address", "by address and mark"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_replies_pass_reverse_path_filters_of_others(world: World, version: int, marked: str) -> None:
+    """As firewalld has one for IPv6, with the mark."""
+    second = world.hosts[1]
+    world.publish(second.box("b2", 22))
+    arriving = f"iifname gv* fib saddr {marked}. iif oif missing drop"
+    everything = f"{arriving}; fib saddr {marked}. iif oif missing drop" if marked else arriving
+    chain = "type filter hook prerouting priority 10;"
+    nft(second.home, f"table inet rpfilter {{ chain pre {{ {chain} {everything}; }}; }}")
+    assert ask(world.client, world.hosts[0].address(version)) == ("b2", CLIENT[version])
 
 
 def test_large_packets_pass_in_both_directions(world: World, replicas: tuple[Box, Box]) -> None:
