@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from manager.dispatcher.entries import derive
-from manager.network_diagnosis import Evidence, diagnose
+from manager.network_diagnosis import Evidence, diagnose, remarks_on
 from manager.raft.proposer import Proposer
 from manager.store.store import Store
 from manager.store.tables import View
@@ -330,7 +330,7 @@ class NetworkChecks:
                 network=wanted.network,
                 nodes=nodes,
                 findings=findings,
-                remarks=wanted.remarks,
+                remarks=(*wanted.remarks, *remarks_on(evidence)),
                 seconds=round(took, 3),
             )
 

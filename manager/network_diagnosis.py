@@ -6,17 +6,17 @@ virtual addresses; stale entries. Every probe that failed is in a finding, but p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 
 from msgspec import Struct
 
+from manager.name_diagnosis import name_findings, service_findings
 from swarmcore.rpc.messages.check import (
     CheckedNode,
     Finding,
     FindingKind,
     HostFacts,
-    NameResult,
     Outcome,
     PairResult,
     PathResult,
@@ -90,11 +90,37 @@ def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
     found = [
         *_absent(evidence),
         *_pairs(evidence),
-        *(finding for node, report in _reports(evidence) for finding in _names(node, report, evidence)),
-        *(finding for node, report in _reports(evidence) for finding in _services(node, report)),
+        *(
+            finding
+            for node, report in _reports(evidence)
+            for finding in name_findings(node, report, evidence.names)
+        ),
+        *(finding for node, report in _reports(evidence) for finding in service_findings(node, report)),
         *_stale(evidence),
     ]
     return tuple(dict.fromkeys(found))
+
+
+def remarks_on(evidence: Evidence) -> tuple[str, ...]:
+    """What could not be looked at, and is no fault."""
+    guarded = {
+        pair.b.name: _facts(pair.b).guard for pair in _all_pairs(evidence) if _kept_off(pair, evidence)
+    }
+    return tuple(
+        f"the firewall of {name} ({guard}) lets only the pings of this check in; published ports are forwarded, "
+        "and do not need more"
+        for name, guard in sorted(guarded.items())
+    )
+
+
+def _kept_off(pair: _Pair, evidence: Evidence) -> bool:
+    """The host itself takes in only what its administrator named: what the mesh forwards does not meet that chain."""
+    return (
+        evidence.host
+        and bool(_facts(pair.b).guard)
+        and pair.result.ping is OK
+        and all(outcome in (LOST, REFUSED, UNTESTED) for outcome in pair.small[1:])
+    )
 
 
 def _reports(evidence: Evidence) -> Iterator[tuple[CheckedNode, ProbeReport]]:
@@ -235,6 +261,8 @@ def _partial(pair: _Pair, evidence: Evidence) -> Iterator[Finding]:
     if all(outcome is UNTESTED for outcome in pair.small):
         yield _finding(FindingKind.UNTESTED, pair, "was not tested in time", "make the check again")
         return
+    if _kept_off(pair, evidence):
+        return
     # Pings alone that are lost are some administrator's wish, and keep nobody from anything.
     if any(outcome not in (OK, UNTESTED) for outcome in pair.small[1:]):
         yield _small(pair, evidence)
@@ -334,70 +362,3 @@ def _stale(evidence: Evidence) -> Iterator[Finding]:
                 text=f"{report.repairs} stale {entries} found and repaired on {node.name}",
                 hint="something else changes pyswarm's devices or rules there; its daemon's log names them",
             )
-
-
-# -- names and virtual addresses ---------------------------------------------------------------------
-def _names(node: CheckedNode, report: ProbeReport, evidence: Evidence) -> Iterator[Finding]:
-    asked = [result for result in report.names if result.name in evidence.names]
-    dumb = [result for result in asked if result.outcome not in (OK, UNTESTED)]
-    if dumb and len(dumb) == len([r for r in asked if r.outcome is not UNTESTED]):
-        yield Finding(
-            kind=FindingKind.NAMES,
-            nodes=(node.node_id,),
-            text=f"names do not resolve on {node.name}: 127.0.0.11 does not answer",
-            hint="see that its daemon runs",
-        )
-    elif dumb:
-        yield Finding(
-            kind=FindingKind.NAMES,
-            nodes=(node.node_id,),
-            text=f"no answer for {_list(r.name for r in dumb)} on {node.name}",
-        )
-    if late := [result.name for result in asked if result.outcome is UNTESTED]:
-        yield Finding(
-            kind=FindingKind.UNTESTED,
-            nodes=(node.node_id,),
-            text=f"{_list(late)} could not be looked up in time on {node.name}",
-            hint="make the check again",
-        )
-    for result in asked:
-        if result.outcome is OK and not _right(result, evidence.names[result.name]):
-            yield _wrong(node, result, evidence.names[result.name][-1])
-
-
-def _right(result: NameResult, answers: tuple[frozenset[str], ...]) -> bool:
-    got = frozenset(result.addresses)
-    return any(got == answer or (result.partial and got < answer) for answer in answers)
-
-
-def _wrong(node: CheckedNode, result: NameResult, expected: frozenset[str]) -> Finding:
-    got = _list(result.addresses) or "nothing"
-    stale = set(result.addresses) - expected
-    return Finding(
-        kind=FindingKind.STALE if stale else FindingKind.NAMES,
-        nodes=(node.node_id,),
-        text=f"{result.name} resolves to {got} on {node.name}, not to {_list(expected) or 'nothing'}",
-        hint="its daemon is behind the managers: see its log",
-    )
-
-
-def _services(node: CheckedNode, report: ProbeReport) -> Iterator[Finding]:
-    for result in report.services:
-        if result.outcome in (OK, REFUSED):
-            continue
-        if result.outcome is UNTESTED:
-            kind, text = FindingKind.UNTESTED, f"could not be tested from {node.name} in time"
-        else:
-            kind, text = FindingKind.VIP, f"does not answer from {node.name}"
-        yield Finding(
-            kind=kind,
-            nodes=(node.node_id,),
-            text=f"the virtual address {result.vip} of {result.name} {text}",
-            hint="if a pair of nodes is named above, mend that first" if kind is FindingKind.VIP else "",
-        )
-
-
-def _list(words: Iterable[str]) -> str:
-    shown = sorted(words)
-    rest = len(shown) - 5
-    return ", ".join(shown[:5]) + (f" and {rest} more" if rest > 0 else "")

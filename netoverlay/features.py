@@ -23,12 +23,14 @@ _RULES = """
 table inet pyswarm-doctor {
   map ports { type inet_proto . inet_service : verdict; }
   map marks { type ether_addr : mark; }
+  set met { type ipv4_addr; size 65536; flags dynamic; }
   chain service { dnat ip to numgen random mod 2 map { 0 : 192.0.2.1, 1 : 192.0.2.2 }; }
   chain raw { type filter hook prerouting priority -300; ct original zone set 1; }
   chain marks { type filter hook prerouting priority -150; ct state new ct mark set ether saddr map @marks; }
   chain pre { type nat hook prerouting priority -100; fib daddr type local meta l4proto . th dport vmap @ports; }
   chain out { type nat hook output priority -100; ip daddr 192.0.2.9 jump service; }
   chain post { type nat hook postrouting priority 100; ct status dnat masquerade; }
+  chain met { type filter hook output priority 0; ct state new ct status dnat add @met { ip daddr }; }
   chain filter { type filter hook output priority 0; ip daddr 192.0.2.9 meta l4proto tcp reject with tcp reset; }
 }
 """

@@ -19,17 +19,21 @@ _TABLE = re.compile(r"^table \w+ (\S+) \{$")
 _CHAIN = re.compile(r"^\s+chain (\S+) \{$")
 _DESTINATION = re.compile(r"\b(?:udp|th) dport (\{[^}]*\}|\S+)")
 _VERDICT = re.compile(r"\b(?:drop|reject)\b")
+_INPUT = re.compile(r"^\s+type filter hook input .*policy (\w+);")
+_REFUSE_AT_THEIR_END = {("firewalld", "filter_INPUT")}  # by a rule; their policy is to accept
 _NFT_TIMEOUT = 1.0
 
 
 def host_facts(host: Namespace, vtep: str, network: OverlayNetwork | None, port: int = 4789) -> HostFacts:
     """`vtep` is the host's data path address; without `network` nothing is said of its MTU."""
     device = underlay_device(host, vtep) if vtep else None
+    ruleset = _ruleset(host)
     return HostFacts(
         device=device.name if device is not None else "",
         device_mtu=device.mtu if device is not None else 0,
         mtu=overlay_mtu(network, vtep, device.mtu) if device is not None and network is not None else 0,
-        drops=tuple(foreign_drops(_ruleset(host), network.port if network is not None else port)),
+        drops=tuple(foreign_drops(ruleset, network.port if network is not None else port)),
+        guard=input_guard(ruleset),
     )
 
 
@@ -48,6 +52,23 @@ def _ruleset(host: Namespace) -> str:
         log.info("rules of others are not known", extra={"reason": str(error)})
         return ""
     return found.stdout
+
+
+def input_guard(ruleset: str) -> str:
+    """The table and chain of others that refuse what is for the host itself unless a rule lets it in; "" if none."""
+    table = chain = ""
+    for line in ruleset.splitlines():
+        if found := _TABLE.match(line):
+            table = found[1]
+        elif found := _CHAIN.match(line):
+            chain = found[1]
+        elif (
+            (found := _INPUT.match(line))
+            and not table.startswith(_OURS)
+            and (found[1] == "drop" or (table, chain) in _REFUSE_AT_THEIR_END)
+        ):
+            return f"{table} {chain}"
+    return ""
 
 
 def foreign_drops(ruleset: str, port: int) -> Iterator[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,10 @@ from worker.runtime.cgroups import Cgroups
 from worker.runtime.tools import preflight
 
 _DATA_PATH_PORT = 4789
+_LEGACY = {
+    "iptables-legacy": "/proc/thread-self/net/ip_tables_names",
+    "ip6tables-legacy": "/proc/thread-self/net/ip6_tables_names",
+}
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -31,7 +37,12 @@ def diagnose(run_dir: Path) -> list[Finding]:
     """Try everything. Blocking; needs root. What it makes is removed again."""
     folder = run_dir / "doctor"
     try:
-        return [*_tools(), *_ports(), *(of_feature(feature) for feature in features(folder))]
+        return [
+            *_tools(),
+            *_ports(),
+            *(of_feature(feature) for feature in features(folder)),
+            *legacy_firewalls(),
+        ]
     finally:
         folder.rmdir()
 
@@ -44,6 +55,33 @@ def of_feature(feature: Feature) -> Finding:
         state="missing" if feature.needed else "absent",
         purpose=feature.purpose,
         detail=f"{feature.missing}: {feature.hint}",
+    )
+
+
+def legacy_firewalls() -> Iterator[Finding]:
+    """The old iptables, where it is in use: nftables neither shows nor opens its chains."""
+    for program, registered in _LEGACY.items():
+        try:
+            tables = Path(registered).read_text().split()
+        except FileNotFoundError:  # nobody has used it since the host was started
+            continue
+        if "filter" in tables:
+            yield _legacy_firewall(program)
+
+
+def _legacy_firewall(program: str) -> Finding:
+    policy = ""
+    if (path := shutil.which(program)) is not None:
+        shown = subprocess.run([path, "-w", "-S", "FORWARD"], capture_output=True, text=True, check=False)
+        policy = next(iter(shown.stdout.splitlines()), "")
+    drops = policy == "-P FORWARD DROP"
+    return Finding(
+        name=program,
+        state="missing" if drops else "in use",
+        purpose="a firewall that must let containers' packets pass",
+        detail=f"its policy drops what is forwarded: {program} -P FORWARD ACCEPT, or move its rules to iptables-nft"
+        if drops
+        else "a rule of it that drops what is forwarded cuts containers off; nftables does not show it",
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from manager.network_diagnosis import Evidence, diagnose
+from manager.network_diagnosis import Evidence, diagnose, remarks_on
 from swarmcore.rpc.messages.check import (
     CheckedNode,
     Finding,
@@ -237,6 +237,26 @@ def test_pings_alone_between_hosts_are_a_firewall() -> None:
     kind, text = world.only()
     assert kind is K.FIREWALL
     assert text.endswith("pings pass, UDP and TCP do not: a firewall on w2 keeps them off")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.LOST, Outcome.REFUSED])
+def test_a_host_that_takes_in_only_what_its_firewall_knows_is_no_fault(outcome: Outcome) -> None:
+    world = World()
+    world.host = True
+    world.facts["n2"] = replace(world.facts["n2"], guard="filter INPUT")
+    untested = dict.fromkeys(("large_udp", "large_tcp"), Outcome.UNTESTED)
+    for other in ("n1", "n3"):
+        world.breaks(other, "n2", udp=outcome, tcp=outcome, **untested)
+    assert world.found() == []
+    (remark,) = remarks_on(world.evidence())
+    assert remark.startswith("the firewall of w2 (filter INPUT) lets only the pings of this check in")
+    # Between containers nothing passes that chain, and without pings nothing is known.
+    world.host = False
+    assert {kind for kind, _ in world.found()} != set()
+    assert remarks_on(world.evidence()) == ()
+    world.host = True
+    world.breaks("n1", "n2", ping=Outcome.LOST)
+    assert world.found() != []
 
 
 def test_pings_that_alone_are_lost_are_no_fault() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from netoverlay.features import Feature, features
-from pyswarmd.doctor import diagnose, of_feature
+from netoverlay.netns import Namespaces
+from pyswarmd.doctor import diagnose, legacy_firewalls, of_feature
+from tests.netoverlay.hosts import unique
 
 
 @pytest.mark.root
@@ -24,6 +28,27 @@ def test_the_doctor_sums_up_tools_ports_and_kernel(tmp_path: Path) -> None:
     assert {"tools", "cgroups", "port 2377/tcp", "port 4789/udp", "vxlan"} <= found.keys()
     assert [name for name, finding in found.items() if finding.state == "missing"] == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.root
+@pytest.mark.skipif(shutil.which("iptables-legacy") is None, reason="the old iptables is not installed")
+def test_a_legacy_firewall_is_named_where_it_is_in_use(namespaces: Namespaces) -> None:
+    """The kernel may lack it, then it cannot be in anybody's way."""
+    host = namespaces.create(unique("legacy"))
+
+    def policy(wanted: str) -> bool:
+        words = ["iptables-legacy", "-w", "-P", "FORWARD", wanted]
+        return subprocess.run(words, check=False, capture_output=True).returncode == 0
+
+    assert host.run(lambda: list(legacy_firewalls())) == []
+    if not host.run(lambda: policy("ACCEPT")):
+        pytest.skip("this kernel has no legacy iptables")
+    (found,) = host.run(lambda: list(legacy_firewalls()))
+    assert (found.name, found.state) == ("iptables-legacy", "in use")
+    host.run(lambda: policy("DROP"))
+    (found,) = host.run(lambda: list(legacy_firewalls()))
+    assert (found.name, found.state) == ("iptables-legacy", "missing")
+    assert "iptables-legacy -P FORWARD ACCEPT" in found.detail
 
 
 def test_what_is_needed_and_not_there_is_missing_what_is_not_needed_is_absent() -> None:

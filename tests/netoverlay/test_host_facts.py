@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from netoverlay.host_facts import foreign_drops, host_facts
+from netoverlay.host_facts import foreign_drops, host_facts, input_guard
 from tests.netoverlay.hosts import Host, network
 
 RULESET = """
@@ -54,6 +54,22 @@ def test_a_rule_that_drops_the_port_is_found(rule: str) -> None:
 )
 def test_other_rules_are_nobody_s_fault(rule: str) -> None:
     assert list(foreign_drops(RULESET % rule, 4789)) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "chain", "policy", "guard"),
+    [
+        ("ip filter", "INPUT", "drop", "filter INPUT"),
+        ("inet firewalld", "filter_INPUT", "accept", "firewalld filter_INPUT"),
+        ("inet corp", "in", "accept", ""),
+        ("inet pyswarm-mesh", "input", "drop", ""),
+    ],
+)
+def test_a_chain_that_lets_in_only_what_it_knows_is_found(
+    table: str, chain: str, policy: str, guard: str
+) -> None:
+    text = f"table {table} {{\n\tchain {chain} {{\n\t\ttype filter hook input priority filter; policy {policy};\n"
+    assert input_guard(RULESET % "drop" + text) == guard
 
 
 @pytest.mark.root

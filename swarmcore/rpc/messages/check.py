@@ -132,13 +132,15 @@ class ServiceResult(Struct, frozen=True, kw_only=True):
 class HostFacts(Struct, frozen=True, kw_only=True):
     """What a host says of itself. `mtu` is that of the network's own devices, 0 where it has none of them.
 
-    `drops` are rules, as nft prints them, that are not ours and drop what comes to the data path port.
+    `drops` are rules, as nft prints them, that are not ours and drop what comes to the data path port; `guard` is the
+    table and chain of somebody else that refuses what is for the host itself where no rule lets it in.
     """
 
     device: str = ""
     device_mtu: int = 0
     mtu: int = 0
     drops: tuple[str, ...] = ()
+    guard: str = ""
 
 
 class ProbeReport(Struct, frozen=True, kw_only=True, tag="probe-report"):
