@@ -27,7 +27,7 @@ def convert_spec(raw: Any, type: type[T]) -> T:
     """`decode_spec` for JSON that is parsed already."""
     unknown: list[str] = []
     try:
-        value = _normal(raw, inspect.type_info(type), "", unknown)
+        value = _normal(raw, _info(type), "", unknown)
     except RecursionError as error:
         raise Invalid("the request body is nested too deeply") from error
     if unknown:
@@ -68,6 +68,12 @@ def _normal_struct(
             # Go's zero of an enumeration is the empty string: the default, like null.
             found[field.encode_name] = _normal(item, field.type, here, unknown)
     return found
+
+
+@lru_cache(maxsize=512)
+def _info(type: type[Struct]) -> inspect.Type:
+    """Made once a type: it costs more than all else of a request."""
+    return inspect.type_info(type)
 
 
 @lru_cache(maxsize=512)
