@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -16,6 +16,7 @@ from swarmcore.model.codec import decode_spec
 
 NODE: web.AppKey[Node] = web.AppKey("node", Node)
 T = TypeVar("T", bound=Struct)
+_NAMES, _NAME = 10, 100  # of the line about ignored fields: how many, and characters of each
 Route = tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]]
 
 
@@ -23,9 +24,24 @@ def node_of(request: web.Request) -> Node:
     return request.app[NODE]
 
 
-async def body(request: web.Request, kind: type[T]) -> T:
-    """The JSON body as a struct of the vocabulary; Invalid names the field that is wrong."""
-    return decode_spec(await request.read() or b"{}", kind)
+async def body(request: web.Request, kind: type[T], warnings: list[str] | None = None) -> T:
+    """The JSON body as a struct of the vocabulary; Invalid names the field that is wrong.
+
+    Fields that Docker does not know are ignored, as Docker does. One line in `warnings` names them: give a list
+    wherever the answer has a place for it. (What Docker knows and we do not act on is refused: model/support.py.)
+    """
+    ignored: list[str] = []
+    found = decode_spec(await request.read() or b"{}", kind, ignored)
+    if ignored and warnings is not None:
+        warnings.append(_ignored_line(ignored))
+    return found
+
+
+def _ignored_line(names: Sequence[str]) -> str:
+    """Names come from outside: only so many of them, and only so much of each."""
+    shown = [name if len(name) <= _NAME else f"{name[:_NAME]}…" for name in names[:_NAMES]]
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return f"ignored unknown field{'s' if len(names) > 1 else ''}: {', '.join(shown)}{more}"
 
 
 def filters(request: web.Request, known: Collection[str]) -> Filters:

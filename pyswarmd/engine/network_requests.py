@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyswarmd.engine.network_views import PREDEFINED_DRIVERS
-from pyswarmd.local_networks import IPAM, NetworkRequest
+from pyswarmd.local_networks import IPAM, EndpointSettings, NetworkRequest
 from swarmcore.errors import Forbidden, Invalid, Unsupported
 from swarmcore.model.base import Driver
 from swarmcore.model.network import OVERLAY, IPAMConfig, IPAMOptions, NetworkSpec
@@ -68,3 +68,17 @@ def _ipam(wanted: IPAM) -> IPAMOptions | None:
         for pool in wanted.config
     )
     return IPAMOptions(driver=driver, configs=configs) if driver or configs else None
+
+
+def check_endpoint(wanted: EndpointSettings) -> None:
+    """Raise Unsupported for what Docker would do for a container on a network and we do not."""
+    given = {
+        "Links": wanted.links,
+        "DriverOpts": wanted.driver_opts,
+        "GwPriority": wanted.gw_priority,
+        "IPAMConfig.LinkLocalIPs": wanted.ipam_config is not None and wanted.ipam_config.link_local_ips,
+        # Clients that connect a container again send what inspect told them: then there is an endpoint, too.
+        "MacAddress": wanted.mac_address and not wanted.endpoint_id,
+    }
+    if names := [name for name, value in given.items() if value]:
+        raise Unsupported(f"not supported yet for a container on a network: {', '.join(names)}")

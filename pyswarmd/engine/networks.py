@@ -13,7 +13,7 @@ from manager.store.tables import View
 from pyswarmd.engine import network_views as views
 from pyswarmd.engine.context import Route, answer, asked, body, empty, filters, node_of
 from pyswarmd.engine.filters import Filters, flag
-from pyswarmd.engine.network_requests import is_swarm, spec_of
+from pyswarmd.engine.network_requests import check_endpoint, is_swarm, spec_of
 from pyswarmd.engine.network_views import PREDEFINED_DRIVERS, Shown
 from pyswarmd.local_networks import (
     CarriesNetworks,
@@ -164,14 +164,15 @@ async def inspect(request: web.Request) -> web.Response:
 
 # -- changes ---------------------------------------------------------------------------------------
 async def create(request: web.Request) -> web.Response:
-    wanted = await body(request, NetworkRequest)
+    warnings: list[str] = []
+    wanted = await body(request, NetworkRequest, warnings)
     swarm, node = is_swarm(wanted), node_of(request)
     local = _local(node)
     if local is not None and any(item.wanted.name == wanted.name for item in local.list()):
         raise Conflict(f"network with name {wanted.name} already exists")
     if swarm:
         reply = await node.control(CreateNetwork(spec=spec_of(wanted)))
-        return answer({"Id": reply.id, "Warning": "; ".join(reply.warnings)}, 201)
+        return answer({"Id": reply.id, "Warning": "; ".join((*warnings, *reply.warnings))}, 201)
     if local is None:
         raise Unimplemented(
             f"networks of this host alone (driver {wanted.driver or 'bridge'}) are not supported yet",
@@ -180,7 +181,7 @@ async def create(request: web.Request) -> web.Response:
     if node.status().control_available and node.stale_view().networks.find("name", wanted.name):
         raise Conflict(f"network with name {wanted.name} already exists")
     created = await local.create(wanted)
-    return answer({"Id": created.id, "Warning": ""}, 201)
+    return answer({"Id": created.id, "Warning": "; ".join(warnings)}, 201)
 
 
 async def remove(request: web.Request) -> web.Response:
@@ -259,6 +260,7 @@ def _connector(node: Node) -> ConnectsContainers:
 
 async def connect(request: web.Request) -> web.Response:
     wanted = await body(request, ConnectRequest)
+    check_endpoint(wanted.endpoint_config)
     node = node_of(request)
     network_id = await _named(node, request.match_info["id"], wanted.container)
     await _connector(node).connect_network(network_id, wanted.container, wanted.endpoint_config)

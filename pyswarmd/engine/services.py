@@ -32,14 +32,15 @@ async def ls(request: web.Request) -> web.Response:
 
 
 async def create(request: web.Request) -> web.Response:
-    spec = await _spec(request)
+    warnings: list[str] = []
+    spec = await _spec(request, warnings)
     reply = await node_of(request).control(CreateService(spec=spec))
-    return answer({"ID": reply.id, "Warnings": list(reply.warnings) or None}, 201)
+    return answer({"ID": reply.id, "Warnings": [*warnings, *reply.warnings] or None}, 201)
 
 
-async def _spec(request: web.Request) -> ServiceSpec:
+async def _spec(request: web.Request, warnings: list[str]) -> ServiceSpec:
     """The body, with the predefined networks under their names: other hosts know them by nothing else."""
-    spec = await body(request, ServiceSpec)
+    spec = await body(request, ServiceSpec, warnings)
     template = spec.task_template
     return replace(
         spec,
@@ -58,18 +59,29 @@ async def inspect(request: web.Request) -> web.Response:
 
 
 async def update(request: web.Request) -> web.Response:
-    rollback = request.query.get("rollback", "")
-    if rollback not in ("", "previous"):
-        raise Invalid(f"invalid rollback {rollback!r}", 'the only value is "previous"')
+    rollback, warnings = _rollback(request), list[str]()
+    if (source := request.query.get("registryAuthFrom", "")) not in ("", "spec", "previous-spec"):
+        raise Invalid(f"invalid registryAuthFrom {source!r}", 'the values are "spec" and "previous-spec"')
     reply = await node_of(request).control(
         UpdateService(
             id=request.match_info["id"],
             version=version(request),
-            spec=None if rollback else await _spec(request),
-            rollback=bool(rollback),
+            spec=None if rollback else await _spec(request, warnings),
+            rollback=rollback,
         )
     )
-    return answer({"Warnings": list(reply.warnings) or None})
+    return answer({"Warnings": [*warnings, *reply.warnings] or None})
+
+
+def _rollback(request: web.Request) -> bool:
+    """`?rollback=`: the docker command says none where it means no rollback (from version 29 on)."""
+    match request.query.get("rollback", ""):
+        case "" | "none":
+            return False
+        case "previous":
+            return True
+        case other:
+            raise Invalid(f"invalid rollback {other!r}", 'the values are "none" and "previous"')
 
 
 async def remove(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Docker's JSON to structs as Go reads it: null is the zero value, case is free; unknown fields are refused."""
+"""Docker's JSON to structs as Go reads it: null is the zero value, case is free, unknown fields go to the caller."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ T = TypeVar("T", bound=Struct)
 Fields = dict[str, inspect.Field]
 
 
-def decode_spec(body: bytes, type: type[T]) -> T:
-    """The struct that `body` says; Invalid with one line that names every unknown field, or the wrong one."""
+def decode_spec(body: bytes, type: type[T], ignored: list[str] | None = None) -> T:
+    """The struct that `body` says; Invalid with one line that names the wrong field.
+
+    Fields that the struct does not have are named in `ignored`; without such a list they are Invalid, too.
+    """
     try:
         raw = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"the request body is not valid JSON: {error}") from error
-    return convert_spec(raw, type)
+    return convert_spec(raw, type, ignored)
 
 
-def convert_spec(raw: Any, type: type[T]) -> T:
+def convert_spec(raw: Any, type: type[T], ignored: list[str] | None = None) -> T:
     """`decode_spec` for JSON that is parsed already."""
     unknown: list[str] = []
     try:
         value = _normal(raw, _info(type), "", unknown)
     except RecursionError as error:
         raise Invalid("the request body is nested too deeply") from error
-    if unknown:
+    if ignored is not None:
+        ignored += unknown
+    elif unknown:
         raise Invalid(
             f"unknown field{'s' if len(unknown) > 1 else ''} in {type.__name__}: {', '.join(unknown)}"
         )

@@ -79,7 +79,6 @@ async def test_a_node_in_no_swarm_says_how_to_get_into_one(client: Client, path:
     ("path", "body", "message"),
     [
         ("/services/create", b'{"Name":', "not valid JSON"),
-        ("/services/create", b'{"Nmae": "web"}', "unknown field"),
         ("/swarm/init", b'{"AutoLockManagers": true}', "autolock has no behaviour yet"),
         (
             "/swarm/init",
@@ -94,6 +93,7 @@ async def test_a_node_in_no_swarm_says_how_to_get_into_one(client: Client, path:
         ("/services/web/update?version=x", b"{}", "invalid version 'x'"),
         ("/services/web/update?version=%C2%B2", b"{}", "invalid version"),
         ("/services/web/update?version=1&rollback=next", b"{}", "invalid rollback"),
+        ("/services/web/update?version=1&registryAuthFrom=me", b"{}", "invalid registryAuthFrom 'me'"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )

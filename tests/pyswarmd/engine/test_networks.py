@@ -475,7 +475,6 @@ async def test_a_host_without_networks_of_its_own_says_so() -> None:
         ({"Name": "x", "ConfigOnly": True, "Scope": "swarm"}, 400, "belongs to one host"),
         ({"Name": "x", "ConfigOnly": True, "ConfigFrom": {"Network": "y"}}, 400, "not both"),
         ({"Name": "x", "Driver": "overlay", "EnableIPv4": False}, 400, "without IPv4"),
-        ({"Name": "x", "Colour": "red"}, 400, "unknown field"),
         ({"Name": 5}, 400, "Name"),
         ([], 400, "NetworkRequest"),
     ],
@@ -558,6 +557,33 @@ async def test_containers_are_connected_and_disconnected(client: Client, daemon:
     assert connect[3].aliases == ("db",)
     assert connect[3].ipam_config.ipv4_address == "10.0.1.9"
     assert disconnect == ("disconnect", "shop1", "c1", True)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"Links": ["db:db"]},
+        {"DriverOpts": {"a": "b"}},
+        {"GwPriority": 1},
+        {"MacAddress": "02:42:0a:00:00:09"},
+        {"IPAMConfig": {"LinkLocalIPs": ["169.254.0.9"]}},
+    ],
+    ids=lambda config: next(iter(config)),
+)
+async def test_what_an_endpoint_cannot_have_yet_is_refused(
+    client: Client, daemon: WithLocal, config: dict[str, Any]
+) -> None:
+    body = {"Container": "c1", "EndpointConfig": config}
+    response = await client.post("/networks/shop/connect", json=body)
+    assert "not supported yet for a container on a network" in await refused(response, 400)
+    assert not daemon.calls
+
+
+async def test_an_endpoint_as_inspect_showed_it_is_taken_again(client: Client, daemon: WithLocal) -> None:
+    shown = {"EndpointID": "e1", "MacAddress": "02:42:0a:00:00:09", "IPAddress": "10.0.1.9", "Links": None}
+    body = {"Container": "c1", "EndpointConfig": shown}
+    assert (await client.post("/networks/shop/connect", json=body)).status == 200
+    assert daemon.calls
 
 
 async def test_a_host_that_cannot_connect_containers_says_so() -> None:

@@ -1,0 +1,66 @@
+"""A daemon that is the only manager of a swarm: real control, store and views behind the API, no host below it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from manager.raft.proposer import RaftStatus
+from manager.store.tables import View
+from pyswarmd.config import Settings
+from pyswarmd.membership import Status
+from swarmcore.ids import new_id
+from swarmcore.rpc.messages.control import ControlReply, ControlRequest, Create
+from swarmcore.rpc.messages.session import ManagerAddress
+from tests.manager.control.bench import Bench
+from worker.images.store import ImageStore
+
+
+class ManagerNode:
+    """What the handlers ask of `pyswarmd.node.Node`. `bench` is the swarm's inside."""
+
+    hostname = "m1"
+    ping_state = "active/manager"
+    in_swarm = True
+
+    def __init__(self, folder: Path) -> None:
+        self.bench = Bench()
+        self.settings = Settings(state_dir=folder, run_dir=folder / "run", hostname="m1")
+        self.images = ImageStore(folder / "images")
+
+    async def begin(self) -> ManagerNode:
+        await self.bench.begin()
+        await self.images.open()
+        return self
+
+    @property
+    def engine_id(self) -> str:
+        return self.status().node_id
+
+    def status(self) -> Status:
+        (own,) = (node.id for node in self.bench.store.view().nodes if node.role == "manager")
+        managers = (ManagerAddress(node_id=own, address="10.0.0.1:2377"),)
+        return Status(
+            node_id=own, address="10.0.0.1", state="active", control_available=True, managers=managers
+        )
+
+    def raft_status(self) -> RaftStatus:
+        return self.bench.raft.status()
+
+    async def read(self) -> View:
+        return self.bench.store.view()
+
+    def stale_view(self) -> View:
+        return self.bench.store.view()
+
+    async def control(self, request: ControlRequest) -> ControlReply:
+        if isinstance(request, Create) and not request.id:
+            request = replace(request, id=new_id())
+        return await self.bench.control.handle(request)
+
+    def running_containers(self) -> int:
+        return 0
+
+    def image_count(self) -> int:
+        return len(self.images.list())
