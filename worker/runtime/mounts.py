@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 4096, 16384, 1 << 18, 1 << 19
@@ -38,13 +37,3 @@ def enter_private_namespace() -> None:
     """This process sees mounts that the host makes later; the host never sees this process's."""
     _check(_libc.unshare(_CLONE_NEWNS), "unshare")
     mount("none", "/", "", MS_REC | MS_SLAVE)
-
-
-def overlay_options(layers: Sequence[str], upper: str, work: str) -> str:
-    """Options of an overlay; `layers` from the lowest up, relative names keep them below the 4 KiB limit."""
-
-    def quoted(path: str) -> str:
-        return path.replace("\\", "\\\\").replace(",", "\\,")
-
-    lower = ":".join(quoted(layer).replace(":", "\\:") for layer in reversed(layers))
-    return f"lowerdir={lower},upperdir={quoted(upper)},workdir={quoted(work)}"

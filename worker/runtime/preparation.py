@@ -86,9 +86,8 @@ async def _prepare(
         source="overlay",
         target=str(rootfs),
         kind="overlay",
-        options=mounts.overlay_options(
-            engine.images.layer_names(image), str(directory / "upper"), str(directory / "work")
-        ),
+        layers=engine.images.layer_names(image),
+        own=str(directory),
         cwd=str(engine.images.layers_directory),
     )
     for mount in secret_mounts:

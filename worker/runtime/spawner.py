@@ -23,6 +23,7 @@ from typing import Any
 
 from worker.rootfs import read_in_root
 from worker.runtime import mounts
+from worker.runtime.overlay import mount_layers
 
 _OUTPUT_LIMIT = 64 * 1024
 _CGROUP_ROOT = "/sys/fs/cgroup"
@@ -140,9 +141,7 @@ class Spawner:
                 if os.path.ismount(target):
                     continue  # asked for again after the daemon's restart of a task
                 os.chdir(entry.get("cwd", "/"))
-                mounts.mount(
-                    entry["source"], target, entry["kind"], entry.get("flags", 0), entry.get("options", "")
-                )
+                self._mount_one(entry, target)
                 done.append(target)
                 for file in entry.get("files", ()):
                     self._write(target, file)
@@ -153,6 +152,15 @@ class Spawner:
         finally:
             os.chdir("/")
         return [read_in_root(_path(root), name) for root, name in request.get("read", ())]
+
+    @staticmethod
+    def _mount_one(entry: dict[str, Any], target: str) -> None:
+        if layers := entry.get("layers"):
+            own = entry["own"]
+            mount_layers(layers, target, upper=f"{own}/upper", work=f"{own}/work", below=f"{own}/below")
+        else:
+            flags, options = entry.get("flags", 0), entry.get("options", "")
+            mounts.mount(entry["source"], target, entry["kind"], flags, options)
 
     def _write(self, target: str, file: dict[str, Any]) -> None:
         path = os.path.join(target, file["name"])  # noqa: PTH118 - pathlib is not worth its start-up here

@@ -56,12 +56,19 @@ class SecretFile(Struct, frozen=True, kw_only=True):
 
 
 class MountRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One mount; an overlay is told by its `layers` (from the lowest up, below `cwd`) and the directory of its own.
+
+    `own` holds `upper` and `work`. Records of earlier versions have overlays as `options`.
+    """
+
     source: str
     target: str
     kind: str
     flags: int = 0
     options: str = ""
     cwd: str = "/"
+    layers: tuple[str, ...] = ()
+    own: str = ""
     files: tuple[SecretFile, ...] = ()
 
 

@@ -25,7 +25,8 @@ from swarmcore.model.container import (
 )
 from swarmcore.model.resources import Limit
 from swarmcore.model.secret import Config, ConfigSpec, Secret, SecretSpec
-from tests.worker.runtime.conftest import Node
+from tests.worker.images.archives import folder, link, member, saved, tar, written
+from tests.worker.runtime.conftest import IMAGE, Node
 from worker.runtime.controller import ContainerFailed
 from worker.runtime.spawner import hybrid_mounts
 from worker.runtime.tools import preflight
@@ -64,6 +65,24 @@ async def test_an_unknown_image_says_what_to_do(node: Node) -> None:
     with pytest.raises(NotFound, match="no such image: nowhere/nothing:1") as failure:
         await node.started(node.task(["true"], image="nowhere/nothing:1"))
     assert "image load" in failure.value.hint
+
+
+async def test_an_image_of_many_layers_with_equal_ones_among_them_starts(node: Node, tmp_path: Path) -> None:
+    busybox = next(
+        (node.images.layers_directory / node.images.layer_names(node.images.get(IMAGE))[0]).glob("bin/sh")
+    )
+    base = tar(
+        folder("bin"),
+        member("bin/busybox", busybox.read_bytes(), mode=0o755),
+        link("bin/sh", "busybox"),
+        *(folder(name) for name in ("proc", "dev", "sys", "etc", "tmp")),
+    )
+    empty, layers = tar(folder("tmp")), [base]
+    for number in range(70):
+        layers += [tar(member(f"n{number}", b"x")), empty]
+    await node.images.load(written(tmp_path / "many.tar", saved(layers, ["many"])))
+    result = await node.run(["/bin/sh", "-c", "echo /n*"], image="many")
+    assert (result.code, len(result.out.split())) == (0, 70)
 
 
 async def test_memory_beyond_the_limit_is_reported_as_oom(node: Node) -> None:
