@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from contextvars import Context
+from itertools import islice
 from random import Random
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from swarmcore.clock import Clock
 
@@ -139,3 +140,35 @@ async def supervise(
         if clock.monotonic() - started > healthy_after:
             backoff.reset()
         await clock.sleep(backoff.next())
+
+
+#: Long work as a generator: it yields wherever others may have a turn, and returns its result.
+Turns = Generator[None, None, T]
+#: So many small things (microseconds each) may be done without a turn for the others, heartbeats among them.
+STRETCH = 500
+
+
+async def in_turns(work: Turns[T]) -> T:
+    """The result of `work`; everybody else on the loop has a turn at each of its yields."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return cast(T, end.value)
+        await asyncio.sleep(0)
+
+
+def at_once(work: Turns[T]) -> T:
+    """The result of `work` where nobody else has to have a turn."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return cast(T, end.value)
+
+
+def stretches(items: Iterable[T], size: int = STRETCH) -> Iterator[list[T]]:
+    """`items` in lists of at most `size`; what they come from must not change meanwhile."""
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from manager.control import ports, validate
+from manager.control import ports, replicas, validate
 from manager.control.attachments import resolved
 from manager.control.lookup import lookup
 from manager.store.tx import Tx
@@ -25,6 +25,7 @@ def create(tx: Tx, request: CreateService) -> ControlReply:
     if not spec.name:
         spec = replace(spec, name=_free_name(tx))
     validate.service_spec(spec)
+    replicas.check(tx, spec)
     if tx.services.find("name", spec.name):
         raise Conflict(f"name conflicts with an existing object: service {spec.name} already exists")
     spec = resolved(tx.networks, spec)
@@ -49,6 +50,7 @@ def update(tx: Tx, request: UpdateService) -> ControlReply:
         )
     spec = _wanted(service, request)
     validate.service_spec(spec)
+    replicas.check(tx, spec, service.spec)
     if spec.name != service.spec.name:
         raise Unimplemented("renaming services is not supported", "create a new service and remove this one")
     if spec.mode.name != service.spec.mode.name:

@@ -14,7 +14,14 @@ from manager.control import ports
 from swarmcore.durations import duration
 from swarmcore.errors import Invalid, Unsupported
 from swarmcore.ids import check_name
-from swarmcore.model.cluster import CLUSTER_NAME, SwarmSpec, merged
+from swarmcore.model.cluster import (
+    CLUSTER_NAME,
+    MAX_REPLICAS_LABEL,
+    MOST_MAX_REPLICAS,
+    SwarmSpec,
+    max_replicas,
+    merged,
+)
 from swarmcore.model.container import ContainerSpec, Mount, MountType
 from swarmcore.model.endpoint import DRAIN_LABEL, INGRESS_LABEL, INGRESS_WAYS
 from swarmcore.model.policy import UpdateConfig
@@ -164,6 +171,12 @@ def swarm_change(current: SwarmSpec, wanted: SwarmSpec) -> SwarmSpec:
 
 
 def _swarm(spec: SwarmSpec) -> None:
+    limit = spec.labels.get(MAX_REPLICAS_LABEL)
+    if limit is not None and str(max_replicas(spec)) != limit:
+        raise Invalid(
+            f"invalid label {MAX_REPLICAS_LABEL}={limit[:40]!r}",
+            f"it is how many replicas a service may have, 1 to {MOST_MAX_REPLICAS}",
+        )
     if spec.name not in ("", CLUSTER_NAME):
         raise Invalid(f'the swarm is called "{CLUSTER_NAME}", it cannot be renamed to {spec.name!r}')
     expiry = spec.ca_config.node_cert_expiry

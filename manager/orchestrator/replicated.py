@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -11,20 +11,26 @@ from msgspec.structs import replace
 
 from manager.orchestrator.fitness import evicted
 from manager.orchestrator.new_task import new_task
-from manager.orchestrator.replicated_plan import plan, plan_removed
+from manager.orchestrator.replicated_plan import plan_in_turns, plan_removed
 from manager.orchestrator.steps import Around, Plan, Step
 from manager.store.follow import follow
 from manager.store.store import Store
 from manager.store.tables import View
 from manager.store.tx import Tx
 from manager.store.watch import Change, Commit
+from swarmcore.aio import in_turns
 from swarmcore.clock import Clock
 from swarmcore.model.base import Version
+from swarmcore.model.cluster import DEFAULT_MAX_REPLICAS, max_replicas
 from swarmcore.model.node import Node
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState
 
 log = logging.getLogger(__name__)
+#: A service of so many tasks is planned by itself, after the smaller ones, and then rests: a plan looks at all of its
+#: tasks, each of which may have been changed by a commit of its own.
+LARGE = 1_000
+REST = 20e-6  # seconds of rest a task, about twice of what its part of a plan takes
 
 
 class _Work(Struct, frozen=True):
@@ -45,6 +51,8 @@ class ReplicatedOrchestrator:
         self._new_id = new_id
         self._dirty: dict[str, None] = {}  # service ids worth a plan
         self._due: dict[str, datetime] = {}  # when to plan a service though nothing happens
+        self._rest: dict[str, float] = {}  # by large service: until when it rests after a plan (monotonic)
+        self._capped: set[str] = set()  # services that ask for more than the limit, told once each
         # Both only save what the state does not hold; without them a plan is a little less exact.
         self._evicted: dict[str, frozenset[str]] = {}  # by node: the tasks it has no room for any more
         self._began: dict[str, datetime] = {}  # by task that has ended: since when it had been running
@@ -55,6 +63,7 @@ class ReplicatedOrchestrator:
     # -- Follower ----------------------------------------------------------------------------------
     def restart(self, view: View) -> None:
         self._due.clear()
+        self._rest.clear()
         self._began.clear()
         self._evicted = {node.id: evicted(node, view.tasks.find("node_id", node.id)) for node in view.nodes}
         self._dirty = {service.id: None for service in view.services}
@@ -87,30 +96,53 @@ class ReplicatedOrchestrator:
         for service_id in [id for id, due in self._due.items() if due <= now]:
             del self._due[service_id]
             self._dirty[service_id] = None
-        if self._dirty:
-            work = [item for service_id in self._dirty for item in self._plan(service_id, now)]
-            if work:
-                await self._store.batch(work, self._carry_out)
-            self._dirty.clear()
-        if not self._due:
-            return None
-        return self._clock.monotonic() + (min(self._due.values()) - now).total_seconds()
+        view = self._store.view()
+        count = {id: view.tasks.count("service_id", id) for id in self._dirty}
+        await self._reconcile([id for id in self._dirty if count[id] < LARGE], now)
+        for service_id in sorted((id for id in self._dirty if self._may_plan(id)), key=count.__getitem__):
+            await self._reconcile([service_id], now)
+            self._rest[service_id] = self._clock.monotonic() + count[service_id] * REST
+        return self._next_look(now)
+
+    def _may_plan(self, service_id: str) -> bool:
+        if self._rest.get(service_id, 0.0) > self._clock.monotonic():
+            return False
+        self._rest.pop(service_id, None)
+        return True
+
+    def _next_look(self, now: datetime) -> float | None:
+        soon = [self._rest.get(service_id, 0.0) for service_id in self._dirty]
+        if self._due:
+            soon.append(self._clock.monotonic() + (min(self._due.values()) - now).total_seconds())
+        return min(soon, default=None)
+
+    async def _reconcile(self, service_ids: list[str], now: datetime) -> None:
+        """Plan these and carry it out; a service whose plan had no room for all stays dirty."""
+        work: list[_Work] = []
+        more: set[str] = set()
+        for service_id in service_ids:
+            made = await self._plan(service_id, now)
+            work += made
+            more |= {service_id for item in made[:1] if item.plan.has_more}
+        if work:
+            await self._store.batch(work, self._carry_out)
+        for service_id in service_ids:
+            if service_id not in more:
+                del self._dirty[service_id]
 
     # -- planning and writing ----------------------------------------------------------------------
-    def _plan(self, service_id: str, now: datetime) -> list[_Work]:
+    async def _plan(self, service_id: str, now: datetime) -> list[_Work]:
         view = self._store.view()
         tasks = view.tasks.find("service_id", service_id)
         service = view.services.get(service_id)
         self._due.pop(service_id, None)
         if service is None:
+            self._capped.discard(service_id)
             made = plan_removed(tasks)
         elif service.spec.mode.name != "replicated":
             return []
         else:
-            node_ids = {task.node_id for task in tasks if task.node_id}
-            nodes = {node_id: node for node_id in node_ids if (node := view.nodes.get(node_id))}
-            gone = frozenset[str]().union(*(self._evicted.get(node_id, ()) for node_id in nodes))
-            made = plan(service, tasks, Around(now=now, nodes=nodes, evicted=gone, began=self._began))
+            made = await in_turns(plan_in_turns(service, tasks, self._around(view, service, tasks, now)))
         if made.due is not None:
             self._due[service_id] = made.due
         work = [_Work(service_id, step, made) for step in made.steps]
@@ -118,6 +150,19 @@ class ReplicatedOrchestrator:
             assert service is not None, "only a service has an update"
             work.append(_Work(service_id, None, made, service.version.index))
         return work
+
+    def _around(self, view: View, service: Service, tasks: Sequence[Task], now: datetime) -> Around:
+        node_ids = {task.node_id for task in tasks if task.node_id}
+        nodes = {node_id: node for node_id in node_ids if (node := view.nodes.get(node_id))}
+        gone = frozenset[str]().union(*(self._evicted.get(node_id, ()) for node_id in nodes))
+        limit = next((max_replicas(cluster.spec) for cluster in view.clusters), DEFAULT_MAX_REPLICAS)
+        if service.spec.replicas <= limit:
+            self._capped.discard(service.id)
+        elif service.id not in self._capped:
+            self._capped.add(service.id)
+            facts = {"service": service.spec.name, "replicas": service.spec.replicas, "limit": limit}
+            log.warning("a service asks for more replicas than it may have", extra=facts)
+        return Around(now=now, nodes=nodes, evicted=gone, began=self._began, max_replicas=limit)
 
     def _carry_out(self, tx: Tx, work: _Work) -> None:
         """What the plan rests on may have changed since: then this part is left to the next plan."""

@@ -2,56 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
+
+from msgspec.structs import replace
 
 from manager.current import is_current
 from manager.orchestrator.restart_policy import has_given_up, should_restart, start_time, successor_state
-from manager.orchestrator.slots import by_slot, free_numbers, is_filled, live, surplus
-from manager.orchestrator.steps import Around, Plan, Step
-from manager.orchestrator.update_plan import next_move
+from manager.orchestrator.slots import (
+    Slots,
+    by_slot_in_turns,
+    free_numbers,
+    is_filled,
+    live,
+    surplus_in_turns,
+)
+from manager.orchestrator.steps import MAX_STEPS, Around, Plan, Step
+from manager.orchestrator.update_plan import next_move_in_turns
+from swarmcore.aio import Turns, at_once, stretches
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState
 
 
 def plan_removed(tasks: Iterable[Task]) -> Plan:
     """The service is gone: so shall its tasks be."""
-    return Plan(steps=_remove(tasks))
+    return _bounded(Plan(), _remove(tasks))
 
 
 def plan(service: Service, tasks: Iterable[Task], around: Around) -> Plan:
     """Steps are safe to repeat: what is done already gives no step."""
-    slots = {number: slot for number, slot in by_slot(tasks).items() if is_filled(slot)}
-    wanted = service.spec.replicas
+    return at_once(plan_in_turns(service, tasks, around))
+
+
+def plan_in_turns(service: Service, tasks: Iterable[Task], around: Around) -> Turns[Plan]:
+    """As `plan`, with turns for others: it is made anew for all tasks of the service, and these may be many."""
+    slots = yield from _filled(tasks)
+    # The limit keeps new slots from being made; what was there before it stays.
+    wanted = min(service.spec.replicas, max(around.max_replicas, len(slots)))
     steps: list[Step] = []
-    for number in surplus(slots, wanted) if len(slots) > wanted else ():
-        steps += _remove(slots.pop(number))
-    steps += [Step(create_in=number) for number in islice(free_numbers(slots), wanted - len(slots))]
+    surplus = (yield from surplus_in_turns(slots, wanted)) if len(slots) > wanted else []
+    given_up = [slots.pop(number) for number in surplus]
+    gone = _remove(task for slot in given_up for task in slot)
+    missing = min(wanted - len(slots), MAX_STEPS + 1)  # one more tells that there are more
+    new = (Step(create_in=number) for number in islice(free_numbers(slots), missing))
     due: list[datetime] = []
     dirty: list[int] = []
     moving = False
-    for number, slot in sorted(slots.items()):
-        last = (live(slot) or slot)[-1]  # one that has ended for good is renewed too
-        current = is_current(last, service, around.node_of(last))
-        wanted_again = any(is_current(task, service, around.node_of(task)) for task in live(slot)[:-1])
-        if _keep_slot(number, slot, around, steps, due, takes_over=current or not wanted_again):
-            moving = moving or not current
-        elif not current and not has_given_up(slot, service.spec_version):
-            dirty.append(number)  # given up: trying for ever is not what the policy asks for
-    move = next_move(service, slots, dirty, around, moving=moving)
+    for part in stretches(slots.items()):
+        for number, slot in part:
+            last = (live(slot) or slot)[-1]  # one that has ended for good is renewed too
+            current = is_current(last, service, around.node_of(last))
+            again = any(is_current(task, service, around.node_of(task)) for task in live(slot)[:-1])
+            if _keep_slot(number, slot, around, steps, due, takes_over=current or not again):
+                moving = moving or not current
+            elif not current and not has_given_up(slot, service.spec_version):
+                dirty.append(number)  # given up: trying for ever is not what the policy asks for
+        yield
+    move = yield from next_move_in_turns(service, slots, dirty, around, moving=moving)
     if move.due is not None:
         due.append(move.due)
-    return Plan(
-        steps=(*steps, *move.steps),
+    made = Plan(
         due=min(due) if due else None,
         update_status=move.status,
         roll_back_to=service.previous_spec if move.roll_back else None,
     )
+    return _bounded(made, chain(gone, new, steps, move.steps))
 
 
-def _remove(tasks: Iterable[Task]) -> tuple[Step, ...]:
-    return tuple(Step(remove=(task.id,)) for task in tasks if task.desired_state < TaskState.REMOVE)
+def _filled(tasks: Iterable[Task]) -> Turns[Slots]:
+    slots = yield from by_slot_in_turns(tasks)
+    filled: Slots = {}
+    for part in stretches(slots.items()):
+        filled |= {number: slot for number, slot in part if is_filled(slot)}
+        yield
+    return filled
+
+
+def _bounded(plan: Plan, steps: Iterator[Step]) -> Plan:
+    """With as many of the steps as one plan may have, and whether there are more."""
+    taken = tuple(islice(steps, MAX_STEPS))
+    return replace(plan, steps=taken, has_more=next(steps, None) is not None)
+
+
+def _remove(tasks: Iterable[Task]) -> Iterator[Step]:
+    return (Step(remove=(task.id,)) for task in tasks if task.desired_state < TaskState.REMOVE)
 
 
 def _keep_slot(

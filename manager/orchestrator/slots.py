@@ -1,12 +1,15 @@
-"""A replicated service's tasks by slot: which slots count, which are free, which go first when there are too many."""
+"""A replicated service's tasks by slot: which slots count, which are free, which go first when there are too many.
+
+A service may have a hundred thousand tasks: what looks at all of them is done in turns (`swarmcore.aio`).
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import inf
 
 from manager.orchestrator.restart_policy import age, should_restart
+from swarmcore.aio import Turns, at_once, stretches
 from swarmcore.model.task import Task, TaskState
 
 #: All stored tasks of each slot, oldest first.
@@ -14,10 +17,21 @@ Slots = dict[int, list[Task]]
 
 
 def by_slot(tasks: Iterable[Task]) -> Slots:
-    """Without those to be removed: a slot given up and taken up again begins anew."""
+    return at_once(by_slot_in_turns(tasks))
+
+
+def by_slot_in_turns(tasks: Iterable[Task]) -> Turns[Slots]:
+    """Without those to be removed: a slot given up and taken up again begins anew. The lowest number first."""
+    found: Slots = {}
+    for part in stretches(tasks):
+        for task in part:
+            if task.desired_state < TaskState.REMOVE:
+                found.setdefault(task.slot, []).append(task)
+        yield
     slots: Slots = {}
-    for task in sorted((t for t in tasks if t.desired_state < TaskState.REMOVE), key=age):
-        slots.setdefault(task.slot, []).append(task)
+    for numbers in stretches(sorted(found)):
+        slots |= {number: sorted(found[number], key=age) for number in numbers}
+        yield
     return slots
 
 
@@ -43,19 +57,33 @@ def free_numbers(taken: Iterable[int]) -> Iterator[int]:
 
 
 def surplus(slots: Mapping[int, Sequence[Task]], wanted: int) -> list[int]:
+    return at_once(surplus_in_turns(slots, wanted))
+
+
+def surplus_in_turns(slots: Mapping[int, Sequence[Task]], wanted: int) -> Turns[list[int]]:
     """Which slots to give up, so that `wanted` stay.
 
     As in swarmkit: first those without a node and those being replaced, then from nodes with the most copies, of
     these those that do not run, then the highest number.
     """
-    order = sorted(slots, key=lambda number: (not _runs(slots[number]), number))
+    running: list[int] = []
+    others: list[int] = []
+    for numbers in stretches(sorted(slots)):
+        for number in numbers:
+            (running if _runs(slots[number]) else others).append(number)
+        yield
     copies: Counter[str] = Counter()
-    rank: dict[int, tuple[float, int]] = {}
-    for place, number in enumerate(order):
-        node = _only_node(slots[number])
-        copies[node] += 1
-        rank[number] = (copies[node] if node else inf, place)
-    return sorted(order, key=lambda number: rank[number])[wanted:]
+    ranks: dict[int, list[int]] = {}  # by how many copies its node has, itself counted
+    nowhere: list[int] = []
+    for numbers in stretches([*running, *others]):
+        for number in numbers:
+            if node := _only_node(slots[number]):
+                copies[node] += 1
+                ranks.setdefault(copies[node], []).append(number)
+            else:
+                nowhere.append(number)
+        yield
+    return [number for rank in (*(ranks[key] for key in sorted(ranks)), nowhere) for number in rank][wanted:]
 
 
 def _runs(slot: Sequence[Task]) -> bool:

@@ -8,9 +8,13 @@ from datetime import datetime
 from msgspec import Struct
 
 from manager.orchestrator.fitness import must_move
+from swarmcore.model.cluster import DEFAULT_MAX_REPLICAS
 from swarmcore.model.node import Node
 from swarmcore.model.service import ServiceSpec, UpdateStatus
 from swarmcore.model.task import Task, TaskState
+
+#: Of one plan. Whoever asks for a thousand million replicas gets a list of so many steps at a time.
+MAX_STEPS = 10_000
 
 
 class Around(Struct, frozen=True, kw_only=True):
@@ -21,6 +25,7 @@ class Around(Struct, frozen=True, kw_only=True):
     evicted: Set[str] = frozenset()  # ids of tasks that their nodes have no room for any more
     #: Since when tasks that have ended had been running, as far as this leader saw them end.
     began: Mapping[str, datetime] = {}
+    max_replicas: int = DEFAULT_MAX_REPLICAS  # that one service may have
 
     def node_of(self, task: Task) -> Node | None:
         return self.nodes.get(task.node_id)
@@ -45,6 +50,9 @@ class Step(Struct, frozen=True, kw_only=True):
 
 class Plan(Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...] = ()
+    has_more: bool = (
+        False  # there are more steps than one plan may have: make the next one when these are done
+    )
     #: The moment at which something is due that no commit will announce.
     due: datetime | None = None
     update_status: UpdateStatus | None = None  # a new one to write

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from manager.current import is_current
 from manager.orchestrator.restart_policy import seen_at, still_runs
 from manager.orchestrator.slots import live
-from manager.orchestrator.steps import Around, Step
+from manager.orchestrator.steps import MAX_STEPS, Around, Step
+from swarmcore.aio import STRETCH, Turns, at_once, stretches
 from swarmcore.model.policy import SECOND, FailureAction, UpdateConfig, UpdateOrder
 from swarmcore.model.service import Service, UpdateState, UpdateStatus
 from swarmcore.model.task import Task, TaskState
@@ -36,6 +37,12 @@ class Move(Struct, frozen=True, kw_only=True):
 def next_move(
     service: Service, slots: _Slots, dirty: Sequence[int], around: Around, *, moving: bool = False
 ) -> Move:
+    return at_once(next_move_in_turns(service, slots, dirty, around, moving=moving))
+
+
+def next_move_in_turns(
+    service: Service, slots: _Slots, dirty: Sequence[int], around: Around, *, moving: bool = False
+) -> Turns[Move]:
     """`slots` are the filled ones, `dirty` those of them whose last task is not what the service wants.
 
     `moving`: another such slot gets a new task just now for another reason, so this is not the end.
@@ -49,24 +56,29 @@ def next_move(
         status = UpdateStatus(state=UpdateState.UPDATING, started_at=around.now, message="update in progress")
     elif status.started_at is None:  # asked for by hand: it begins now
         status = replace(status, started_at=around.now)
-    move = _go_on(service, status, slots, dirty, around, moving)
+    move = yield from _go_on(service, status, slots, dirty, around, moving)
     return replace(move, status=status) if move.status is None and status != service.update_status else move
 
 
 def _go_on(
     service: Service, status: UpdateStatus, slots: _Slots, dirty: Sequence[int], around: Around, moving: bool
-) -> Move:
+) -> Turns[Move]:
     config = settings(service, status)
-    firsts = [task for slot in slots.values() if (task := first_task(service, status, slot)) is not None]
+    firsts: list[Task] = []
+    for part in stretches(slots.values()):
+        firsts += [task for slot in part if (task := first_task(service, status, slot)) is not None]
+        yield
     failed = [task for task in firsts if _counts_as_failure(task, config, around)]
     too_many = len(failed) > config.max_failure_ratio * len(slots)
     if too_many and config.failure_action is not FailureAction.CONTINUE:
         return _give_up(service, status, config, failed[0], around.now)
-    busy, due = _busy(service, slots, dirty, config, around.now)
+    busy, due = yield from _busy(service, slots, dirty, config, around.now)
     if not dirty:
         return Move(due=due) if busy or moving else _finish(status, firsts, config, around.now)
     room = len(dirty) if config.parallelism == 0 else max(0, config.parallelism - busy)
-    steps = tuple(_replace(number, slots[number], service, config, around) for number in dirty[:room])
+    steps = tuple(
+        _replace(number, slots[number], service, config, around) for number in dirty[: min(room, MAX_STEPS)]
+    )
     return Move(steps=steps, due=due)
 
 
@@ -96,11 +108,13 @@ def _counts_as_failure(task: Task, config: UpdateConfig, around: Around) -> bool
 
 def _busy(
     service: Service, slots: _Slots, dirty: Sequence[int], config: UpdateConfig, now: datetime
-) -> tuple[int, datetime | None]:
+) -> Turns[tuple[int, datetime | None]]:
     """How many slots are being replaced or rest after that, and when the first of these has rested."""
     busy, due = 0, None
     waiting = set(dirty)
-    for number, slot in slots.items():
+    for position, (number, slot) in enumerate(slots.items(), 1):
+        if position % STRETCH == 0:
+            yield
         mine = [task for task in slot if task.spec_version == service.spec_version]
         if number in waiting or not mine or len(mine) == len(slot):
             continue  # the update has not been here: the slot is still to come, or is a new one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
@@ -9,6 +10,7 @@ from typing import TypeVar
 from manager.store.tx import ATTEMPTS, MAX_CHANGES, Overtaken, Tx
 
 T = TypeVar("T")
+MAX_ITEMS = 1_000  # are looked at for one entry: those that change nothing take time too
 Update = Callable[[], AbstractAsyncContextManager[Tx]]
 
 
@@ -27,6 +29,9 @@ async def batch(
         try:
             done = await _one_entry(update, todo, done, change, limit)
             failures = 0
+            await asyncio.sleep(
+                0
+            )  # nothing to write is nothing to wait for, and others must have their turns
         except Overtaken:
             failures += 1
             if failures >= ATTEMPTS:
@@ -37,11 +42,12 @@ async def _one_entry(
     update: Update, todo: list[T], start: int, change: Callable[[Tx, T], None], limit: int
 ) -> int:
     """Commit the items from `start` that fit; returns the position of the first that did not."""
+    end = min(start + MAX_ITEMS, len(todo))
     async with update() as tx:
-        for position in range(start, len(todo)):
+        for position in range(start, end):
             mark = tx.mark()
             change(tx, todo[position])
             if mark and (len(tx) > limit or not tx.fits):
                 tx.undo_to(mark)
                 return position
-    return len(todo)
+    return end

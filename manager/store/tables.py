@@ -130,6 +130,10 @@ class Table(Generic[O]):
     def get(self, id: str) -> O | None:
         return self._rows.get(id)
 
+    def count(self, index: str, key: Hashable) -> int:
+        """How many objects `find` gives."""
+        return len(self._indexes[index].get(search_key(index, key), ()))
+
     def find(self, index: str, key: Hashable) -> tuple[O, ...]:
         return tuple(self._rows[id] for id in self._indexes[index].get(search_key(index, key), ()))
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pyswarmd.cli import daemon, doctor, image, lab, network, node, service, swarm
+from pyswarmd.cli import daemon, doctor, image, lab, network, node, service, swarm, swarm_update
 from pyswarmd.client import EngineClient
 from pyswarmd.config import RUN_DIR, SOCKET_NAME, VERSION
 from swarmcore.errors import SwarmError
@@ -37,7 +37,7 @@ def build() -> argparse.ArgumentParser:
         help="the daemon to talk to (default: $PYSWARM_HOST or %(default)s)",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (daemon, swarm, node, service, network, image, doctor, lab):
+    for module in (daemon, swarm, swarm_update, node, service, network, image, doctor, lab):
         module.add(commands)
     return parser
 

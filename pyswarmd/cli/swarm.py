@@ -10,6 +10,7 @@ from pyswarmd.cli.render import out
 from pyswarmd.client import EngineClient
 from pyswarmd.config import PORT
 from swarmcore.errors import Invalid
+from swarmcore.model.cluster import MAX_REPLICAS_LABEL
 
 Commands = Any  # argparse keeps its sub-parser type private
 
@@ -27,6 +28,7 @@ def add(commands: Commands) -> None:
     init.add_argument("--dispatcher-heartbeat", default="1s", help="agents' heartbeat (%(default)s)")
     init.add_argument("--task-history-limit", type=int, default=5)
     init.add_argument("--snapshot-interval", type=int, default=10000, help="raft entries between snapshots")
+    init.add_argument("--max-replicas", type=int, help="how many replicas one service may have (100000)")
     init.add_argument("--force-new-cluster", action="store_true", help="go on alone with this node's state")
     init.set_defaults(run=_init)
 
@@ -64,6 +66,9 @@ async def _init(client: EngineClient, options: argparse.Namespace) -> None:
             "ForceNewCluster": options.force_new_cluster,
             "Spec": {
                 "Name": "default",
+                "Labels": {}
+                if options.max_replicas is None
+                else {MAX_REPLICAS_LABEL: str(options.max_replicas)},
                 "Orchestration": {"TaskHistoryRetentionLimit": options.task_history_limit},
                 "Raft": {"SnapshotInterval": options.snapshot_interval},
                 "Dispatcher": {"HeartbeatPeriod": units.duration(options.dispatcher_heartbeat)},

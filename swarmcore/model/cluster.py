@@ -11,6 +11,11 @@ from swarmcore.model.base import Driver, Nanoseconds, Object, Part, Spec, Uint, 
 from swarmcore.model.node import TLSInfo
 
 CLUSTER_NAME = "default"  # there is one swarm a store, and Docker calls it so
+#: A label of the swarm: how many replicas one service may have. Docker's spec has no field for it, and its command
+#: keeps labels that it does not know.
+MAX_REPLICAS_LABEL = "pyswarm.max-replicas"
+DEFAULT_MAX_REPLICAS = 100_000
+MOST_MAX_REPLICAS = 1_000_000  # what the label may say: every manager holds every task in its memory
 
 
 class Orchestration(Part, frozen=True, kw_only=True):
@@ -106,6 +111,14 @@ def merged(current: SwarmSpec, wanted: SwarmSpec) -> SwarmSpec:
             node_cert_expiry=wanted.ca_config.node_cert_expiry or current.ca_config.node_cert_expiry,
         ),
     )
+
+
+def max_replicas(spec: SwarmSpec) -> int:
+    """How many replicas one service of the swarm may have."""
+    text = spec.labels.get(MAX_REPLICAS_LABEL, "")
+    if text.isascii() and text.isdecimal() and len(text) <= len(str(MOST_MAX_REPLICAS)):
+        return min(max(int(text), 1), MOST_MAX_REPLICAS)
+    return DEFAULT_MAX_REPLICAS
 
 
 class JoinTokens(Part, frozen=True, kw_only=True):
