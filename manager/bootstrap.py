@@ -25,7 +25,14 @@ from pki.tokens import new_join_token, root_digest
 from swarmcore.clock import Clock
 from swarmcore.errors import FailedPrecondition, Invalid
 from swarmcore.ids import NewId
-from swarmcore.model.cluster import DEFAULT_SWARM_SPEC, Cluster, JoinTokens, RootCA, SwarmSpec
+from swarmcore.model.cluster import (
+    DATA_PATH_PORT,
+    DEFAULT_SWARM_SPEC,
+    Cluster,
+    JoinTokens,
+    RootCA,
+    SwarmSpec,
+)
 from swarmcore.model.node import (
     Availability,
     Certificate,
@@ -38,7 +45,6 @@ from swarmcore.model.node import (
 )
 
 LARGEST_SUBNET_SIZE = 30  # a /31 has no address left beside those of the network, its gateway and broadcasts
-DEFAULT_DATA_PATH_PORT = 4789
 
 
 class NewSwarm(Struct, frozen=True, kw_only=True):
@@ -74,7 +80,7 @@ def new_swarm(
         tls_info=tls_info(authority),
         default_addr_pool=check_pools(default_addr_pool, subnet_size) or DEFAULT_POOL,
         subnet_size=subnet_size or DEFAULT_SUBNET_SIZE,
-        data_path_port=data_path_port or DEFAULT_DATA_PATH_PORT,
+        data_path_port=data_path_port or DATA_PATH_PORT,
     )
     key = new_key()
     csr = make_csr(key)

@@ -16,12 +16,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from netoverlay.conntrack import live_connections
+from netoverlay.data_path import Door
 from netoverlay.fabric import Fabric
 from netoverlay.host_facts import host_facts
 from netoverlay.ingress import HostRules
 from netoverlay.ipsec.encryption import Encryption
 from netoverlay.ipsec.plan import RingKey
-from netoverlay.local.driver import LocalDriver, port_name
+from netoverlay.local.driver import BRIDGE, LocalDriver, bridge_name, port_name
 from netoverlay.netns import Namespace, Namespaces
 from netoverlay.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
 from netoverlay.vip import balancing
@@ -71,6 +72,7 @@ class Wiring:
         self._fabric = Fabric(self._namespaces, "ov-")
         self._mesh = HostRules(self._namespaces)
         self._local = LocalDriver(self._namespaces)
+        self._door = Door(self._namespaces.home)
         self._encryption = Encryption(self._namespaces)
         self._sandboxes: dict[str, _Sandbox] = {}
         self._tables: Tables | None = None
@@ -114,6 +116,7 @@ class Wiring:
         if specs:
             self._forward()
             self._unsure = {spec.id for spec in specs}
+        self._guard()
         self._mesh.adopt(specs)
         return lost
 
@@ -130,6 +133,7 @@ class Wiring:
             self._protect(tables, spec)
             for join in spec.joins:
                 self._fabric.join(tables[join.network_id], join, namespace, spec.id)
+            self._guard()
             for host_join in spec.host_joins:
                 self._local.join(host_join, namespace, spec.id)
             self._forward()
@@ -218,6 +222,11 @@ class Wiring:
         if sandbox.rules is not None and self._tables is not None:
             sandbox.rules.update(balancing(self._tables, sandbox.networks))
 
+    def _guard(self, *coming: HostJoin) -> None:
+        """What comes from a bridge that containers are on must not reach the data path port."""
+        joins = [*coming, *(join for each in self._sandboxes.values() for join in each.spec.host_joins)]
+        self._door.guard({bridge_name(join.segment) for join in joins if join.segment.driver == BRIDGE})
+
     # -- this host's own networks ------------------------------------------------------------------
     def host_subnets(self) -> tuple[str, ...]:
         route = self._namespaces.home.route
@@ -240,6 +249,7 @@ class Wiring:
     def plug(self, sandbox_id: str, join: HostJoin) -> SandboxSpec:
         """One more interface for a sandbox that lives; its spec from now on."""
         sandbox = self._sandboxes[sandbox_id]
+        self._guard(join)
         self._local.join(join, sandbox.namespace, sandbox_id)
         sandbox.spec = replace(sandbox.spec, host_joins=(*sandbox.spec.host_joins, join))
         return sandbox.spec
@@ -263,6 +273,7 @@ class Wiring:
         self._tables, self._node_id, self._vtep = tables, node_id, vtep
         self._forward()
         attempts = Attempts()
+        attempts(lambda: self._door.update(tables.values()))
         attempts(lambda: self._protect(tables))
         # Peers first: whoever is named or balanced to must be reachable.
         attempts(lambda: self._fabric.update(tables, node_id, vtep))
@@ -335,7 +346,7 @@ class Wiring:
         attempts = Attempts()
         found = Repairs(
             overlays=attempts(self._fabric.reconcile) + attempts(self._encryption.reconcile),
-            mesh=attempts(self._mesh.reconcile),
+            mesh=attempts(self._mesh.reconcile) + attempts(self._door.reconcile),
             containers=sum(attempts(s.rules.reconcile) for s in self._sandboxes.values() if s.rules),
         )
         attempts.done()
@@ -348,6 +359,7 @@ class Wiring:
         self._fabric.update({}, "", "")
         self._encryption.close(remove=True)
         self._mesh.close(remove=True)
+        self._door.remove()
         self._tables, self._forwarding = None, False
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ made anew from the store whenever a write failed, so that what is given rests on
 from __future__ import annotations
 
 import logging
+from random import Random, SystemRandom
 
 from manager.allocator.ledger import Ledger
 from manager.allocator.tasks import MESSAGE
@@ -23,12 +24,18 @@ __all__ = ["MESSAGE", "RETRY", "Allocator"]
 
 
 class Allocator:
-    """Runs while this manager leads; its first pass looks at everything."""
+    """Runs while this manager leads; its first pass looks at everything.
 
-    def __init__(self, store: Store, clock: Clock, new_id: NewId = new_id) -> None:
+    `random` chooses VNIs, and shall be one that nobody can foretell.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, new_id: NewId = new_id, random: Random | None = None
+    ) -> None:
         self._store = store
         self._clock = clock
         self._new_id = new_id
+        self._random = random or SystemRandom()
 
     async def run(self) -> None:
         while True:
@@ -43,7 +50,7 @@ class Allocator:
 
     async def _run(self) -> None:
         with self._store.view_and_watch() as (view, feed):
-            ledger = Ledger(view, self._new_id)
+            ledger = Ledger(view, self._new_id, self._random)
             while True:
                 while ledger.has_work:
                     await self._write(ledger, feed)

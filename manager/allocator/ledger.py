@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from random import Random
 
 from msgspec.structs import replace
 
 from manager.allocator import ingress, services, tasks
 from manager.allocator.addresses import Addresses, held
-from manager.allocator.networks import is_allocated, is_overlay, plan_network, vnis_of
+from manager.allocator.networks import is_allocated, is_overlay, plan_network
 from manager.allocator.ports import Ports, published
 from manager.allocator.waiting import INGRESS, PORTS, SUBNETS, Agenda, Kind, Waits, network_key, service_key
 from manager.store.tables import Tables, View
@@ -32,13 +33,12 @@ log = logging.getLogger(__name__)
 
 
 class Ledger:
-    def __init__(self, view: View, new_id: NewId) -> None:
+    def __init__(self, view: View, new_id: NewId, random: Random) -> None:
         self.index = view.index
-        self._new_id = new_id
+        self._new_id, self._random = new_id, random
         self._addresses = Addresses(view)
         self._ports = Ports(view.services)
         self._agenda = Agenda()
-        self._last_vni = 0
         self._reasons: dict[str, str] = {}  # why a network or service waits, by id
         self._written: list[tuple[Object | None, Object]] = []  # by the item that is worked on: before, after
         found = ingress.find(view)
@@ -208,12 +208,11 @@ class Ledger:
         if network is None or is_allocated(network):
             return
         try:
-            plan = plan_network(network.spec, tx, network_id=id, last_vni=self._last_vni)
+            plan = plan_network(network.spec, tx, self._random, network_id=id)
         except SwarmError as error:
             raise Waits(SUBNETS, str(error)) from error
         new = replace(network, ipam_options=plan.ipam_options, driver_state=plan.driver_state)
         new = tx.networks.put(new)
-        self._last_vni = max(self._last_vni, *vnis_of(new))
         self._reasons.pop(id, None)
         self._addresses.know(new)
         self._written.append((network, new))

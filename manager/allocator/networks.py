@@ -5,9 +5,11 @@ That a spec makes sense, and asks for nothing that another network has, was chec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import chain
+from random import Random
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -52,16 +54,15 @@ def trouble(network: Network, tables: Tables) -> str:
     if is_allocated(network):
         return ""
     try:
-        plan_network(network.spec, tables, network_id=network.id)
+        plan_network(network.spec, tables, Random(0), network_id=network.id)
     except SwarmError as error:
         return str(error)
     return "it waits for the leader"
 
 
-def plan_network(
-    spec: NetworkSpec, tables: Tables, *, network_id: str = "", last_vni: int = 0
-) -> NetworkPlan:
-    """`last_vni`: the one given last. Those up to it come again only when there are no higher ones.
+def plan_network(spec: NetworkSpec, tables: Tables, random: Random, *, network_id: str = "") -> NetworkPlan:
+    """`random` chooses the VNIs: what cannot be guessed cannot be forged (decision 0022), and a VNI that was free
+    a moment ago does not come again, which a host that has not heard of its end would mix with the old network.
 
     Invalid, Conflict (a subnet or VNI is taken) or FailedPrecondition (the pools are used up) say why not.
     """
@@ -82,9 +83,8 @@ def plan_network(
     # IPv4 first, each family in its own order: the subnets at the same place of both share a VNI.
     configs.sort(key=lambda config: _parse(config.subnet).version)
     options = dict(spec.options)
-    options[VXLAN_IDS] = ",".join(
-        map(str, _vnis(options.get(VXLAN_IDS, ""), len(wanted), others, max(last_vni, FIRST_VNI - 1)))
-    )
+    vnis = _vnis(options.get(VXLAN_IDS, ""), len(wanted), others, random)
+    options[VXLAN_IDS] = ",".join(map(str, vnis))
     driver = spec.ipam_options.driver if spec.ipam_options is not None else None
     return NetworkPlan(
         ipam_options=IPAMOptions(driver=driver or Driver(name="default"), configs=tuple(configs)),
@@ -199,7 +199,7 @@ def vnis_of(network: Network) -> tuple[int, ...]:
     return tuple(map(int, text.split(","))) if text else ()
 
 
-def _vnis(wanted: str, number: int, others: Iterable[Network], last: int) -> list[int]:
+def _vnis(wanted: str, number: int, others: Iterable[Network], random: Random) -> list[int]:
     holders = {vni: network.spec.name for network in others for vni in vnis_of(network)}
     if wanted:
         found = _asked_vnis(wanted, number)
@@ -208,16 +208,17 @@ def _vnis(wanted: str, number: int, others: Iterable[Network], last: int) -> lis
                 raise Conflict(f"VNI {vni} is already used by network {holders[vni]}", "choose another VNI")
         return found
     found = []
-    # Not one that was free a moment ago: a host that has not heard of its end would mix two networks.
-    vni = max([last, *(vni for vni in holders if vni >= FIRST_VNI)])
     for _ in range(number):
-        vni += 1
-        if vni > LAST_VNI or vni in holders:
-            free = (n for n in range(FIRST_VNI, LAST_VNI + 1) if n not in holders and n not in found)
-            vni = next(free, 0)
-            if not vni:
-                raise FailedPrecondition("all VNIs are in use", "remove networks")
-        found.append(vni)
+        found.append(_free_vni({*holders, *found}, random))
+    return found
+
+
+def _free_vni(taken: Container[int], random: Random) -> int:
+    start = random.randint(FIRST_VNI, LAST_VNI)
+    places = chain(range(start, LAST_VNI + 1), range(FIRST_VNI, start))
+    found = next((vni for vni in places if vni not in taken), None)
+    if found is None:
+        raise FailedPrecondition("all VNIs are in use", "remove networks")
     return found
 
 

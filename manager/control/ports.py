@@ -44,6 +44,12 @@ def check_free(view: Tables, spec: ServiceSpec, service_id: str) -> None:
     }
     if not wanted:
         return
+    for cluster in view.clusters:
+        if (Protocol.UDP, cluster.overlay_port) in wanted:
+            raise Invalid(
+                f"port '{cluster.overlay_port}/udp' is the data path port of the swarm's hosts",
+                "publish another port",
+            )
     for service in view.services:
         if service.id == service_id:
             continue

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ipaddress import ip_interface, ip_network
 
 from manager.store.tables import Tables
+from swarmcore.model.cluster import DATA_PATH_PORT
 from swarmcore.model.endpoint import INGRESS_LABEL, EndpointMode, EndpointSpec
 from swarmcore.model.naming import task_name
 from swarmcore.model.network import MTU, VXLAN_IDS, Network
@@ -22,8 +23,6 @@ from swarmcore.model.overlay import (
 )
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState
-
-DATA_PATH_PORT = 4789
 
 
 def ingress_network(view: Tables) -> Network | None:
@@ -170,7 +169,7 @@ def _bare(address: str) -> str:
 
 
 def data_path_port(view: Tables) -> int:
-    return next((cluster.data_path_port for cluster in view.clusters), 0) or DATA_PATH_PORT
+    return next((cluster.overlay_port for cluster in view.clusters), DATA_PATH_PORT)
 
 
 def service_entries(service: Service, ingress: Network | None) -> dict[str, OverlayService]:

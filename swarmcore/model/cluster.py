@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from swarmcore.model.base import Driver, Nanoseconds, Object, Part, Spec, Uint, secretless, shown
 from swarmcore.model.node import TLSInfo
 
+DATA_PATH_PORT = 4789  # of VXLAN (RFC 7348)
 CLUSTER_NAME = "default"  # there is one swarm a store, and Docker calls it so
 #: A label of the swarm: how many replicas one service may have. Docker's spec has no field for it, and its command
 #: keeps labels that it does not know.
@@ -170,6 +171,11 @@ class Cluster(Object, frozen=True, kw_only=True):
     subnet_size: int = 0
     data_path_port: int = 0
     root_rotation_in_progress: bool = shown(False)
+
+    @property
+    def overlay_port(self) -> int:
+        """The UDP port of its hosts that overlay traffic goes to."""
+        return self.data_path_port or DATA_PATH_PORT
 
 
 def overlay_keys(cluster: Cluster) -> tuple[EncryptionKey, ...]:

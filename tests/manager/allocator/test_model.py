@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from ipaddress import ip_interface, ip_network
 from itertools import combinations, count
+from random import Random
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -156,7 +157,7 @@ class AllocatorUnderFire(RuleBasedStateMachine):
                 await self.leader.close()
             self.leader = Tasks()
             self.leader.start(
-                Allocator(self.world.store, self.world.clock, self.world.new_id).run(), "allocator"
+                Allocator(self.world.store, self.world.clock, self.world.new_id, Random(7)).run(), "allocator"
             )
 
         self.runner.run(change())

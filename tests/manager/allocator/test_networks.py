@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from random import Random
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from manager.allocator.addresses import SubnetUsage, usage
-from manager.allocator.networks import trouble
+from manager.allocator.networks import FIRST_VNI, LAST_VNI, _free_vni, trouble
 from swarmcore.model.network import VXLAN_IDS, IPAMConfig, Network
 from tests.fakes.virtual_time import run_virtual
 from tests.manager.allocator.world import World, cluster, in_state, network, node, port, service, task
@@ -75,10 +79,36 @@ def test_networks_get_subnets_gateways_and_vnis() -> None:
             found = world.network("a")
             assert found.ipam_options is not None
             assert found.ipam_options.configs[0].gateway == "10.0.16.1"
-            assert [vnis(world.network(n)) for n in "abcd"] == ["4097", "4098", "4099", "4100,4101"]
-            assert vnis(world.ingress()) == "4096"
 
     run_virtual(story())
+
+
+def test_vnis_are_different_and_cannot_be_counted_up() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(cluster())
+        async with world.allocating():
+            names = [f"n{number}" for number in range(40)]
+            await world.put(
+                *(network(name) for name in names), network("d", "172.30.0.0/24", "172.30.1.0/24")
+            )
+            found = [int(vni) for name in (*names, "d") for vni in vnis(world.network(name)).split(",")]
+            found.append(int(vnis(world.ingress())))
+            assert len(set(found)) == 43
+            assert all(FIRST_VNI <= vni <= LAST_VNI for vni in found)
+            assert not any(vni + 1 in found for vni in found)
+            assert max(found) - min(found) > (LAST_VNI - FIRST_VNI) // 2
+
+    run_virtual(story())
+
+
+@given(st.integers(0, 300), st.integers(0, 2**32))
+def test_a_chosen_vni_is_nobodys(crowd: int, seed: int) -> None:
+    wished = Random(seed).randint(FIRST_VNI, LAST_VNI)
+    taken = {vni for vni in range(wished, wished + crowd) if vni <= LAST_VNI}
+    found = _free_vni(taken, Random(seed))
+    assert found not in taken
+    assert FIRST_VNI <= found <= LAST_VNI
 
 
 def test_what_the_user_says_of_a_subnet_is_kept() -> None:
@@ -143,11 +173,12 @@ def test_a_network_that_cannot_have_its_subnet_waits_and_its_tasks_say_why() -> 
         world = World()
         async with world.allocating():
             await world.put(network("a", "10.5.0.0/16"))
-            await world.put(network("b", "10.5.9.0/24"), network("c", vnis="4096"), network("d"))
+            taken = vnis(world.network("a"))
+            await world.put(network("b", "10.5.9.0/24"), network("c", vnis=taken), network("d"))
             assert (world.subnets("b"), world.subnets("c")) == ([], [])
             assert world.subnets("d")
             assert "overlaps with 10.5.0.0/16 of network net-a" in trouble(world.network("b"), world.view)
-            assert "VNI 4096 is already used by network net-a" in trouble(world.network("c"), world.view)
+            assert f"VNI {taken} is already used by network net-a" in trouble(world.network("c"), world.view)
             assert trouble(world.network("d"), world.view) == ""
             await world.put(task("t", networks=["b"]))
             err = world.task("t").status.err
@@ -156,7 +187,7 @@ def test_a_network_that_cannot_have_its_subnet_waits_and_its_tasks_say_why() -> 
             )
             await world.remove("a")
             assert world.subnets("b") == ["10.5.9.0/24"]
-            assert vnis(world.network("c")) == "4096"
+            assert vnis(world.network("c")) == taken
             assert world.addresses("t") == {"b": ("10.5.9.2/24",)}
             assert world.task("t").status.err == ""
 
@@ -180,7 +211,6 @@ def test_used_up_pools_are_told_and_a_removed_network_gives_its_subnet_to_the_ne
             )
             await world.remove("b")
             assert world.subnets("d") == ["10.0.2.0/24"]
-            assert vnis(world.network("d")) == "4100"  # not the one that hosts may still have
 
     run_virtual(story())
 
@@ -190,10 +220,11 @@ def test_a_network_that_is_being_removed_lends_its_subnet_to_who_asks_for_it_but
         world = World()
         async with world.allocating():
             await world.put(network("a", "10.5.0.0/24"))
+            taken = vnis(world.network("a"))
             await world.put(replace(world.network("a"), pending_delete=True))
-            await world.put(network("b", "10.5.0.0/24"), network("c", vnis="4096"))
+            await world.put(network("b", "10.5.0.0/24"), network("c", vnis=taken))
             assert world.subnets("b") == ["10.5.0.0/24"]
-            assert vnis(world.network("b")) == "4097"
+            assert vnis(world.network("b")) not in ("", taken)
             assert vnis(world.network("c")) == ""
 
     run_virtual(story())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from itertools import count
+from random import Random
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -78,7 +79,9 @@ class World:
 
     @asynccontextmanager
     async def allocating(self) -> AsyncIterator[None]:
-        async with owned(Allocator(self.store, self.clock, self.new_id).run(), "allocator") as running:
+        async with owned(
+            Allocator(self.store, self.clock, self.new_id, Random(7)).run(), "allocator"
+        ) as running:
             await self.settle()
             yield
             await self.settle()

@@ -175,6 +175,13 @@ async def test_a_port_of_the_mesh_belongs_to_one_service(
     await bench.create("dns", **published((8080, second), protocol="udp"))
 
 
+@pytest.mark.parametrize("mode", ["ingress", "host"])
+async def test_the_data_path_port_is_the_hosts_own(bench: Bench, mode: str) -> None:
+    with pytest.raises(Invalid, match="port '4789/udp' is the data path port"):
+        await bench.create("web", **published((4789, mode), protocol="udp"))
+    await bench.create("web", **published((4789, mode)))
+
+
 async def test_ports_of_hosts_are_the_schedulers_to_keep_apart(bench: Bench) -> None:
     await bench.create("web", **published((8080, "host")))
     await bench.create("api", **published((8080, "host")))
