@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+_CLIPPED = 80  # characters of what a user typed that a message repeats
+
 
 class SwarmError(Exception):
     """Something a user asked for cannot be done; `str(error)` is one line that says what is wrong.
@@ -115,6 +117,11 @@ class NotManager(Unavailable):
 
 class Internal(SwarmError):
     """A fault of ours, told to the user as such."""
+
+
+def clipped(text: str) -> str:
+    """`text` in quotes, for a message: what came from outside may be long, a message may not."""
+    return repr(text if len(text) <= _CLIPPED else f"{text[: _CLIPPED - 1]}…")
 
 
 def _tree(cls: type[SwarmError]) -> dict[str, type[SwarmError]]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import posixpath
-import re
-import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from swarmcore.errors import Invalid
+from swarmcore.linux import CAPABILITIES, signal_number
 from swarmcore.model.container import ContainerSpec, Mount, MountType, SeccompMode
 from swarmcore.model.resources import ResourceRequirements
 from worker.images.oci import RunConfig
@@ -52,6 +51,7 @@ class BundleInput(Struct, frozen=True, kw_only=True):
     rootfs: str
     cgroup_path: str
     architecture: str
+    capabilities: frozenset[str] = CAPABILITIES  # what the host has of them
     resources: ResourceRequirements | None = None
     # The container shares the host's network; else it enters the namespace at `network_path`, or where that is
     # empty gets one of its own with loopback only.
@@ -76,7 +76,7 @@ def oci_config(given: BundleInput) -> dict[str, Any]:
         "readonlyPaths": list(_READ_ONLY),
         "sysctl": sysctls(spec, given.host_network),
     }
-    caps = effective(spec.capability_add, spec.capability_drop)
+    caps = effective(spec.capability_add, spec.capability_drop, given.capabilities)
     chosen = spec.privileges.seccomp if spec.privileges is not None else None
     if chosen is None or chosen.mode is SeccompMode.DEFAULT:
         linux["seccomp"] = seccomp.profile(caps, given.architecture)
@@ -158,20 +158,9 @@ def _unlimited(value: int) -> int:
     return 2**64 - 1 if value < 0 else value
 
 
-def stop_signal(spec: ContainerSpec, image: RunConfig) -> signal.Signals | int:
-    """The number of the signal that asks the container to stop: SIGTERM, TERM, 15, SIGRTMIN+3."""
-    text = (spec.stop_signal or image.stop_signal or "SIGTERM").strip().upper()
-    if text.isdigit() and 0 < int(text) <= signal.SIGRTMAX:
-        return int(text)
-    name = text if text.startswith("SIG") else f"SIG{text}"
-    if match := re.fullmatch(r"SIGRT(MIN\+|MAX-)(\d+)", name):
-        number = int(match[2])
-        found = signal.SIGRTMIN + number if match[1] == "MIN+" else signal.SIGRTMAX - number
-        if signal.SIGRTMIN <= found <= signal.SIGRTMAX:
-            return found
-    elif name in signal.Signals.__members__:
-        return signal.Signals[name]
-    raise Invalid(f"invalid stop signal {text!r}")
+def stop_signal(spec: ContainerSpec, image: RunConfig) -> int:
+    """The number of the signal that asks the container to stop."""
+    return signal_number(spec.stop_signal or image.stop_signal or "SIGTERM")
 
 
 # -- file systems ----------------------------------------------------------------------------------

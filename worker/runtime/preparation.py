@@ -18,7 +18,7 @@ from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import Task
 from worker.files import remove_tree
 from worker.images.oci import host_architecture
-from worker.runtime import etc_files, mounts, record
+from worker.runtime import capabilities, etc_files, mounts, record
 from worker.runtime.bundle import BundleInput, clean_target, oci_config, stop_signal
 from worker.runtime.container import Container, Engine
 from worker.runtime.networking import ContainerNetwork
@@ -108,6 +108,7 @@ async def _prepare(
             rootfs=str(rootfs),
             cgroup_path=engine.cgroups.path(container_id),
             architecture=host_architecture(),
+            capabilities=capabilities.of_host(),
             resources=task.spec.resources,
             host_network=network.host,
             network_path=network.path,

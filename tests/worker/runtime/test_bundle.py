@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
 from swarmcore.errors import Invalid
+from swarmcore.linux import CAPABILITIES, DEFAULT_CAPABILITIES
 from swarmcore.model.container import ContainerSpec, DNSConfig, Mount, MountType
 from swarmcore.model.resources import Limit, ResourceRequirements
 from worker.images.oci import RunConfig
@@ -161,8 +163,8 @@ def test_unknown_users_and_groups_are_refused(wanted: str) -> None:
 
 
 def test_capabilities_are_added_and_dropped_in_any_spelling() -> None:
-    assert len(capabilities.DEFAULT) == 14
-    assert capabilities.effective(("net_admin",), ("CAP_MKNOD",)) == capabilities.DEFAULT - {"CAP_MKNOD"} | {
+    assert len(DEFAULT_CAPABILITIES) == 14
+    assert capabilities.effective(("net_admin",), ("CAP_MKNOD",)) == DEFAULT_CAPABILITIES - {"CAP_MKNOD"} | {
         "CAP_NET_ADMIN"
     }
     assert capabilities.effective((), ("ALL",)) == frozenset()
@@ -172,6 +174,22 @@ def test_capabilities_are_added_and_dropped_in_any_spelling() -> None:
         capabilities.effective(("fly",), ())
 
 
+def test_everything_means_everything_that_the_host_has() -> None:
+    host = CAPABILITIES - {"CAP_CHECKPOINT_RESTORE", "CAP_MKNOD"}
+    assert capabilities.effective(("ALL",), (), host) == host
+    assert capabilities.effective((), (), host) == DEFAULT_CAPABILITIES - {"CAP_MKNOD"}
+    with pytest.raises(Invalid, match="this host does not have the capability CAP_MKNOD"):
+        capabilities.effective(("MKNOD",), (), host)
+
+
+def test_the_host_says_what_it_has(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text("Name:\tx\nCapBnd:\t00000000a80425fb\n")  # what Docker gives to a container of its own
+    assert capabilities.of_host(status) == DEFAULT_CAPABILITIES
+    assert capabilities.named_in((1 << 41) - 1) == CAPABILITIES
+    assert capabilities.named_in(1 << 63) == frozenset()  # a newer kernel's
+
+
 def _actions(profile: dict[str, object]) -> dict[str, str]:
     rules = profile["syscalls"]
     assert isinstance(rules, list)
@@ -179,7 +197,7 @@ def _actions(profile: dict[str, object]) -> dict[str, str]:
 
 
 def test_dangerous_calls_need_their_capability() -> None:
-    without = _actions(seccomp.profile(capabilities.DEFAULT, "amd64"))
+    without = _actions(seccomp.profile(DEFAULT_CAPABILITIES, "amd64"))
     for name in (
         "mount",
         "umount2",
@@ -194,13 +212,13 @@ def test_dangerous_calls_need_their_capability() -> None:
         assert without[name] == "SCMP_ACT_ERRNO", name
     for name in ("read", "chroot", "execve", "ptrace", "arch_prctl"):
         assert without[name] == "SCMP_ACT_ALLOW", name
-    admin = _actions(seccomp.profile(capabilities.DEFAULT | {"CAP_SYS_ADMIN"}, "amd64"))
+    admin = _actions(seccomp.profile(DEFAULT_CAPABILITIES | {"CAP_SYS_ADMIN"}, "amd64"))
     assert admin["mount"] == admin["clone3"] == "SCMP_ACT_ALLOW"
     assert admin["keyctl"] == "SCMP_ACT_ERRNO"
 
 
 def test_no_call_is_both_allowed_and_refused() -> None:
-    for caps in (frozenset[str](), capabilities.DEFAULT, capabilities.effective(("ALL",), ())):
+    for caps in (frozenset[str](), DEFAULT_CAPABILITIES, capabilities.effective(("ALL",), ())):
         rules = seccomp.profile(caps, "amd64")["syscalls"]
         plain = [name for rule in rules if "args" not in rule for name in rule["names"]]
         assert len(plain) == len(set(plain))
