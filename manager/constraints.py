@@ -7,7 +7,6 @@ label is the empty string; a constraint on an unknown key never holds (as in Doc
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -15,9 +14,10 @@ from msgspec import Struct
 
 from swarmcore.errors import Invalid
 from swarmcore.model.node import Node
+from swarmcore.patterns import Pattern
 
-_KEY = re.compile(r"[a-zA-Z_][a-zA-Z0-9\-_.]+")
-_VALUE = re.compile(r"[a-zA-Z0-9:\-_\s.*()?+\[\]\\^$|/]+")
+_KEY = Pattern(r"[a-zA-Z_][a-zA-Z0-9\-_.]+", 256)
+_VALUE = Pattern(r"[a-zA-Z0-9:\-_\s.*()?+\[\]\\^$|/]+", 4096)
 NODE_LABEL = "node.labels."
 ENGINE_LABEL = "engine.labels."
 

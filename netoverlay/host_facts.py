@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,15 +10,17 @@ from collections.abc import Iterator
 from netoverlay.links import overlay_mtu, underlay_device
 from netoverlay.netns import Namespace
 from swarmcore.model.overlay import OverlayNetwork
+from swarmcore.patterns import Pattern
 from swarmcore.rpc.messages.check import HostFacts
 
 log = logging.getLogger(__name__)
 _OURS = "pyswarm"
-_TABLE = re.compile(r"^table \w+ (\S+) \{$")
-_CHAIN = re.compile(r"^\s+chain (\S+) \{$")
-_DESTINATION = re.compile(r"\b(?:udp|th) dport (\{[^}]*\}|\S+)")
-_VERDICT = re.compile(r"\b(?:drop|reject)\b")
-_INPUT = re.compile(r"^\s+type filter hook input .*policy (\w+);")
+_LONGEST_LINE = 1 << 16  # of a ruleset: sets of ports and addresses stand in one line
+_TABLE = Pattern(r"table \w+ (\S+) \{$", _LONGEST_LINE)
+_CHAIN = Pattern(r"\s+chain (\S+) \{$", _LONGEST_LINE)
+_DESTINATION = Pattern(r"\b(?:udp|th) dport (\{[^{}]*\}|\S+)", _LONGEST_LINE)
+_VERDICT = Pattern(r"\b(?:drop|reject)\b", _LONGEST_LINE)
+_INPUT = Pattern(r"\s+type filter hook input .*policy (\w+);", _LONGEST_LINE)
 _REFUSE_AT_THEIR_END = {("firewalld", "filter_INPUT")}  # by a rule; their policy is to accept
 _NFT_TIMEOUT = 1.0
 

@@ -10,7 +10,6 @@ does not look. With a key-encrypting key (autolock) the private key is an encryp
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -25,11 +24,12 @@ from pki.keys import PrivateKey, dump_key, load_key
 from pki.root import issued_by, load_certificate
 from swarmcore.errors import FailedPrecondition, Invalid, NotInSwarm, Unauthenticated
 from swarmcore.model.node import NodeRole
+from swarmcore.patterns import Pattern
 
 NODE_FILE = "swarm-node.pem"
 ROOT_FILE = "swarm-root-ca.crt"
 KEK_VERSION = "kek-version"
-_HEADER = re.compile(r"([a-z0-9-]+): ([^\r\n]*)")
+_HEADER = Pattern(r"([a-z0-9-]+): ([^\r\n]*)", 1024)
 
 
 class _Held(Struct, frozen=True, kw_only=True):

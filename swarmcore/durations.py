@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
+from swarmcore.errors import Invalid, clipped
+from swarmcore.patterns import ASCII, Pattern
 
-from swarmcore.errors import Invalid
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+LONGEST = 64  # characters
+LARGEST = 2**63 - 1  # nanoseconds: Go's
+_PART = Pattern(r"(?:(\d+)(?:\.(\d*))?|\.(\d+))(ns|us|µs|μs|ms|s|m|h)", LONGEST, ASCII)
 _NANOSECONDS = {
     "ns": 1,
     "us": 10**3,
     "µs": 10**3,
+    "μs": 10**3,
     "ms": 10**6,
     "s": 10**9,
     "m": 60 * 10**9,
@@ -20,9 +22,15 @@ _NANOSECONDS = {
 
 def duration(text: str) -> int:
     """Nanoseconds of `10s`, `1m30s`, `250ms`, or of plain `0`."""
-    if text == "0":
+    rest = text.removeprefix("+")
+    if rest == "0":
         return 0
-    parts = list(_DURATION.finditer(text))
-    if not parts or "".join(p[0] for p in parts) != text:
-        raise Invalid(f"invalid duration {text!r}", "write it like 10s, 1m30s or 250ms")
-    return sum(round(float(p[1]) * _NANOSECONDS[p[2]]) for p in parts)
+    position = total = 0
+    while found := _PART.match(rest, position):
+        unit = _NANOSECONDS[found[4]]
+        whole, part = found[1] or "0", found[2] or found[3] or ""
+        total += int(whole) * unit + int(part or "0") * unit // 10 ** len(part)
+        position = found.end()
+    if not position or position < len(rest) or total > LARGEST:
+        raise Invalid(f"invalid duration {clipped(text)}", "write it like 10s, 1m30s or 250ms")
+    return total

@@ -5,17 +5,17 @@ Shape of the ids: swarmkit identity/randomid.go (high bit set, so that every id 
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Callable
 
-from swarmcore.errors import Invalid
+from swarmcore.errors import Invalid, clipped
+from swarmcore.patterns import Pattern
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 ID_LENGTH = 25
 NewId = Callable[[], str]
-_NAME = re.compile(r"[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*")
-_ID = re.compile(r"[0-9a-z]{25}")
+_NAME = Pattern(r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?", 63)
+_ID = Pattern(r"[0-9a-z]{25}", ID_LENGTH)
 
 
 def base36(number: int, width: int = 0) -> str:
@@ -47,9 +47,9 @@ def check_name(text: str, what: str) -> str:
     """A service or network name (swarmkit controlapi/common.go): letters, digits, - and _, at most 63."""
     if not text:
         raise Invalid(f"{what} name must not be empty")
-    if len(text) > 63 or _NAME.fullmatch(text) is None:
+    if _NAME.fullmatch(text) is None:
         raise Invalid(
-            f"invalid {what} name {text!r}: only 63 character names of letters, digits, '-' and '_' are allowed"
+            f"invalid {what} name {clipped(text)}: only 63 character names of letters, digits, '-' and '_' are allowed"
         )
     return text
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
-
 from msgspec import Struct
 from msgspec.structs import replace
 
-from swarmcore.errors import Invalid
+from swarmcore.errors import Invalid, clipped
+from swarmcore.patterns import ASCII, Pattern
 
 _DEFAULT_DOMAIN = "docker.io"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)"
-_DOMAIN = re.compile(rf"(?:{_HOST}(?:\.{_HOST})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
-_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MAX_PATH = 255
+_PATH = Pattern(rf"{_COMPONENT}(?:/{_COMPONENT})*", _MAX_PATH)
+_HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)"
+_DOMAIN = Pattern(rf"(?:{_HOST}(?:\.{_HOST})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?", 260)  # a DNS name and a port
+_TAG = Pattern(r"\w[\w.-]{0,127}", 128, ASCII)
+DIGEST = Pattern(r"sha256:[0-9a-f]{64}", 71)
+_ID = Pattern(r"[0-9a-f]{64}", 64)
 
 
 class Reference(Struct, frozen=True, kw_only=True, order=True):
@@ -47,12 +47,12 @@ def parse(text: str) -> Reference:
     """Read a reference; Invalid says what is wrong with it."""
 
     def wrong(why: str) -> Invalid:
-        return Invalid(f"invalid image reference {text!r}: {why}")
+        return Invalid(f"invalid image reference {clipped(text)}: {why}")
 
     rest, at, digest = text.partition("@")
     if at and not DIGEST.fullmatch(digest):
         raise wrong("the digest must be sha256: and 64 hexadecimal digits")
-    if re.fullmatch(r"[0-9a-f]{64}", rest):
+    if _ID.fullmatch(rest):
         raise wrong("64 hexadecimal digits are an image id, not a name")
     first, slash, remainder = rest.partition("/")
     if slash and (any(c in first for c in ".:[") or first == "localhost" or first != first.lower()):
@@ -68,7 +68,7 @@ def parse(text: str) -> Reference:
         raise wrong("the registry host is malformed")
     if path != path.lower():
         raise wrong("the repository name must be lower case")
-    if not _PATH.fullmatch(path) or len(path) > _MAX_PATH:
+    if not _PATH.fullmatch(path):
         raise wrong("the repository name is malformed")
     if domain == _DEFAULT_DOMAIN and "/" not in path:
         path = f"library/{path}"
@@ -79,5 +79,5 @@ def parse_tagged(text: str) -> Reference:
     """A reference that a tag can be given to: name and tag, no digest."""
     reference = parse(text).with_default_tag()
     if reference.digest:
-        raise Invalid(f"invalid image name {text!r}: a name for an image must not carry a digest")
+        raise Invalid(f"invalid image name {clipped(text)}: a name for an image must not carry a digest")
     return reference

@@ -16,7 +16,9 @@ from swarmcore.model.node import NodeDescription
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import Task
 from swarmcore.rpc.messages.session import dependencies_of
-from worker.template import Function, expand_payload, scope_of
+from swarmcore.template.container import scope_of
+from swarmcore.template.expand import Function
+from worker.template import expand_payload
 
 
 class Dependencies:

@@ -6,7 +6,6 @@ is on the network.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address, ip_network
 
@@ -21,9 +20,10 @@ from netoverlay.ipam import contains
 from swarmcore.errors import Conflict, Forbidden, Invalid, NotFound
 from swarmcore.model.network import OVERLAY, Network, NetworkAttachmentConfig
 from swarmcore.model.task import NetworkAttachmentSpec, RuntimeType, Task, TaskSpec, TaskState, TaskStatus
+from swarmcore.patterns import Pattern
 from swarmcore.rpc.messages.control import AttachContainer, ControlReply, DetachContainer
 
-_CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+_CONTAINER_ID = Pattern(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", 128)
 _MOST_NAMES = 64  # of one container on one network: they are told to every node of the network
 
 

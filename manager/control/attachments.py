@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from msgspec.structs import replace
@@ -13,11 +12,11 @@ from swarmcore.errors import Invalid, NotFound
 from swarmcore.model.endpoint import PublishMode
 from swarmcore.model.network import PREDEFINED, Network, NetworkAttachmentConfig
 from swarmcore.model.service import ServiceSpec
+from swarmcore.patterns import Pattern
 
 # Compose files hold names such as _db and db.local; labels have at most 63 characters, names 253 (RFC 1035, 2.3.4).
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_ALIAS = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_LONGEST = 253
+_ALIAS = Pattern(rf"{_LABEL}(?:\.{_LABEL})*", 253)
 
 
 def resolved(networks: Reader[Network], spec: ServiceSpec) -> ServiceSpec:
@@ -40,7 +39,7 @@ def resolved(networks: Reader[Network], spec: ServiceSpec) -> ServiceSpec:
 
 
 def is_dns_name(text: str) -> bool:
-    return len(text) <= _LONGEST and _ALIAS.fullmatch(text) is not None
+    return _ALIAS.fullmatch(text) is not None
 
 
 def check_aliases(network: str, aliases: Iterable[str]) -> None:

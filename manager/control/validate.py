@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
@@ -12,7 +11,7 @@ from msgspec.structs import replace
 from manager import constraints
 from manager.control import ports
 from swarmcore.durations import duration
-from swarmcore.errors import Invalid, Unsupported
+from swarmcore.errors import Invalid, Unsupported, clipped
 from swarmcore.ids import check_name
 from swarmcore.model.cluster import (
     CLUSTER_NAME,
@@ -30,6 +29,7 @@ from swarmcore.model.secret import ConfigSpec, SecretSpec
 from swarmcore.model.service import ServiceSpec
 from swarmcore.model.support import check_supported, unsupported_log_driver
 from swarmcore.model.task import TaskSpec
+from swarmcore.patterns import Pattern
 
 MIN_NANO_CPUS = 10**6
 MIN_MEMORY = 4 << 20
@@ -40,7 +40,7 @@ MAX_SERVICE = (
 )  # a service holds two specs and each of its tasks one: all of them must fit a raft entry
 MAX_DRAIN = 3600 * 10**9
 MIN_CERT_EXPIRY = 3600 * 10**9
-_SECRET_NAME = re.compile(r"[a-zA-Z0-9]+(?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?")
+_SECRET_NAME = Pattern(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?", 64)
 
 
 def service_spec(spec: ServiceSpec) -> None:
@@ -209,9 +209,9 @@ def config_spec(spec: ConfigSpec) -> None:
 
 
 def _data_name(name: str, what: str) -> None:
-    if not 0 < len(name) <= 64 or _SECRET_NAME.fullmatch(name) is None:
+    if _SECRET_NAME.fullmatch(name) is None:
         raise Invalid(
-            f"invalid {what} name {name!r}: only 64 [a-zA-Z0-9-_.] characters allowed, "
+            f"invalid {what} name {clipped(name)}: only 64 [a-zA-Z0-9-_.] characters allowed, "
             "and the start and end character must be [a-zA-Z0-9]"
         )
 

@@ -6,7 +6,6 @@ So the newest one alone is the journal, and older ones are leftovers of a crash.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterable, Iterator
 
@@ -14,9 +13,10 @@ from manager.raft.interfaces import CorruptState, Disk
 from manager.raft.messages import Entry
 from manager.raft.promise import NAME as PROMISE
 from manager.raft.sealed import HEADER_BYTES, Keyring, Opener
+from swarmcore.patterns import Pattern
 
 MAGIC = b"pswRaftJ"
-_NAME = re.compile(r"journal-(\d{16})(\.tmp)?")
+_NAME = Pattern(r"journal-(\d{16})(\.tmp)?", 255)
 _ENTRY, _TRUNCATE, _TERM, _COMMIT, _RESET, _TRIM, _LIVE = range(1, 8)
 _ENTRY_HEAD = struct.Struct("<BQQI")  # kind, index, term, size of the command
 _PLACE = struct.Struct("<BQ")  # kind, index

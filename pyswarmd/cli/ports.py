@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,11 +9,12 @@ from msgspec import Struct
 
 from pyswarmd.cli import units
 from swarmcore.errors import Invalid
+from swarmcore.patterns import ASCII, Pattern
 
 Port = dict[str, Any]
 _LONG = ("mode", "protocol", "published", "target")
 _PROTOCOLS = ("tcp", "udp", "sctp")
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_RANGE = Pattern(r"(\d{1,5})(?:-(\d{1,5}))?", 11, ASCII)
 _HINT = "write it like 8080:80/tcp, 8000-8010:8000-8010 or published=8080,target=80,mode=host"
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from swarmcore.errors import Invalid
+from swarmcore.patterns import Match, Pattern
 
-_FIELD = re.compile(r"\{\{\s*(?:(json)\s+)?\.([A-Za-z0-9.]*)\s*\}\}")
+_FIELD = Pattern(r"\{\{\s*(?:(json)\s+)?\.([A-Za-z0-9.]*)\s*\}\}", 1 << 16)
+_NANOSECONDS = Pattern(r"(\.\d{6})\d+", 64)
 
 
 def out(text: str = "") -> None:
@@ -55,7 +56,7 @@ def _key(column: str) -> str:
 def fill(template: str, values: Any) -> str:
     """`{{.A.B}}` and `{{json .A}}` from nested maps, with the usual \\t and \\n."""
 
-    def field(match: re.Match[str]) -> str:
+    def field(match: Match[str]) -> str:
         value = values
         for name in filter(None, match[2].split(".")):
             if not isinstance(value, Mapping) or name not in value:
@@ -79,7 +80,7 @@ def inspect(objects: Sequence[Any], template: str | None) -> None:
 
 def parse_time(text: str) -> datetime:
     """An RFC 3339 time of the API; nanoseconds are cut to microseconds."""
-    text = re.sub(r"(\.\d{6})\d+", r"\1", text.replace("Z", "+00:00"))
+    text = _NANOSECONDS.sub(r"\1", text.replace("Z", "+00:00"))
     return datetime.fromisoformat(text)
 
 

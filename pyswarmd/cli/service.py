@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from typing import Any
 
@@ -15,7 +14,9 @@ from pyswarmd.cli.service_spec import add_flags, spec
 from pyswarmd.cli.tasks import add_filters, print_tasks, query_filters
 from pyswarmd.client import EngineClient
 from swarmcore.errors import Invalid, SwarmError
+from swarmcore.patterns import ASCII, Pattern
 
+_SCALE = Pattern(r"([^=]+)=(\d{1,20})", 300, ASCII)
 COLUMNS = ("ID", "NAME", "MODE", "REPLICAS", "IMAGE", "PORTS")
 
 
@@ -148,7 +149,7 @@ async def _post_update(client: EngineClient, service: dict[str, Any], body: Any,
 async def _scale(client: EngineClient, options: argparse.Namespace) -> None:
     wanted: list[tuple[dict[str, Any], int]] = []
     for target in options.targets:
-        match = re.fullmatch(r"([^=]+)=(\d+)", target)
+        match = _SCALE.fullmatch(target)
         if match is None:
             raise Invalid(f"invalid scale {target!r}", "write it like web=10")
         service = await client.get(f"/services/{match[1]}")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import platform
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
 
@@ -22,11 +21,14 @@ from pyswarmd.engine import (
     system,
     tasks,
 )
-from pyswarmd.engine.context import NODE
+from pyswarmd.engine.context import NODE, Route
 from pyswarmd.engine.errors import error_response, errors_as_json
 from pyswarmd.node import Node
+from swarmcore.errors import clipped
+from swarmcore.patterns import Pattern
 
-_VERSION = re.compile(r"/v(\d+)\.(\d+)/.*")
+_VERSION = Pattern(r"/v([0-9]+)\.([0-9]+)/", 16384)  # longer than aiohttp takes a path
+_DIGITS = 9  # of one part of a version
 MAX_BODY = 16 << 20  # of a JSON body; archives are streamed and have no limit
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -45,9 +47,11 @@ def _pair(text: str) -> tuple[int, int]:
 
 def _refusal(path: str) -> str | None:
     """Why the version in this path is not served; None when it is, or when there is none."""
-    match = _VERSION.fullmatch(path)
+    match = _VERSION.match(path)
     if match is None:
         return None
+    if len(match[1]) > _DIGITS or len(match[2]) > _DIGITS:
+        return f"client version {clipped(match[0])} is no version"
     asked = (int(match[1]), int(match[2]))
     shown = f"{asked[0]}.{asked[1]}"
     if asked > _pair(API_VERSION):
@@ -72,10 +76,8 @@ async def _docker_headers(request: web.Request, response: web.StreamResponse) ->
     response.headers.update(HEADERS)
 
 
-def build_app(node: Node) -> web.Application:
-    app = web.Application(middlewares=[errors_as_json, versions], client_max_size=MAX_BODY)
-    app[NODE] = node
-    app.on_response_prepare.append(_docker_headers)
+def routes() -> Iterator[Route]:
+    """Everything that is served, with and without a version before it."""
     for module in (
         system,
         swarm,
@@ -91,5 +93,13 @@ def build_app(node: Node) -> web.Application:
     ):
         for method, path, handler in module.ROUTES:
             for prefix in ("", "/v{version:[0-9]+[.][0-9]+}"):
-                app.router.add_route(method, prefix + path, handler)
+                yield method, prefix + path, handler
+
+
+def build_app(node: Node) -> web.Application:
+    app = web.Application(middlewares=[errors_as_json, versions], client_max_size=MAX_BODY)
+    app[NODE] = node
+    app.on_response_prepare.append(_docker_headers)
+    for method, path, handler in routes():
+        app.router.add_route(method, path, handler)
     return app

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -23,10 +22,12 @@ from pyswarmd.lab import processes
 from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.network import SUBNET, LabNetwork
 from swarmcore.errors import FailedPrecondition, Invalid, NotFound, SwarmError, Unavailable
+from swarmcore.patterns import Pattern
 
 DEFAULT_NAME = "pyswarm-lab"
 LAB_ROOT = Path("/var/lib/pyswarm-lab")
-_HOST = re.compile(r"([mw])([1-9][0-9]?)")
+_HOST = Pattern(r"([mw])([1-9][0-9]?)", 3)
+_NAME = Pattern(r"[a-z][a-z0-9-]{0,30}", 31)
 
 
 class HostRow(Struct, frozen=True):
@@ -43,7 +44,7 @@ class Lab:
     """Hosts m1..mN (managers) and w1..wN (workers) on one switch."""
 
     def __init__(self, name: str = DEFAULT_NAME, root: Path = LAB_ROOT) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
+        if not _NAME.fullmatch(name):
             raise Invalid(f"invalid lab name {name!r}", "use lower-case letters, digits and '-'")
         if os.geteuid() != 0:
             raise FailedPrecondition("the lab needs root: it makes network namespaces", "run it as root")

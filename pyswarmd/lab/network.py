@@ -7,15 +7,16 @@ taken down after any crash. `ip` does the work: one batch per namespace.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from swarmcore.errors import Internal
+from swarmcore.patterns import Pattern
 
 NETNS_DIR = Path("/run/netns")
 SUBNET = "10.77.0"
 SUBNET6 = "fd77:"  # the host part is the last number of the IPv4 address
+_HOST = Pattern(r"sw|[cmw][0-9]+", 16)  # what a lab's namespaces are called after its name
 _MAIN, _CUT = "br0", "br1"  # a partitioned host's port moves to the second bridge
 
 
@@ -60,8 +61,9 @@ class LabNetwork:
         if not NETNS_DIR.is_dir():
             return []
         # The whole name, not its beginning: another lab may be called <lab>-something.
-        own = re.compile(re.escape(self._lab) + "-(sw|[cmw][0-9]+)")
-        found = sorted(p.name for p in NETNS_DIR.iterdir() if own.fullmatch(p.name))
+        begin = f"{self._lab}-"
+        names = [path.name for path in NETNS_DIR.iterdir()]
+        found = sorted(n for n in names if n.startswith(begin) and _HOST.fullmatch(n.removeprefix(begin)))
         return sorted(found, key=lambda name: name == self._switch)
 
     async def ensure_switch(self) -> None:

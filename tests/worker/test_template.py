@@ -7,8 +7,10 @@ import pytest
 from swarmcore.errors import Invalid
 from swarmcore.model.base import Driver
 from swarmcore.model.container import ContainerSpec, Mount, VolumeOptions
+from swarmcore.template.container import scope_of
+from swarmcore.template.expand import expand
 from tests.worker.sample import DESCRIPTION, task
-from worker.template import expand, expand_payload, expand_task, scope_of
+from worker.template import expand_payload, expand_task
 
 SCOPE = scope_of(task(), DESCRIPTION)
 
@@ -26,6 +28,8 @@ SCOPE = scope_of(task(), DESCRIPTION)
         ("{{.Service.Labels.none}}", ""),
         ('a {{- "x" -}} b', "axb"),
         ('{{"a \\"quoted\\" text"}}', 'a "quoted" text'),
+        ('{{"}}"}}', "}}"),
+        ("a {{- .Service.Name -}} b", "awebb"),
     ],
 )
 def test_placeholders_are_filled_in(text: str, expanded: str) -> None:
@@ -44,6 +48,7 @@ def test_placeholders_are_filled_in(text: str, expanded: str) -> None:
         '{{secret "x"}}',
         "{{__import__}}",
         "{{}}",
+        '{{"x}}',
     ],
 )
 def test_what_cannot_be_filled_in_is_refused(text: str) -> None:

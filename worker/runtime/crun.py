@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
+from swarmcore.patterns import IGNORECASE, Pattern
 from worker.runtime.spawner_client import Outcome, Spawner, SpawnerGone
 from worker.runtime.tools import RuntimeTool
 
 # What crun says when the host is not one it can work on; another runtime may then do.
-_REFUSALS = re.compile(
+_LONGEST = 1 << 16  # of what a runtime says; it may repeat a container's whole command line
+_REFUSALS = Pattern(
     r"not supported|unsupported|hybrid mode|unknown version specified|unknown field|cgroups? v[12]",
-    re.IGNORECASE,
+    _LONGEST,
+    IGNORECASE,
 )
-_MISSING = re.compile(r"no such container|does not exist|No such file or directory", re.IGNORECASE)
-_NOT_FOUND = re.compile(r"not found|no such file or directory", re.IGNORECASE)
-_NOT_ALLOWED = re.compile(r"permission denied|is a directory|exec format error", re.IGNORECASE)
+_MISSING = Pattern(r"no such container|does not exist|No such file or directory", _LONGEST, IGNORECASE)
+_NOT_FOUND = Pattern(r"not found|no such file or directory", _LONGEST, IGNORECASE)
+_NOT_ALLOWED = Pattern(r"permission denied|is a directory|exec format error", _LONGEST, IGNORECASE)
+_RUNC_STAMP = Pattern(r'time="[^"]*" level=\w+ msg="?', _LONGEST)
 
 
 class RuntimeFailed(Exception):
@@ -75,8 +78,14 @@ def clean(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return "no reason given"
-    line = re.sub(r'^time="[^"]*" level=\w+ msg="?', "", lines[-1]).removesuffix('"')
-    return re.sub(r"^\S*T\S*Z?: ", "", line).removeprefix("error: ").strip()
+    line = lines[-1][-_LONGEST:]
+    if stamp := _RUNC_STAMP.match(line):
+        line = line[stamp.end() :]
+    line = line.removesuffix('"')
+    first, colon, rest = line.partition(": ")
+    if colon and "T" in first and not any(c.isspace() for c in first):  # crun's: 2026-01-31T12:00:00.5Z
+        line = rest
+    return line.removeprefix("error: ").strip()
 
 
 def refuses_host(message: str) -> bool:

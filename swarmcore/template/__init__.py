@@ -1,0 +1,1 @@
+"""Go's templates, as far as stack files and services use them."""
