@@ -30,6 +30,7 @@ from swarmcore.model.service import Service
 from swarmcore.model.task import Task
 
 log = logging.getLogger(__name__)
+_KINDS = tuple(Kind)  # in the order in which one kind of work may need the other
 
 
 class Ledger:
@@ -155,7 +156,7 @@ class Ledger:
     # -- one entry ---------------------------------------------------------------------------------
     def work(self, tx: Tx) -> None:
         """As much of what is due as fits the entry, at least one item. `follow` must have come to `tx.base`."""
-        for kind in Kind:
+        for kind in _KINDS:
             for id in self._in_order(kind, tx):
                 mark = tx.mark()
                 self._written = []

@@ -120,6 +120,9 @@ class EndpointTables:
         self.revision = 0
         self._ingress: Network | None = None
         self._touched: set[str] = set()
+        self._awaited: dict[
+            str, set[str]
+        ] = {}  # services and tasks by the networks that they name and that have no table
 
     @property
     def ingress(self) -> str:
@@ -160,27 +163,49 @@ class EndpointTables:
     def _networks(self, network_ids: list[str], view: Tables) -> None:
         before = self.ingress
         self._ingress = find_ingress(view)
-        # Services and nodes are on the ingress network in another way than on others.
-        new = set() if self.ingress == before else {before, self.ingress} - {""}
+        # Services and nodes are on the ingress network in another way than on others, and were there before it.
+        rebuilt = set() if self.ingress == before else {before, self.ingress} - {""}
         port = data_path_port(view)
         for network_id in network_ids:
             tracked, network = self.tables.get(network_id), view.networks.get(network_id)
             if network is None:
-                new.discard(network_id)
-                if self.tables.pop(network_id, None) is not None:
+                rebuilt.discard(network_id)
+                if tracked is not None:
+                    del self.tables[network_id]
+                    for id in (*tracked.services, *tracked.endpoints):
+                        self._await(network_id, id)
                     self._touched.add(network_id)
             elif tracked is None:
-                new.add(network_id)
+                self._new_table(network, port, view)
             elif tracked.set_network(overlay_network(network, port)):
                 self._touched.add(network_id)
-        if new:
-            self._build(view, sorted(new & {network.id for network in view.networks}))
-            self._touched |= new
+        if rebuilt:
+            self._build(view, sorted(id for id in rebuilt if id in view.networks))
+            self._touched |= rebuilt
+
+    def _new_table(self, network: Network, port: int, view: Tables) -> None:
+        """Without a look at everything: those that named the network before it was there are known."""
+        self.tables[network.id] = TrackedTable(overlay_network(network, port))
+        self._touched.add(network.id)
+        for id in sorted(self._awaited.pop(network.id, ())):
+            if id in view.services:
+                self._service(id, (), view)
+            elif id in view.tasks:
+                self._task(id, (), view)
+
+    def _await(self, network_id: str, id: str) -> None:
+        self._awaited.setdefault(network_id, set()).add(id)
+
+    def _forget(self, network_id: str, id: str) -> None:
+        if (waiting := self._awaited.get(network_id)) is not None:
+            waiting.discard(id)
+            if not waiting:
+                del self._awaited[network_id]
 
     def _build(self, view: Tables, network_ids: list[str]) -> None:
         """Make these tables from the state, in one pass over it."""
         if len(network_ids) == len(view.networks):
-            self.tables = {}
+            self.tables, self._awaited = {}, {}
         self._ingress = find_ingress(view)
         port = data_path_port(view)
         built = set(network_ids)
@@ -192,8 +217,11 @@ class EndpointTables:
             for network_id, entry in service_entries(service, self._ingress).items():
                 if network_id in built:
                     self.tables[network_id].put_service(service.id, entry)
+                elif network_id not in self.tables:
+                    self._await(network_id, service.id)
         for task in view.tasks:
-            if any(attachment.network_id in built for attachment in task.networks_attachments):
+            on = [attachment.network_id for attachment in task.networks_attachments]
+            if any(network_id in built or network_id not in self.tables for network_id in on):
                 self._task(task.id, (), view)
         if self.ingress in built:
             for node in view.nodes:
@@ -212,7 +240,7 @@ class EndpointTables:
         service = view.services.get(service_id)
         now = service_entries(service, self._ingress) if service is not None else {}
         for network_id in {*before, *now, self.ingress}:
-            tracked = self.tables.get(network_id)
+            tracked = self._table_for(service_id, network_id, now)
             if tracked is not None and tracked.put_service(service_id, now.get(network_id)):
                 self._touched.add(network_id)
 
@@ -221,7 +249,7 @@ class EndpointTables:
         node = view.nodes.get(task.node_id) if task is not None else None
         now = dict(overlay_endpoints(task, node)) if task is not None else {}
         for network_id in {*before, *now}:
-            if (tracked := self.tables.get(network_id)) is None:
+            if (tracked := self._table_for(task_id, network_id, now)) is None:
                 continue
             old, new = tracked.endpoints.get(task_id), now.get(network_id)
             if not tracked.put_endpoint(task_id, new):
@@ -230,6 +258,15 @@ class EndpointTables:
             if network_id != self.ingress:
                 for node_id in {each.node_id for each in (old, new) if each is not None}:
                     self._carrier(network_id, tracked, node_id, view)
+
+    def _table_for(self, id: str, network_id: str, now: Mapping[str, object]) -> TrackedTable | None:
+        """The network's table; without one, whether `id` is on that network is noted for the time when there is one."""
+        tracked = self.tables.get(network_id)
+        if tracked is None and network_id in now:
+            self._await(network_id, id)
+        elif tracked is None:
+            self._forget(network_id, id)
+        return tracked
 
     def _carrier(self, network_id: str, tracked: TrackedTable, node_id: str, view: Tables) -> None:
         """A node is in the table as long as an endpoint on it is."""

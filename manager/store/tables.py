@@ -169,14 +169,15 @@ class Table(Generic[O]):
     def set(self, obj: O) -> None:
         assert not self._frozen
         old = self._rows.get(obj.id)
-        before = dict(self.schema.keys(old)) if old is not None else {}
-        after = dict(self.schema.keys(obj))
-        for index, key in before.items():
-            if after.get(index) != key:
-                self._unindex(index, key, obj.id)
-        for index, key in after.items():
-            if before.get(index) != key:
-                self._ids(index, key)[obj.id] = None
+        for index, key_of in self.schema.indexes.items():
+            before = key_of(old) if old is not None else None
+            after = key_of(obj)
+            if before == after:
+                continue
+            if before is not None:
+                self._unindex(index, before, obj.id)
+            if after is not None:
+                self._ids(index, after)[obj.id] = None
         self._rows[obj.id] = obj
 
     def remove(self, id: str) -> None:

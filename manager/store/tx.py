@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from datetime import datetime
+from functools import cached_property
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace
@@ -12,6 +14,12 @@ from manager.store.snapshot import encode_object
 from manager.store.tables import BY_TYPE, SCHEMAS, Schema, Table, View
 from swarmcore.errors import Conflict, Internal, Invalid, NotFound, OutOfSequence
 from swarmcore.model.base import Object
+from swarmcore.model.cluster import Cluster
+from swarmcore.model.network import Network
+from swarmcore.model.node import Node
+from swarmcore.model.secret import Config, Secret
+from swarmcore.model.service import Service
+from swarmcore.model.task import Task
 
 MAX_CHANGES = 200  # per entry: keeps one commit short for everyone who waits behind it
 MAX_BYTES = 4 << 20  # per entry that several changes share
@@ -84,8 +92,8 @@ class TxTable(Generic[O]):
                 f"update out of sequence: {kind} {obj.id} is at version {old.version.index}, "
                 f"not {obj.version.index}"
             )
-        for index, key in self.schema.keys(obj):
-            if index in self.schema.unique:
+        for index in self.schema.unique:
+            if (key := self.schema.indexes[index](obj)) is not None:
                 for other in self.find(index, key):
                     if other.id != obj.id:
                         raise Conflict(f"{kind} {key} already exists", hint="choose another name")
@@ -124,18 +132,42 @@ class Tx:
         self.base = view.index
         self._now = now
         self._stamp: datetime | None = None
+        self._view = view
         self._journal: list[tuple[TxTable[Any], str, Any, bool, int]] = []
+        self._first: dict[str, int] = {}  # where in the journal each id was written first
         self._raw: dict[
             int, tuple[Object, bytes]
         ] = {}  # by identity; holds the object, so that this stays true
         self._size = 0
-        self.nodes = TxTable(self, view.nodes)
-        self.services = TxTable(self, view.services)
-        self.tasks = TxTable(self, view.tasks)
-        self.networks = TxTable(self, view.networks)
-        self.secrets = TxTable(self, view.secrets)
-        self.configs = TxTable(self, view.configs)
-        self.clusters = TxTable(self, view.clusters)
+
+    # Most transactions meet two or three tables: the others are not made.
+    @cached_property
+    def nodes(self) -> TxTable[Node]:
+        return TxTable(self, self._view.nodes)
+
+    @cached_property
+    def services(self) -> TxTable[Service]:
+        return TxTable(self, self._view.services)
+
+    @cached_property
+    def tasks(self) -> TxTable[Task]:
+        return TxTable(self, self._view.tasks)
+
+    @cached_property
+    def networks(self) -> TxTable[Network]:
+        return TxTable(self, self._view.networks)
+
+    @cached_property
+    def secrets(self) -> TxTable[Secret]:
+        return TxTable(self, self._view.secrets)
+
+    @cached_property
+    def configs(self) -> TxTable[Config]:
+        return TxTable(self, self._view.configs)
+
+    @cached_property
+    def clusters(self) -> TxTable[Cluster]:
+        return TxTable(self, self._view.clusters)
 
     def table(self, name: str) -> TxTable[Any]:
         table: TxTable[Any] = getattr(self, name)
@@ -162,7 +194,7 @@ class Tx:
 
     def __len__(self) -> int:
         """How many objects it has written."""
-        return len({id for _, id, *_ in self._journal})
+        return len(self._first)
 
     @property
     def fits(self) -> bool:
@@ -190,6 +222,7 @@ class Tx:
             raw = encode_object(new)
             self._raw[id(new)] = new, raw
             size = len(raw)
+        self._first.setdefault(key, len(self._journal))
         self._journal.append((table, key, own, touched, size))
         self._size += size
 
@@ -202,11 +235,12 @@ class Tx:
             table, id, own, touched, size = self._journal.pop()
             table._undo(id, own, touched)
             self._size -= size
+            if self._first[id] == len(self._journal):
+                del self._first[id]
 
     def rewrites(self, mark: int) -> bool:
         """Was something written since `mark` that had been written before it?"""
-        before = {id for _, id, *_ in self._journal[:mark]}
-        return any(id in before for _, id, *_ in self._journal[mark:])
+        return any(self._first[id] < mark for _, id, *_ in islice(self._journal, mark, None))
 
     def writes(self) -> Iterator[tuple[str, str, Object | None]]:
         """(table, id, new object or None for removal) in the order of first writing; no-ops left out."""
