@@ -11,7 +11,7 @@ from manager.store.tx import Tx
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, OutOfSequence, Unimplemented
 from swarmcore.ids import random_name
 from swarmcore.model.base import Version
-from swarmcore.model.endpoint import needs_new_tasks
+from swarmcore.model.endpoint import Endpoint, EndpointSpec, needs_new_tasks
 from swarmcore.model.service import Service, ServiceSpec, UpdateState, UpdateStatus, canonical
 from swarmcore.rpc.messages.control import ControlReply, CreateService, RemoveService, UpdateService
 
@@ -31,8 +31,16 @@ def create(tx: Tx, request: CreateService) -> ControlReply:
     spec = resolved(tx.networks, spec)
     ports.check_free(tx, spec, request.id)
     # Version 1 is the spec as created; each change of the spec counts on.
-    tx.services.put(Service(id=request.id, spec=spec, spec_version=Version(index=1)))
+    tx.services.put(
+        Service(id=request.id, spec=spec, spec_version=Version(index=1), endpoint=_nothing_given(spec))
+    )
     return ControlReply(id=request.id)
+
+
+def _nothing_given(spec: ServiceSpec) -> Endpoint | None:
+    """The endpoint of a service that asks for no port: with no network either it spares the allocator a commit."""
+    wanted = spec.endpoint_spec or EndpointSpec()
+    return None if wanted.ports else Endpoint(spec=wanted)
 
 
 def _free_name(tx: Tx) -> str:

@@ -8,9 +8,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
+from msgspec.structs import replace
 
-from manager.store.tables import SCHEMAS, Table, View
+from manager.store.share import shared_parts
+from manager.store.tables import SCHEMAS, SERVICES, TASKS, Table, View
 from swarmcore.model.base import Object
+from swarmcore.model.task import Task
 
 FORMAT = 1
 NIL = b"\xc0"
@@ -85,15 +88,23 @@ def dump(view: View) -> bytes:
     )
 
 
+def _sharing(tables: Mapping[str, Table[Any]]) -> Callable[[Object], Object]:
+    services = tables[SERVICES.name]
+
+    def share(obj: Object) -> Object:
+        service = services.get(obj.service_id) if isinstance(obj, Task) else None
+        return replace(obj, **shared) if (shared := shared_parts(obj, None, service)) else obj
+
+    return share
+
+
 def load(data: bytes) -> tuple[int, dict[str, Table[Any]]]:
     """(index of the last commit, editable tables) of a dump."""
     image = _image_decoder.decode(data)
     if image.format != FORMAT:
         raise ValueError(f"snapshot format {image.format} is not {FORMAT}: made by another pyswarm version")
-    tables: dict[str, Table[Any]] = {
-        schema.name: Table(
-            schema, (decode_object(schema.name, raw) for raw in image.tables.get(schema.name, ()))
-        )
-        for schema in SCHEMAS
-    }
+    tables: dict[str, Table[Any]] = {}
+    for schema in SCHEMAS:
+        rows = (decode_object(schema.name, raw) for raw in image.tables.get(schema.name, ()))
+        tables[schema.name] = Table(schema, map(_sharing(tables), rows) if schema is TASKS else rows)
     return image.index, tables

@@ -20,13 +20,15 @@ from msgspec.structs import replace
 from manager.raft.proposer import Proposer
 from manager.store.batch import batch
 from manager.store.group import Group, Job, answer
-from manager.store.snapshot import decode_entry, dump, encode_entry, load
+from manager.store.share import shared_parts
+from manager.store.snapshot import Entry, decode_entry, dump, encode_entry, load
 from manager.store.tables import SCHEMAS, Table, View
 from manager.store.tx import MAX_CHANGES, Overtaken, Tx
 from manager.store.watch import Change, Commit, Feed
 from swarmcore.clock import Clock
 from swarmcore.errors import NoLeader, OutcomeUnknown
-from swarmcore.model.base import Version
+from swarmcore.model.base import Object, Version
+from swarmcore.model.task import Task
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -48,6 +50,9 @@ class Store:
         self._proposer: Proposer | None = None
         self._caught_up_in = -1  # the term in which this leader has applied all that came before it
         self._rejected: deque[int] = deque(maxlen=1024)
+        self._proposed: tuple[bytes, list[Object | None]] | None = (
+            None  # this leader's entry that is on its way
+        )
 
     def attach(self, proposer: Proposer) -> None:
         """Give the store its way to raft; before that it can be read and restored only."""
@@ -164,15 +169,17 @@ class Store:
                 "entry rejected, it was made from an older state", extra={"index": index, "base": entry.base}
             )
             return
+        version = Version(index=index)
         changes = []
-        for write in entry.writes:
+        for write, given in zip(entry.writes, self._objects_of(data, entry), strict=True):
             table = self._editable(write.table)
             old = table.get(write.id)
-            if (given := write.new()) is None:
+            if given is None:
                 table.remove(write.id)
                 changes.append(Change(kind="remove", old=old, new=None))
                 continue
-            new = replace(given, version=Version(index=index))
+            service = self._tables["services"].get(given.service_id) if isinstance(given, Task) else None
+            new = replace(given, version=version, **shared_parts(given, old, service))
             table.set(new)
             changes.append(Change(kind="update" if old is not None else "create", old=old, new=new))
         self._index = index
@@ -180,6 +187,12 @@ class Store:
         commit = Commit(index=index, changes=tuple(changes))
         for feed in self._feeds:
             feed.offer(commit)
+
+    def _objects_of(self, data: bytes, entry: Entry) -> Iterable[Object | None]:
+        """What the entry writes. Its own entry a leader need not decode: what it encoded equals what others read."""
+        if self._proposed is not None and self._proposed[0] == data:
+            return self._proposed[1]
+        return (write.new() for write in entry.writes)
 
     def _editable(self, name: str) -> Table[Any]:
         table = self._tables[name] = self._tables[name].thawed()
