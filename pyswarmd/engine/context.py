@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
+import msgspec
 from aiohttp import web
 from msgspec import Struct
 
@@ -61,9 +61,7 @@ def version(request: web.Request) -> int:
 
 
 def answer(value: Any, status: int = 200) -> web.Response:
-    return web.Response(
-        status=status, body=json.dumps(value, separators=(",", ":")).encode(), content_type="application/json"
-    )
+    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
 
 
 def empty(status: int = 200) -> web.Response:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from manager.raft.proposer import RaftStatus
 from manager.store.tables import Reader
+from pyswarmd.engine.kept import Kept
+from swarmcore.model.base import Annotations
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.network import Network, NetworkAttachment
 from swarmcore.model.node import Node, NodeState
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.service import Service
-from swarmcore.model.task import RuntimeType, Task
+from swarmcore.model.task import RuntimeType, Task, TaskSpec
 
 ZERO_TIME = "0001-01-01T00:00:00Z"  # Go's zero time: never
 
@@ -56,31 +59,56 @@ def _fill(spec: dict[str, Any]) -> None:
 
 
 def task(item: Task, networks: Reader[Network]) -> dict[str, Any]:
-    found = _object(item, "SpecVersion", "ServiceAnnotations", "Endpoint", "LogDriver")
+    found = _object(
+        replace(
+            item,
+            spec=_NO_SPEC,
+            networks_attachments=(),
+            spec_version=None,
+            service_annotations=_NO_ANNOTATIONS,
+            endpoint=None,
+            log_driver=None,
+        ),
+        "ServiceAnnotations",
+    )
+    found["Spec"] = _TASK_SPECS.of(item.spec)
     found["DesiredState"] = item.desired_state.text
     status = found.setdefault("Status", {})
     status["State"] = item.status.state.text
     status.setdefault("Timestamp", found["CreatedAt"])
     found.setdefault("NodeID", "")
     found.setdefault("Slot", 0)
-    if item.spec.runtime is RuntimeType.ATTACHMENT:
-        for wish in found["Spec"].get("Networks", ()):
-            wish.pop("Addresses", None)
-    else:
-        found["Spec"].setdefault("ContainerSpec", {}).setdefault("Isolation", "default")
     if item.networks_attachments:
         found["NetworksAttachments"] = [_attachment(one, networks) for one in item.networks_attachments]
+    return found
+
+
+def _task_spec(spec: TaskSpec) -> dict[str, Any]:
+    found = builtins(spec)
+    if spec.runtime is RuntimeType.ATTACHMENT:
+        for wish in found.get("Networks", ()):
+            wish.pop("Addresses", None)
+    else:
+        found.setdefault("ContainerSpec", {}).setdefault("Isolation", "default")
     return found
 
 
 def _attachment(item: NetworkAttachment, networks: Reader[Network]) -> dict[str, Any]:
     """A task shows its networks whole, as they are now; of one that is gone the id is left."""
     network = networks.get(item.network_id)
-    shown: dict[str, Any] = {"ID": item.network_id}
-    if network is not None:
-        shown = _object(network, "PendingDelete")
-        shown["Spec"].setdefault("Scope", "swarm")
+    shown = _NETWORKS.of(network) if network is not None else {"ID": item.network_id}
     return {"Network": shown, "Addresses": list(item.addresses)}
+
+
+def _network(network: Network) -> dict[str, Any]:
+    shown = _object(network, "PendingDelete")
+    shown["Spec"].setdefault("Scope", "swarm")
+    return shown
+
+
+_NO_SPEC, _NO_ANNOTATIONS = TaskSpec(), Annotations()
+_TASK_SPECS: Kept[TaskSpec] = Kept(_task_spec)
+_NETWORKS: Kept[Network] = Kept(_network)
 
 
 def node(item: Node, raft: RaftStatus) -> dict[str, Any]:
