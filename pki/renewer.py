@@ -88,6 +88,9 @@ class Renewer:
         self._forced.set()
 
     async def run(self) -> None:
+        """For ever. May be repeated: what was wanted and not reached is wanted still."""
+        if self._wanted not in (None, self._keystore.role):
+            self._forced.set()
         while True:
             due = renewal_time(self._keystore.not_before, self._keystore.not_after, self._random)
             log.info(

@@ -18,8 +18,10 @@ from pyswarmd.config import VERSION, Settings
 from pyswarmd.engine.app import build_app
 from pyswarmd.node import Node
 from pyswarmd.node_networks import NodeNetworks
+from swarmcore.aio import on_loop_error
 from swarmcore.clock import RealClock
 from swarmcore.errors import FailedPrecondition
+from swarmcore.faults import Faults
 from worker.images.store import ImageStore
 from worker.runtime.executor import ContainerExecutor
 from worker.runtime.tools import Tools, preflight
@@ -67,7 +69,8 @@ async def _serve(settings: Settings, tools: Tools) -> None:
     clock = RealClock()
     images = ImageStore(settings.state_dir / "images")
     await images.open()
-    networks = NodeNetworks(settings, clock)
+    faults = Faults()
+    networks = NodeNetworks(settings, clock, faults)
     executor = ContainerExecutor(
         state_dir=settings.state_dir,
         run_dir=settings.run_dir,
@@ -77,14 +80,16 @@ async def _serve(settings: Settings, tools: Tools) -> None:
         hostname=settings.hostname or platform.node(),
         clock=clock,
         networking=networks.swarm,
+        faults=faults,
     )
     networks.swarm.on_change = executor.sandbox_is
     await networks.open()
     await executor.open()
     networks.start()
-    node = Node(settings, images, executor, clock, networks)
+    node = Node(settings, images, executor, clock, networks, faults)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(on_loop_error)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:

@@ -91,7 +91,12 @@ class HostNetworks:
             )
             if not wanted.config_only:
                 await self._devices.make_segment(segment_of(made))
-            await self._save({**self._networks, made.id: made})
+            try:
+                await self._save({**self._networks, made.id: made})
+            except OSError:
+                if not wanted.config_only:
+                    await self._devices.remove_segment(segment_of(made))
+                raise
             return made
 
     async def remove(self, network_id: str) -> None:

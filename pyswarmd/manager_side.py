@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from random import Random
 
 from manager.attachments import AttachmentServer
 from manager.bootstrap import NewSwarm, seed
@@ -28,9 +29,10 @@ from pki.identity import Identity
 from pki.seal import DataKeyFile
 from pyswarmd.config import Settings
 from pyswarmd.membership import LocalState, split
-from swarmcore.aio import Tasks
+from swarmcore.aio import Backoff, Tasks, supervise
 from swarmcore.clock import Clock
 from swarmcore.errors import NoLeader, SwarmError, Unavailable
+from swarmcore.faults import Faults
 from swarmcore.ids import new_id
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.node import Node as NodeObject
@@ -60,7 +62,9 @@ class ManagerSide:
         client: RpcClient,
         clock: Clock,
         on_fatal: Callable[[Exception], None],
+        faults: Faults | None = None,
     ) -> None:
+        self._faults = faults or Faults()
         self._settings, self._node_id, self._local = settings, node_id, local
         self._contexts, self._client, self._clock = contexts, client, clock
         self._on_fatal = on_fatal
@@ -107,8 +111,19 @@ class ManagerSide:
             ) from None
         await self._take_place(swarm, remotes)
         assert self._manager is not None
-        self._tasks.start(self._manager.run(), "manager")
-        self._tasks.start(self._follow_commits(), "commits")
+        self._supervised(self._manager.run, "manager")
+        self._supervised(self._follow_commits, "commits")
+
+    def _supervised(self, run: Callable[[], Awaitable[None]], name: str) -> None:
+        async def whilst_raft_runs() -> None:
+            try:
+                await run()
+            except Unavailable:
+                if not self.raft.stopped:
+                    raise  # else `on_fatal` has heard why
+
+        backoff = Backoff(Random())
+        self._tasks.start(supervise(whilst_raft_runs, name, self._clock, backoff, self._faults), name)
 
     def _serve(self) -> None:
         """Make every component and register what it answers."""

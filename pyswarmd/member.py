@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import Random
 
 from msgspec.structs import replace
@@ -23,9 +23,10 @@ from pyswarmd.config import VERSION, Settings
 from pyswarmd.manager_side import ManagerSide
 from pyswarmd.membership import LocalState, Status, split
 from pyswarmd.node_networks import NodeNetworks
-from swarmcore.aio import Tasks
+from swarmcore.aio import Backoff, Tasks, supervise
 from swarmcore.clock import Clock
 from swarmcore.errors import NotManager, SwarmError, Unavailable
+from swarmcore.faults import Faults
 from swarmcore.ids import new_id
 from swarmcore.model.node import Node as NodeObject
 from swarmcore.model.node import NodeRole, TLSInfo
@@ -59,11 +60,15 @@ class Member:
         on_stopped: Callable[[str], None],
         *,
         networks: NodeNetworks | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self._settings, self._local, self._keystore = settings, local, keystore
         self._executor, self._clock = executor, clock
         self._on_stopped = on_stopped
         self._networks = networks
+        self._faults = faults or Faults()
+        self._saved: LocalState | None = None  # what is on disk of `_local`
+        self._told = asyncio.Event()
         self._random = Random()
         self._contexts = Contexts(keystore)
         self._client = RpcClient(self._contexts.client_now)
@@ -76,6 +81,8 @@ class Member:
         self._agent_runs: asyncio.Task[None] | None = None
         self._attachments: Attachments | None = None
         self._error = ""
+        self._stopped = False  # raft has ended for good: not to be started before the daemon is
+        self._parting: ManagerSide | None = None  # of a role that is over, until nothing is left of it
         self.manager: ManagerSide | None = None
         self._renewer = Renewer(
             keystore,
@@ -92,12 +99,16 @@ class Member:
         if self._keystore.role is NodeRole.MANAGER:
             await self._become_manager(swarm, force_new_cluster=force_new_cluster)
         await self._start_agent()
-        self._tasks.start(self._renewer.run(), "renewer")
-        self._tasks.start(self._follow_role(), "role")
+        self._supervised(self._renewer.run, "renewer")
+        self._supervised(self._follow_role, "role")
+        self._supervised(self._remember_managers, "known managers")
+
+    def _supervised(self, run: Callable[[], Awaitable[None]], name: str) -> asyncio.Task[None]:
+        backoff = Backoff(self._random)
+        return self._tasks.start(supervise(run, name, self._clock, backoff, self._faults), name)
 
     async def _start_agent(self) -> None:
-        db = StateDb(self._settings.worker_db)
-        await db.open()
+        db = StateDb(self._settings.worker_db, self._faults)
         data_path = self._local.data_path or split(self._local.advertise)[0]
         if self._networks is not None:
             self._networks.swarm.joined(self._keystore.node_id, data_path)
@@ -109,6 +120,7 @@ class Member:
             hostname=lambda: self._settings.hostname or platform.node(),
             data_path_addr=data_path,
             host_subnets=self._networks.host_subnets if self._networks is not None else None,
+            fault=lambda: self._faults.text,
         )
         executor: Executor = self._executor
         if self._networks is not None:
@@ -134,8 +146,9 @@ class Member:
             on_removed=self._on_removed,
             networks=self._networks.swarm if self._networks is not None else None,
             checker=NetworkChecker(self._networks.swarm) if self._networks is not None else None,
+            faults=self._faults,
         )
-        self._agent_runs = self._tasks.start(self._agent.run(), "agent")
+        self._agent_runs = self._supervised(self._agent.run, "agent")
 
     async def close(self) -> None:
         """Containers go on; another daemon adopts them."""
@@ -165,6 +178,7 @@ class Member:
                 client=self._client,
                 clock=self._clock,
                 on_fatal=self._manager_failed,
+                faults=self._faults,
             )
             remotes = [m.address for m in self._local.managers if m.node_id != self._keystore.node_id]
             try:
@@ -176,31 +190,38 @@ class Member:
             self._remotes.observe(self._local.advertise, up=True)
 
     async def _become_worker(self) -> None:
+        """May be repeated where it failed on the way."""
         async with self._turn:
-            side, self.manager = self.manager, None
-            if side is not None:
-                await side.close()
-                side.forget()
+            if self.manager is not None:
+                self._parting, self.manager = self.manager, None
+            if self._parting is not None:
+                await self._parting.close()
+                self._parting.forget()
+                self._parting = None
                 log.info("this node is a worker now")
 
     async def _follow_role(self) -> None:
-        """Start or stop the manager side after a renewal changed the certificate's role."""
+        """Start or stop the manager side wherever it is not what the certificate's role says."""
         while True:
-            await self._renewed.wait()
             self._renewed.clear()
             try:
-                if self._keystore.role is NodeRole.MANAGER:
-                    await self._become_manager()
-                    log.info("this node is a manager now")
-                else:
-                    await self._become_worker()
+                await self._take_up_role()
             except SwarmError as error:
                 log.warning("cannot take up the new role yet", extra={"reason": str(error)})
                 await self._clock.sleep(1.0)
-                self._renewed.set()
+            else:
+                await self._renewed.wait()
+
+    async def _take_up_role(self) -> None:
+        if self._parting is not None or self._keystore.role is not NodeRole.MANAGER:
+            await self._become_worker()
+        if self._keystore.role is NodeRole.MANAGER and self.manager is None and not self._stopped:
+            await self._become_manager()
+            log.info("this node is a manager now")
 
     def _manager_failed(self, error: Exception) -> None:
         """Raft stopped for good: this node manages no more until it is restarted; its tasks go on."""
+        self._stopped = True
         self._error = f"this manager stopped: {error}"
         log.critical("manager stopped", extra={"reason": str(error)})
         self._tasks.start(self._drop_manager(), "stop manager")
@@ -222,7 +243,24 @@ class Member:
 
     def _on_managers(self, managers: tuple[ManagerAddress, ...]) -> None:
         self._local = replace(self._local, managers=managers)
-        self._local.save(self._settings.local_state)
+        self._told.set()
+
+    async def _remember_managers(self) -> None:
+        """Keep on disk whom to ask after a restart."""
+        while True:
+            self._told.clear()
+            if (local := self._local) != self._saved:
+                writing = asyncio.get_running_loop().run_in_executor(
+                    None, local.save, self._settings.local_state
+                )
+                try:
+                    await asyncio.shield(writing)
+                except asyncio.CancelledError:
+                    # Whoever ends us may remove the file: a late write would bring it back.
+                    await asyncio.wait([writing])
+                    raise
+                self._saved = local
+            await self._told.wait()
 
     def _on_removed(self, reason: str) -> None:
         self._error = reason
@@ -267,7 +305,7 @@ class Member:
             address=self._local.advertise.rpartition(":")[0].strip("[]"),
             state="error" if self._error else "active",
             control_available=self.manager is not None,
-            error=self._error,
+            error=self._error or self._faults.text,
             managers=managers,
         )
 

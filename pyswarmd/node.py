@@ -32,6 +32,7 @@ from pyswarmd.metrics import Sample
 from pyswarmd.node_networks import NodeNetworks
 from swarmcore.clock import Clock
 from swarmcore.errors import FailedPrecondition, NotFound, NotInSwarm, SwarmError, Unavailable
+from swarmcore.faults import Faults
 from swarmcore.ids import new_id
 from swarmcore.model.overlay import NetworkTable
 from swarmcore.rpc.client import RpcClient
@@ -59,7 +60,9 @@ class Node:
         executor: ContainerExecutor,
         clock: Clock,
         networks: NodeNetworks | None = None,
+        faults: Faults | None = None,
     ) -> None:
+        self._faults = faults or Faults()
         self.settings = settings
         self.images = images
         self._executor, self._clock = executor, clock
@@ -95,6 +98,7 @@ class Node:
             self._clock,
             self._on_removed,
             networks=self._networks,
+            faults=self._faults,
         )
 
     def _on_removed(self, reason: str) -> None:
@@ -267,8 +271,8 @@ class Node:
         for folder in (self.settings.certificates, self.settings.raft_dir):
             shutil.rmtree(folder, ignore_errors=True)
         LocalState.forget(self.settings.local_state)
-        for suffix in ("", "-wal", "-shm"):
-            path = self.settings.worker_db.with_name(self.settings.worker_db.name + suffix)
+        worker_db = self.settings.worker_db
+        for path in worker_db.parent.glob(f"{worker_db.name}*"):  # with those that were damaged and set aside
             path.unlink(missing_ok=True)
 
     # -- the swarm's state -------------------------------------------------------------------------
@@ -349,7 +353,8 @@ class Node:
     # -- this host ---------------------------------------------------------------------------------
     def status(self) -> Status:
         if self._member is None:
-            return Status(state="pending" if self._pending else "inactive")
+            state = "pending" if self._pending else "inactive"
+            return Status(state=state, error=self._faults.text)
         return self._member.status()
 
     @property
@@ -377,6 +382,14 @@ class Node:
         yield Sample(
             name="pyswarm_images", help="Images that this host holds", value=float(self.image_count())
         )
+        for part, count in self._faults.counts.items():
+            yield Sample(
+                name="pyswarm_faults",
+                help="Times that a part of this daemon failed and tried again",
+                value=count,
+                labels={"part": part},
+                counts=True,
+            )
         if self._networks is not None:
             yield from self._networks.metrics()
         if self._member is not None and self._member.manager is not None:

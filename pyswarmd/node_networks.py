@@ -15,6 +15,7 @@ from pyswarmd.metrics import Sample
 from swarmcore.aio import Backoff, Tasks, supervise
 from swarmcore.clock import Clock
 from swarmcore.errors import Conflict, Forbidden, NotFound, SwarmError
+from swarmcore.faults import Faults
 from swarmcore.model.overlay import NetworkTable
 from worker.network_spec import free_interface
 from worker.networking import SwarmNetworking
@@ -32,8 +33,9 @@ def host_file(path: str) -> str:
 class NodeNetworks:
     """`open` before the executor, `close` after it."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, faults: Faults | None = None) -> None:
         self._clock = clock
+        self._faults = faults or Faults()
         self._kernel = HostNetwork(settings.run_dir / "netns", clock)
         self.local = HostNetworks(settings.state_dir / "networks.json", self._kernel, clock, self._taken)
         self.swarm = SwarmNetworking(self._kernel, self.local, host_file, Random())
@@ -47,7 +49,8 @@ class NodeNetworks:
 
     def start(self) -> None:
         """Once the containers of an earlier daemon are adopted."""
-        watch = supervise(self._kernel.run, "network watch", self._clock, Backoff(Random()))
+        backoff = Backoff(Random())
+        watch = supervise(self._kernel.run, "network watch", self._clock, backoff, self._faults)
         self._tasks.start(watch, "network watch")
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from swarmcore.clock import Clock
+from swarmcore.faults import Faults, log_level, one_line, passes
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -43,7 +44,9 @@ class Tasks:
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
-        log.error("background task failed", exc_info=error, extra={"task_name": task.get_name()})
+        log.log(
+            log_level(error), "background task failed", exc_info=error, extra={"task_name": task.get_name()}
+        )
         if self._on_failure is not None:
             self._on_failure(task.get_name(), error)
 
@@ -121,25 +124,58 @@ class Backoff:
         return delay
 
 
+def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The loop's exception handler: what passes (no descriptor left to accept a connection) is a warning."""
+    error = context.get("exception")
+    if isinstance(error, BaseException) and passes(error):
+        log.warning(context.get("message", "a callback failed"), extra={"reason": one_line(error)})
+    else:
+        loop.default_exception_handler(context)
+
+
 async def supervise(
     run: Callable[[], Awaitable[None]],
     name: str,
     clock: Clock,
     backoff: Backoff,
+    faults: Faults | None = None,
     *,
     healthy_after: float = 10.0,
 ) -> None:
-    """Run `run` for ever: if it fails it is logged loudly and started again with backoff."""
+    """Run `run` until it returns: where it fails it is started again with backoff, so it must look at what is, not
+    at what it was told before.
+
+    A fault of ours is one ERROR with its traceback; the same one again, and what passes (`swarmcore.faults`), are
+    warnings. `faults` hears of each failure, and that it is over once `run` lives for `healthy_after` seconds.
+    """
+    faults = faults or Faults()
+    failed = False
     while True:
-        started = clock.monotonic()
         try:
-            await run()
+            if failed:
+                async with owned(_healthy(clock, healthy_after, backoff, faults, name), f"{name} recovers"):
+                    await run()
+            else:
+                await run()
+            faults.over(name)
             return
-        except Exception:
-            log.exception("component failed, starting it again", extra={"component": name})
-        if clock.monotonic() - started > healthy_after:
-            backoff.reset()
+        except Exception as error:
+            failed = True
+            news = faults.failed(name, error)
+            fault = news and not passes(error)
+            log.log(
+                logging.ERROR if fault else logging.WARNING,
+                "component failed, starting it again",
+                exc_info=error if fault else None,
+                extra={"component": name, "reason": one_line(error)},
+            )
         await clock.sleep(backoff.next())
+
+
+async def _healthy(clock: Clock, seconds: float, backoff: Backoff, faults: Faults, name: str) -> None:
+    await clock.sleep(seconds)
+    backoff.reset()
+    faults.over(name)
 
 
 #: Long work as a generator: it yields wherever others may have a turn, and returns its result.

@@ -13,10 +13,12 @@ from random import Random
 from typing import Any, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from swarmcore.aio import Backoff
 from swarmcore.clock import Clock
 from swarmcore.errors import Forbidden, SwarmError, Unauthenticated, Unavailable
+from swarmcore.faults import Faults, one_line
 from swarmcore.model.node import Node, NodeDescription
 from swarmcore.rpc.messages.check import CheckStep, PeerReady, ProbeReport
 from swarmcore.rpc.messages.logs import LogsEnd, PublishLogs, SubscribeLogs, UnsubscribeLogs
@@ -39,6 +41,7 @@ DESCRIBE_PERIOD = 20.0
 # must fit, and one address that swallows packets must not use it up.
 RETRY_LIMIT = 1.5
 CONNECT_TIMEOUT = 2.0
+_DESCRIPTION = "description of this node"
 
 
 class Client(Protocol):
@@ -52,7 +55,7 @@ class Client(Protocol):
 
 
 class Agent:
-    """`run` for as long as this node belongs to a swarm; `close` afterwards, containers go on.
+    """`run` for as long as this node belongs to a swarm; `close` afterwards, containers go on. `run` may be repeated.
 
     `on_node` hears the Node object whenever a session opens or it changes (the daemon renews its
     certificate when the role differs), `on_root` the trusted root bundle, `on_managers` the managers,
@@ -77,6 +80,7 @@ class Agent:
         networks: Networks | None = None,
         checker: NetworkChecker | None = None,
         describe_period: float = DESCRIBE_PERIOD,
+        faults: Faults | None = None,
     ) -> None:
         self._client = client
         self._remotes = remotes
@@ -90,6 +94,7 @@ class Agent:
         self._on_managers = on_managers
         self._on_removed = on_removed
         self._describe_period = describe_period
+        self._faults = faults or Faults()
         self._description: NodeDescription | None = None
         self._backoff = Backoff(random, limit=RETRY_LIMIT)
         self._leader: str | None = None  # whom the session is, or may come to be, with
@@ -108,6 +113,7 @@ class Agent:
             description=lambda: self._description,
             clock=clock,
             random=random,
+            faults=self._faults,
         )
         self._publisher = LogPublisher(
             connect=self._connect_logs, executor=executor, find_task=self._tasks.get
@@ -123,7 +129,9 @@ class Agent:
         return self._connected
 
     async def run(self) -> None:
-        self._description = await self._describe()
+        if not self._db.is_open:
+            await self._db.open()
+        await self._described()
         for manager in self._db.managers:
             self._remotes.observe(manager.address, up=True)
         await self._tasks.restore()
@@ -137,13 +145,26 @@ class Agent:
                 self._goto = None
                 await self._clock.sleep(self._backoff.next())
 
+    async def _described(self) -> NodeDescription:
+        """This node as it is; where that cannot be told now, as it was told last."""
+        try:
+            self._description = await self._describe()
+        except (SwarmError, OSError) as error:
+            if self._faults.failed(_DESCRIPTION, error):
+                log.warning("cannot describe this node", extra={"reason": one_line(error)})
+            if self._description is None:
+                raise
+            self._description = replace(self._description, fault=self._faults.text)
+        else:
+            self._faults.over(_DESCRIPTION)
+        return self._description
+
     async def _one_session(self, address: str) -> None:
         """Ends with the session; leaves in `_goto` whom to ask next, if that is known."""
         goto, self._goto = self._goto, None
         self._failed = ()
         try:
-            self._description = await self._describe()
-            opening = OpenSession(description=self._description)
+            opening = OpenSession(description=await self._described())
             async with self._client.stream(
                 address, opening, incoming=ToAgent, timeout=CONNECT_TIMEOUT
             ) as stream:
@@ -156,7 +177,7 @@ class Agent:
         except (Forbidden, Unauthenticated) as error:
             log.warning("the swarm refuses this node", extra={"reason": str(error)})
             self._on_removed(str(error))
-        except (SwarmError, TimeoutError, ConnectionError) as error:
+        except (SwarmError, OSError) as error:
             self._remotes.observe(address, up=False)
             self._failed = (address,)
             # A lost leader is daily life; anything else (a full disk) somebody should look at.
@@ -180,9 +201,10 @@ class Agent:
             stream,
             reporter=self._reporter,
             listener=self,
-            describe=self._describe,
+            describe=self._described,
             described=self._description,
             describe_period=self._describe_period,
+            faults=self._faults,
             clock=self._clock,
             random=self._random,
         )
@@ -255,5 +277,9 @@ class Agent:
         if self._checker is not None:
             await self._checker.close()
         await self._tasks.close()
-        await self._db.flushed()
+        try:
+            if self._db.is_open:
+                await self._db.flushed()
+        except SwarmError as error:
+            log.warning("a restart will know less", extra={"reason": str(error)})
         await self._db.close()

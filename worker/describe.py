@@ -34,8 +34,12 @@ class Describer:
         plugins: tuple[Plugin, ...] = PLUGINS,
         data_path_addr: str = "",
         host_subnets: Callable[[], Awaitable[tuple[str, ...]]] | None = None,
+        fault: Callable[[], str] = lambda: "",
     ) -> None:
-        """`data_path_addr`: where others send overlay traffic; empty means where the session comes from."""
+        """`data_path_addr`: where others send overlay traffic; empty means where the session comes from.
+
+        `fault`: what is wrong on this node now.
+        """
         self._resources = resources
         self._engine_version = engine_version
         self._labels = dict(labels)
@@ -44,6 +48,7 @@ class Describer:
         self._plugins = plugins
         self._data_path_addr = data_path_addr
         self._host_subnets = host_subnets
+        self._fault = fault
 
     async def __call__(self) -> NodeDescription:
         return NodeDescription(
@@ -56,4 +61,5 @@ class Describer:
             tls_info=self._tls_info(),
             data_path_addr=self._data_path_addr,
             host_subnets=await self._host_subnets() if self._host_subnets is not None else (),
+            fault=self._fault(),
         )

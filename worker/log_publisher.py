@@ -10,6 +10,7 @@ from typing import Protocol
 
 from swarmcore.aio import Tasks
 from swarmcore.errors import NotFound, SwarmError
+from swarmcore.faults import log_level, one_line, passes
 from swarmcore.model.task import Task
 from swarmcore.rpc.messages.logs import (
     LogBatch,
@@ -79,7 +80,7 @@ class LogPublisher:
                 async for batch in self._batches(message, node_id, warnings):
                     await stream.send(LogBatch(messages=batch))
                 await stream.send(LogsEnd(warnings=tuple(warnings)))
-        except (SwarmError, ConnectionError) as error:
+        except (SwarmError, OSError) as error:
             log.info(
                 "log stream ended", extra={"subscription": message.subscription_id, "reason": str(error)}
             )
@@ -142,7 +143,12 @@ class LogPublisher:
         except SwarmError as error:
             warnings.append(f"task {task_id}: {error}")
         except Exception as error:
-            log.exception("log reader failed", extra={"task": task_id})
-            warnings.append(f"task {task_id}: {type(error).__name__}: {error}")
+            log.log(
+                log_level(error),
+                "log reader failed",
+                exc_info=None if passes(error) else error,
+                extra={"task": task_id, "reason": one_line(error)},
+            )
+            warnings.append(f"task {task_id}: {one_line(error)}")
         # Not in a finally: a cancelled reader has no reader of its own any more.
         await lines.put(None)

@@ -16,6 +16,7 @@ from typing import Protocol
 from swarmcore.aio import TaskGroup
 from swarmcore.clock import Clock, jitter
 from swarmcore.errors import Forbidden, Unavailable
+from swarmcore.faults import Faults
 from swarmcore.model.node import NodeDescription
 from swarmcore.rpc.messages.check import CheckStep, EndCheck, PreparePeer, ProbePeers
 from swarmcore.rpc.messages.logs import SubscribeLogs, UnsubscribeLogs
@@ -102,8 +103,10 @@ class Session:
         describe_period: float,
         clock: Clock,
         random: Random,
+        faults: Faults | None = None,
     ) -> None:
         self._stream = stream
+        self._faults = faults or Faults()
         self._reporter = reporter
         self._listener = listener
         self._describe = describe
@@ -197,12 +200,23 @@ class Session:
             await self._stream.send(Heartbeat())
 
     async def _redescribe(self) -> None:
-        while True:
-            await self._clock.sleep(self._describe_period)
-            description = await self._describe()
-            if description != self._described:
-                self._described = description
-                await self._stream.send(DescriptionUpdate(description=description))
+        """Now and then, and at once when a part of the daemon fails or recovers."""
+        news = asyncio.Event()
+        stop = self._faults.listen(news.set)
+        if self._faults.text != self._described.fault:
+            news.set()
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._describe_period):
+                        await news.wait()
+                news.clear()
+                description = await self._describe()
+                if description != self._described:
+                    self._described = description
+                    await self._stream.send(DescriptionUpdate(description=description))
+        finally:
+            stop()
 
 
 def _ended(message: SessionEnd) -> Unavailable | Removed:

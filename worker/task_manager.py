@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from swarmcore.aio import Backoff, owned
 from swarmcore.clock import Clock
 from swarmcore.errors import SwarmError
+from swarmcore.faults import log_level, one_line, passes
 from swarmcore.model.node import NodeDescription
 from swarmcore.model.task import ContainerStatus, PortStatus, Task, TaskState, TaskStatus
 from worker.dependencies import Dependencies
@@ -117,8 +118,10 @@ class TaskManager:
         except SwarmError as error:
             self._fail(str(error))
         except Exception as error:
-            log.exception("task failed unexpectedly", extra={"task": self.task.id})
-            self._fail(f"{type(error).__name__}: {error}")
+            facts = {"task": self.task.id, "reason": one_line(error)}
+            fault = None if passes(error) else error
+            log.log(log_level(error), "task failed unexpectedly", exc_info=fault, extra=facts)
+            self._fail(one_line(error))
         else:
             self._observe(rung.leads_to, rung.message)
 

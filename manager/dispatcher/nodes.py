@@ -7,7 +7,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from manager.dispatcher.statuses import TxChange
+from manager.dispatcher.statuses import MAX_TEXT, TxChange
 from manager.store.tables import Tables
 from manager.store.tx import Tx
 from swarmcore.model.node import Node, NodeDescription, NodeState, NodeStatus
@@ -22,7 +22,7 @@ def ready(node_id: str, description: NodeDescription, address: str) -> TxChange:
     def change(tx: Tx) -> None:
         if (node := tx.nodes.get(node_id)) is None:
             return
-        status = NodeStatus(state=NodeState.READY, addr=address)
+        status = NodeStatus(state=NodeState.READY, addr=address, message=description.fault[:MAX_TEXT])
         if node.status != status or node.description != description:
             tx.nodes.put(replace(node, status=status, description=description))
 
@@ -32,8 +32,12 @@ def ready(node_id: str, description: NodeDescription, address: str) -> TxChange:
 def described(node_id: str, description: NodeDescription) -> TxChange:
     def change(tx: Tx) -> None:
         node = tx.nodes.get(node_id)
-        if node is not None and node.description != description:
-            tx.nodes.put(replace(node, description=description))
+        if node is None or node.description == description:
+            return
+        status = node.status
+        if status.state is NodeState.READY:
+            status = replace(status, message=description.fault[:MAX_TEXT])
+        tx.nodes.put(replace(node, description=description, status=status))
 
     return change
 

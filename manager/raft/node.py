@@ -93,6 +93,11 @@ class RaftNode:
         return self._core.library.term
 
     @property
+    def stopped(self) -> bool:
+        """For good: closed, or by an error that `on_fatal` was told."""
+        return self._driver.stopped
+
+    @property
     def members(self) -> Mapping[str, Member]:
         return {
             node_id: Member(node_id=node_id, address=address)

@@ -133,7 +133,7 @@ class RaftTransport:
                 opening = RaftStream(to=node_id)
                 async with self._client.stream(address, opening, timeout=DIAL_TIMEOUT) as stream:
                     await self._carry(_Link(node_id, stream))
-            except SwarmError as error:
+            except (SwarmError, OSError) as error:
                 log.debug("no raft link", extra={"peer": node_id, "address": address, "reason": str(error)})
             if now() - began > HEALTHY:
                 backoff.reset()

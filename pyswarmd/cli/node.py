@@ -61,6 +61,9 @@ async def _ls(client: EngineClient, options: argparse.Namespace) -> None:
             render.out(node["ID"].removesuffix(" *"))
         return
     render.table(rows, COLUMNS, options.format)
+    for node in nodes:
+        if message := node["Status"].get("Message"):
+            render.note(f"{node['Description'].get('Hostname') or node['ID']}: {message}")
 
 
 def _row(node: dict[str, Any], own: str) -> dict[str, str]:

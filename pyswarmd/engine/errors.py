@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from swarmcore.errors import SwarmError
+from swarmcore.faults import one_line, passes
 
 log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,6 +34,16 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return error_response(error.status, error.reason)
     except ConnectionResetError:
         raise  # the client went away: nobody to answer
+    except OSError as error:
+        # The disk is full, or no descriptor is left: the request failed, nothing of ours did.
+        if not passes(error):
+            log.exception("request failed", extra={"method": request.method, "path": request.path})
+            return error_response(500, "internal error, see the daemon's log")
+        log.warning(
+            "request failed",
+            extra={"method": request.method, "path": request.path, "reason": one_line(error)},
+        )
+        return error_response(500, one_line(error), "free what is used up on this host, then try again")
     except Exception:
         log.exception("request failed", extra={"method": request.method, "path": request.path})
         return error_response(500, "internal error, see the daemon's log")

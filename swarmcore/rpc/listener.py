@@ -92,7 +92,7 @@ class TlsListener:
         except OSError as error:
             # The connection may have died in the queue; without descriptors it stays there.
             if error.errno in _OUT_OF_RESOURCES:
-                log.error("cannot accept connections", extra={"error": error.strerror})
+                log.warning("cannot accept connections yet", extra={"error": error.strerror})
                 self._pause()
                 self._later = asyncio.get_running_loop().call_later(1.0, self._after_rest)
             return

@@ -26,6 +26,7 @@ from swarmcore.errors import (
     SwarmError,
     Unauthenticated,
 )
+from swarmcore.faults import log_level, one_line, passes
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.codec import (
     DEADLINE_HEADER,
@@ -242,8 +243,8 @@ class RpcServer:
             return _refusal(OutcomeUnknown(f"{tag} took too long"), close=peer is None)
         except SwarmError as error:
             return _refusal(error, close=peer is None)
-        except Exception:
-            log.exception("call failed", extra={"call": tag, "peer": address})
+        except Exception as error:  # noqa: BLE001 - the edge of a request, logged below
+            _log_failure("call failed", error, call=tag, peer=address)
             return _refusal(
                 Internal(f"the manager failed to answer {tag}", "see its log"), close=peer is None
             )
@@ -317,9 +318,15 @@ class RpcServer:
             if isinstance(error, Invalid | Unauthenticated | Forbidden):
                 self._refusals.note(peer.address, str(error))
             await stream.fail(error)
-        except Exception:
-            log.exception("stream failed", extra={"stream": tag, "peer": peer.node_id})
+        except Exception as error:  # noqa: BLE001 - the edge of a request, logged below
+            _log_failure("stream failed", error, stream=tag, peer=peer.node_id)
             await stream.fail(Internal(f"the manager failed in {tag}", "see its log"))
+
+
+def _log_failure(what: str, error: Exception, **facts: str) -> None:
+    """With a traceback where it is a fault of ours, a warning where it passes (a full disk)."""
+    fault = None if passes(error) else error
+    log.log(log_level(error), what, exc_info=fault, extra={**facts, "reason": one_line(error)})
 
 
 def _refusal(error: SwarmError, *, close: bool) -> web.Response:

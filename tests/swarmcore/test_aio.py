@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+from datetime import UTC, datetime
+from random import Random
 
 import pytest
 
-from swarmcore.aio import TaskGroup, Tasks, owned
+from netoverlay.netlink.wire import NetlinkError
+from swarmcore.aio import Backoff, TaskGroup, Tasks, owned, supervise
+from swarmcore.errors import Internal
+from swarmcore.faults import Faults, passes
 
 
 class Broken(Exception):
@@ -103,3 +110,87 @@ async def test_a_failed_task_is_told_to_its_owner() -> None:
     await asyncio.sleep(0)
     await tasks.close()
     assert told == ["worker: Broken()"]
+
+
+class Lived:
+    """Sleeps end when the test says so; `slept` counts them."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self.wake = asyncio.Event()
+
+    def monotonic(self) -> float:
+        return float(len(self.slept))
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if seconds >= 10.0:  # the time to be healthy
+            await self.wake.wait()
+
+
+class Part:
+    """A part of the daemon that fails as often as it is told to, then lives."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.lives = asyncio.Event()
+
+    async def run(self) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.lives.set()
+        await asyncio.Event().wait()
+
+
+def full() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def test_a_part_that_fails_is_started_again_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    clock, faults = Lived(), Faults()
+    part = Part(Broken("x"), Broken("x"), full())
+    async with owned(supervise(part.run, "part", clock, Backoff(Random(1)), faults), "supervised"):
+        await part.lives.wait()
+        assert faults.counts == {"part": 3}
+        assert faults.text == "part: [Errno 28] No space left on device"
+        clock.wake.set()
+        while faults.text:
+            await asyncio.sleep(0)
+    levels = [record.levelname for record in caplog.records]
+    assert levels == ["ERROR", "WARNING", "WARNING"], "a fault is an error once, what passes is none"
+
+
+async def test_a_part_that_returns_is_over() -> None:
+    faults = Faults()
+    failures: list[Exception] = [full()]
+
+    async def run() -> None:
+        if failures:
+            raise failures.pop()
+
+    await supervise(run, "part", Lived(), Backoff(Random(1)), faults)
+    assert (faults.text, faults.counts) == ("", {"part": 1})
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, ""), True),
+        (OSError(errno.EMFILE, ""), True),
+        (NetlinkError(errno.ENOBUFS), True),
+        (InterruptedError(errno.EINTR, ""), True),
+        (MemoryError(), True),
+        (ExceptionGroup("both", [OSError(errno.ENOSPC, ""), OSError(errno.EMFILE, "")]), True),
+        (ExceptionGroup("one", [OSError(errno.ENOSPC, ""), KeyError("x")]), False),
+        (OSError(errno.ENOENT, ""), False),
+        (KeyError("x"), False),
+    ],
+)
+def test_what_passes_is_known_by_its_number(error: Exception, expected: bool) -> None:
+    assert passes(error) is expected
+    wrapped = Internal("cannot write")
+    wrapped.__cause__ = error
+    assert passes(wrapped) is expected

@@ -11,10 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from swarmcore.aio import Tasks, owned
+from swarmcore.aio import Backoff, Tasks, owned, supervise
 from swarmcore.clock import RealClock
 from swarmcore.errors import Unavailable
+from swarmcore.faults import Faults
 from swarmcore.model.node import Node, NodeDescription, NodeRole
 from swarmcore.model.overlay import OverlayEndpoint, OverlayNetwork
 from swarmcore.model.task import Task, TaskState
@@ -152,6 +154,8 @@ class Host:
         self.roots: list[bytes] = []
         self.removed: list[str] = []
         self.description = NodeDescription(hostname="host1")
+        self.undescribable: Exception | None = None
+        self.faults = Faults()
         self.taken = 0
         self.tasks = Tasks()
 
@@ -160,10 +164,11 @@ class Host:
         self, addresses: tuple[str, ...] = (A,), describe_period: float = 20.0
     ) -> AsyncIterator[Agent]:
         async def describe() -> NodeDescription:
-            return self.description
+            if self.undescribable is not None:
+                raise self.undescribable
+            return replace(self.description, fault=self.faults.text)
 
-        db = StateDb(self.path / "worker.db")
-        await db.open()
+        db = StateDb(self.path / "worker.db", self.faults)
         agent = Agent(
             client=self.managers,
             remotes=Remotes(Random(1), addresses),
@@ -178,9 +183,11 @@ class Host:
             on_removed=self.removed.append,
             networks=self.networks,
             describe_period=describe_period,
+            faults=self.faults,
         )
+        run = supervise(agent.run, "agent", RealClock(), Backoff(Random(1), 0.01), self.faults)
         try:
-            async with owned(agent.run(), "agent"):
+            async with owned(run, "agent"):
                 yield agent
         finally:
             await agent.close()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from swarmcore.errors import Internal
 from swarmcore.model.task import TaskState, TaskStatus
 from swarmcore.rpc.messages.session import ManagerAddress
 from tests.worker.sample import task
-from worker.state_db import Remembered, StateDb
+from worker.state_db import StateDb
+from worker.state_file import KEPT, Remembered
 
 RUNNING = TaskStatus(state=TaskState.RUNNING)
 
@@ -68,12 +75,102 @@ async def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
     assert (tmp_path / "worker.db").stat().st_mode & 0o077 == 0
 
 
-async def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path) -> None:
-    path = tmp_path / "worker.db"
+def no_database(path: Path) -> None:
     path.write_bytes(b"this is no database" * 100)
-    with pytest.raises(Internal, match=r"worker\.db"):
-        await opened(path)
-    assert path.read_bytes().startswith(b"this is no database")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def zeroed(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + bytes(len(content) - 4096))
+
+
+def other_format(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version=7")
+    connection.close()
+
+
+def other_tables(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE tasks")
+    connection.close()
+
+
+def senseless_row(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE tasks SET task = 'x'")
+    connection.close()
+
+
+@pytest.mark.parametrize("damage", [no_database, cut, zeroed, other_format, other_tables, senseless_row])
+async def test_a_damaged_file_is_set_aside_said_and_begun_anew(
+    tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "worker.db"
+    db = await opened(path)
+    await db.put_tasks([task(f"t{number}") for number in range(50)])
+    await db.close()
+    damage(path)
+    before = path.read_bytes()
+    again = await opened(path)
+    assert again.lost and again.tasks == {}
+    assert (tmp_path / "worker.db.damaged").read_bytes() == before, "kept as it was"
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    await again.put_tasks([task("t1")])
+    await again.close()
+    third = await opened(path)
+    assert not third.lost and set(third.tasks) == {"t1"}
+    await third.close()
+
+
+@given(content=st.binary(max_size=9000), where=st.integers(0, 8192))
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_in_the_file_it_opens(content: bytes, where: int) -> None:
+    """Bytes of the outside anywhere in a good file: what it says is read, or it is set aside."""
+
+    async def story(path: Path) -> None:
+        db = await opened(path)
+        await db.put_tasks([task("t1"), task("t2")])
+        await db.close()
+        whole = path.read_bytes()
+        path.write_bytes((whole[:where] + content + whole[where + len(content) :])[: len(whole)])
+        again = await opened(path)
+        await again.put_tasks([task("t3")])
+        await again.close()
+
+    with TemporaryDirectory() as folder:
+        asyncio.run(story(Path(folder) / "worker.db"))
+
+
+async def test_many_damaged_files_are_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "worker.db"
+    for _ in range(8):
+        no_database(path)
+        await (await opened(path)).close()
+    assert len([each for each in tmp_path.iterdir() if ".damaged" in each.name]) == KEPT
+
+
+async def test_a_file_that_is_damaged_while_it_is_open_is_written_anew_from_memory(tmp_path: Path) -> None:
+    path = tmp_path / "worker.db"
+    await (await opened(path)).close()
+    db = await opened(path)
+    await db.put_tasks([task("t1")])
+    db.put_status("t1", RUNNING)
+    await db.flushed()
+    for name in ("worker.db", "worker.db-wal", "worker.db-shm"):
+        with (tmp_path / name).open("r+b") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.write(b"x" * size)
+    await db.put_tasks([task("t2")])
+    assert (tmp_path / "worker.db.damaged").exists()
+    await db.close()
+    again = await opened(path)
+    assert set(again.tasks) == {"t1", "t2"} and again.tasks["t1"].status == RUNNING
+    await again.close()
 
 
 async def test_a_closed_database_loses_nothing_that_was_handed_over(tmp_path: Path) -> None:

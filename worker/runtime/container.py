@@ -6,14 +6,16 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from netoverlay.sandboxes import SandboxSpec
-from swarmcore.aio import Tasks
+from swarmcore.aio import Backoff, Tasks, supervise
 from swarmcore.clock import Clock
+from swarmcore.faults import Faults
 from worker.files import write_atomically
 from worker.images.store import ImageStore
 from worker.runtime import conmon, record
@@ -47,6 +49,7 @@ class Engine(Struct, frozen=True, kw_only=True):
     tasks: Tasks
     starts: asyncio.Semaphore
     log_limit: int
+    faults: Faults
 
 
 def _supervision(engine: Engine, container_id: str, *, terminal: bool = False) -> Supervision:
@@ -94,8 +97,18 @@ class Container:
         return _supervision(self._engine, self.record.id, terminal=self.record.terminal)
 
     def _save(self, **changes: object) -> None:
+        """On disk first: where that fails nothing has changed."""
+        changed = replace(self.record, **changes)
+        record.save(self.directory, changed)
+        self.record = changed
+
+    def _note(self, **changes: object) -> None:
+        """What has happened whether or not the disk takes it; a restarted daemon knows less then, but enough."""
         self.record = replace(self.record, **changes)
-        record.save(self.directory, self.record)
+        try:
+            record.save(self.directory, self.record)
+        except OSError as error:
+            log.warning("a container's record is not on disk", extra={**self._fields, "err": str(error)})
 
     @property
     def running(self) -> bool:
@@ -108,7 +121,7 @@ class Container:
 
     def sandbox_is(self, sandbox: SandboxSpec) -> None:
         """It was connected to a network, or disconnected."""
-        self._save(sandbox=sandbox)
+        self._note(sandbox=sandbox)
 
     # -- life ----------------------------------------------------------------------------------------
     def give_secrets(self, mounts: tuple[MountRequest, ...]) -> None:
@@ -140,7 +153,7 @@ class Container:
             async with self._engine.starts:
                 try:
                     await self._start_with_any()
-                except RuntimeFailed as failure:
+                except (RuntimeFailed, OSError) as failure:
                     await self._undo_create()
                     code = exit_code_of(str(failure))
                     message = f"cannot start the container: {failure}"
@@ -198,7 +211,9 @@ class Container:
             write_atomically(file, msgspec.json.encode(after))
 
     def _watch(self) -> None:
-        self._engine.tasks.start(self._await_end(), f"container {self.record.id[:12]}")
+        engine = self._engine
+        watch = supervise(self._await_end, "container watch", engine.clock, Backoff(Random()), engine.faults)
+        engine.tasks.start(watch, f"container {self.record.id[:12]}")
 
     async def _await_end(self) -> None:
         known = self.record
@@ -211,7 +226,7 @@ class Container:
             self._end(found)
 
     def _end(self, found: Exit) -> None:
-        self._save(phase=Phase.EXITED, exit=found)
+        self._note(phase=Phase.EXITED, exit=found)
         if not self.ended.done():
             self.ended.set_result(found)
         log.debug("container ended", extra={**self._fields, "code": found.code, "oom": found.oom})

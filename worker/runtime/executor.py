@@ -13,6 +13,7 @@ from netoverlay.sandboxes import SandboxSpec
 from swarmcore.aio import Tasks
 from swarmcore.clock import Clock, RealClock
 from swarmcore.errors import FailedPrecondition, Invalid, NotFound, SwarmError
+from swarmcore.faults import Faults
 from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.resources import Resources
 from swarmcore.model.secret import Config, Secret
@@ -34,7 +35,7 @@ from worker.runtime.tools import Tools
 from worker.volumes import Volumes
 
 log = logging.getLogger(__name__)
-StepFailure = SwarmError | ContainerFailed
+StepFailure = SwarmError | ContainerFailed | OSError
 _PARALLEL_STARTS = 8  # the kernel's waits for RCU overlap; more only queue at the processors
 _LOG_LIMIT = 64 << 20
 
@@ -117,7 +118,7 @@ class ContainerController:
         try:
             async with self._step:
                 await step
-        except (SwarmError, ContainerFailed) as error:
+        except (SwarmError, ContainerFailed, OSError) as error:
             return error
         finally:
             step.close()
@@ -153,7 +154,9 @@ class ContainerExecutor:
         clock: Clock | None = None,
         hide_unified: bool = True,
         log_limit: int = _LOG_LIMIT,
+        faults: Faults | None = None,
     ) -> None:
+        self._faults = faults or Faults()
         self.volumes = Volumes(state_dir / "volumes")
         self._hostname = hostname
         self._places = Places(state_dir, run_dir)
@@ -200,6 +203,7 @@ class ContainerExecutor:
             tasks=self._tasks,
             starts=asyncio.Semaphore(_PARALLEL_STARTS),
             log_limit=self._log_limit,
+            faults=self._faults,
         )
         self._inotify = Inotify()
         await self._adopt_all()

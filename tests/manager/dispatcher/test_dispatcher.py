@@ -309,3 +309,17 @@ async def test_a_watch_that_lags_is_made_good_by_comparing() -> None:
         await b.put(task("t2"))
         await b.delete("t1")
         await b.until(lambda: set(agent.tasks) == {"t2"})
+
+
+@virtual
+async def test_what_is_wrong_on_a_node_is_its_status_message_while_it_is_there() -> None:
+    async with bench([node()]) as b:
+        agent = await b.connect()
+        await b.until(lambda: b.node().status.state is NodeState.READY)
+        trouble = NodeDescription(hostname="host1", fault="task database: disk is full" + "x" * 10_000)
+        await agent.end.send(DescriptionUpdate(description=trouble))
+        await b.until(lambda: b.node().status.message.startswith("task database: disk is full"))
+        assert len(b.node().status.message) <= 4096
+        assert b.node().status.state is NodeState.READY
+        await agent.end.send(DescriptionUpdate(description=NodeDescription(hostname="host1")))
+        await b.until(lambda: b.node().status.message == "")
