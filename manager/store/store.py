@@ -148,13 +148,17 @@ class Store:
         writes = list(tx.writes())
         if not writes:
             return
+        data = encode_entry(tx.base, writes, tx.raw)
+        self._proposed = data, [obj for _, _, obj in writes]
         try:
             # Nothing is visible before a quorum holds it: apply() is what raft calls on every
             # manager, this one included, before propose returns.
-            index = await proposer.propose(encode_entry(tx.base, writes, tx.raw))
+            index = await proposer.propose(data)
         except OutcomeUnknown:
             self._caught_up_in = -1  # it may surface: look for it before the next write
             raise
+        finally:
+            self._proposed = None
         if index in self._rejected:
             raise Overtaken("another change was committed at the same moment")
 
