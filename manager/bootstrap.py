@@ -147,9 +147,14 @@ def root_ca(authority: RootAuthority) -> RootCA:
 
 
 def tls_info(authority: RootAuthority) -> TLSInfo:
-    certificate = load_certificate(authority.cert_pem)
+    return issued_by(authority.cert_pem)
+
+
+def issued_by(root_pem: bytes) -> TLSInfo:
+    """What a node tells of a certificate that this root has signed. Clients compare it with the swarm's, whole."""
+    certificate = load_certificate(root_pem)
     return TLSInfo(
-        trust_root=authority.cert_pem.decode("ascii"),
+        trust_root=root_pem.decode("ascii"),
         cert_issuer_subject=certificate.subject.public_bytes(),
         cert_issuer_public_key=certificate.public_key().public_bytes(
             Encoding.DER, PublicFormat.SubjectPublicKeyInfo

@@ -9,7 +9,7 @@ from swarmcore.errors import Invalid
 from swarmcore.model.endpoint import needs_new_tasks
 from swarmcore.model.node import Node, NodeState
 from swarmcore.model.policy import Placement
-from swarmcore.model.service import Service
+from swarmcore.model.service import Service, essence
 from swarmcore.model.task import RuntimeType, Task, TaskState
 
 
@@ -20,18 +20,19 @@ def is_current(task: Task, service: Service, node: Node | None) -> bool:
     """
     if task.spec_version == service.spec_version:
         return True
-    template = service.spec.task_template
     if task.endpoint is not None and needs_new_tasks(task.endpoint.spec, service.spec.endpoint_spec):
         return False
-    if task.spec == template:
+    if task.spec == service.spec.task_template:
         return True
-    same_but_placement = replace(task.spec, placement=None) == replace(template, placement=None)
-    if not same_but_placement or node is None:
+    has, wanted = essence(task.spec), essence(service.spec.task_template)
+    if has == wanted:
+        return True
+    if node is None or replace(has, placement=None) != replace(wanted, placement=None):
         return False
-    old, new = task.spec.placement or Placement(), template.placement or Placement()
+    old, new = has.placement or Placement(), wanted.placement or Placement()
     if replace(old, constraints=()) != replace(new, constraints=()):
         return False
-    return meets_constraints(replace(task, spec=template), node)
+    return meets_constraints(replace(task, spec=wanted), node)
 
 
 def meets_constraints(task: Task, node: Node) -> bool:

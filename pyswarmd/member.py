@@ -14,7 +14,7 @@ from random import Random
 
 from msgspec.structs import replace
 
-from manager.bootstrap import NewSwarm
+from manager.bootstrap import NewSwarm, issued_by
 from pki.contexts import Contexts
 from pki.identity import Identity, identify
 from pki.keystore import KeyStore
@@ -274,11 +274,8 @@ class Member:
         return identify(der, self._keystore.cluster_id, self._clock.now())
 
     def _tls_info(self) -> TLSInfo:
-        certificate = self._keystore.certificate
-        return TLSInfo(
-            trust_root=self._keystore.root_pem.decode(),
-            cert_issuer_subject=certificate.issuer.public_bytes(),
-        )
+        # There is no root rotation yet: the root that this node trusts has signed its certificate.
+        return issued_by(self._keystore.root_pem)
 
     async def _issue(self, csr: bytes) -> IssuedCertificate:
         """Ask each known manager in turn for the next certificate."""

@@ -25,8 +25,7 @@ def update(tx: Tx, request: UpdateNode, proposer: Proposer) -> ControlReply:
         )
     if node.spec.role is NodeRole.MANAGER and request.spec.role is NodeRole.WORKER:
         _check_demotion(tx, node, proposer)
-    if request.spec != node.spec:
-        tx.nodes.put(replace(node, spec=request.spec))
+    tx.nodes.put(replace(node, spec=request.spec))  # unchanged, too: each update is a new version
     return ControlReply(id=node.id)
 
 

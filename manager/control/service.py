@@ -12,7 +12,7 @@ from swarmcore.errors import Conflict, FailedPrecondition, Invalid, OutOfSequenc
 from swarmcore.ids import random_name
 from swarmcore.model.base import Version
 from swarmcore.model.endpoint import Endpoint, EndpointSpec, needs_new_tasks
-from swarmcore.model.service import Service, ServiceSpec, UpdateState, UpdateStatus, canonical
+from swarmcore.model.service import Service, ServiceSpec, UpdateState, UpdateStatus, canonical, essence
 from swarmcore.rpc.messages.control import ControlReply, CreateService, RemoveService, UpdateService
 
 _PAUSED = frozenset({UpdateState.PAUSED, UpdateState.ROLLBACK_PAUSED})
@@ -69,8 +69,8 @@ def update(tx: Tx, request: UpdateService) -> ControlReply:
     paused = service.update_status is not None and service.update_status.state in _PAUSED
     resumed = None if paused else service.update_status
     if spec == service.spec:
-        if paused:
-            tx.services.put(replace(service, update_status=resumed))
+        # Written all the same: clients take a larger version for "my update has arrived".
+        tx.services.put(replace(service, update_status=resumed))
         return ControlReply(id=service.id)
     changed = _runs_anew(service.spec, spec)
     tx.services.put(
@@ -107,7 +107,8 @@ def _wanted(service: Service, request: UpdateService) -> ServiceSpec:
 
 def _runs_anew(old: ServiceSpec, new: ServiceSpec) -> bool:
     """Whether tasks of the old spec are not what the new one wants: scale, labels and mesh ports are outside them."""
-    return old.task_template != new.task_template or needs_new_tasks(old.endpoint_spec, new.endpoint_spec)
+    changed = essence(old.task_template) != essence(new.task_template)
+    return changed or needs_new_tasks(old.endpoint_spec, new.endpoint_spec)
 
 
 def remove(tx: Tx, request: RemoveService) -> ControlReply:

@@ -27,11 +27,6 @@ def update(tx: Tx, request: UpdateSwarm) -> ControlReply:
         worker=new_join_token(root) if request.rotate_worker_token else tokens.worker,
         manager=new_join_token(root) if request.rotate_manager_token else tokens.manager,
     )
-    changed = replace(
-        cluster,
-        spec=spec,
-        root_ca=replace(cluster.root_ca, join_tokens=rotated),
-    )
-    if changed != cluster:
-        tx.clusters.put(changed)
+    # Unchanged, too: each update is a new version.
+    tx.clusters.put(replace(cluster, spec=spec, root_ca=replace(cluster.root_ca, join_tokens=rotated)))
     return ControlReply(id=cluster.id)

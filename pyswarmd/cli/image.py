@@ -13,7 +13,7 @@ from typing import IO, Any
 from pyswarmd.cli import render
 from pyswarmd.cli.tasks import add_filters, query_filters
 from pyswarmd.client import EngineClient
-from swarmcore.errors import Internal, NotFound
+from swarmcore.errors import Invalid, NotFound
 
 _CHUNK = 1 << 20
 
@@ -68,7 +68,7 @@ async def _send(client: EngineClient, path: str, query: dict[str, str], data: An
         lines = [json.loads(line) for line in (await response.read()).splitlines() if line.strip()]
     for line in lines:
         if "error" in line:
-            raise Internal(line["error"])
+            raise Invalid(line["error"], line.get("hint", ""))
     return lines
 
 

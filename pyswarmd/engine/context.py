@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from pyswarmd.config import API_VERSION
 from pyswarmd.engine.filters import Filters, flag, parse
 from pyswarmd.node import Node
 from swarmcore.errors import Invalid
@@ -50,6 +51,13 @@ def filters(request: web.Request, known: Collection[str]) -> Filters:
 
 def asked(request: web.Request, name: str) -> bool:
     return flag(request.query.get(name))
+
+
+def api_version(request: web.Request) -> tuple[int, int]:
+    """That of the request's path, or the newest where it names none."""
+    text = request.match_info.get("version") or API_VERSION
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)
 
 
 def version(request: web.Request) -> int:

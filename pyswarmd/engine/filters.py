@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
 
+from swarmcore.durations import duration
 from swarmcore.errors import Invalid
 
 Filters = dict[str, list[str]]
@@ -36,3 +38,25 @@ def parse(text: str | None, known: Collection[str]) -> Filters:
 def flag(text: str | None) -> bool:
     """A boolean of a query string, as Go reads it: absent, empty, 0, no, false, none are false."""
     return (text or "").strip().lower() not in ("", "0", "no", "false", "none")
+
+
+def moment(values: Sequence[str], now: datetime) -> datetime | None:
+    """`until`: an RFC 3339 time, Unix seconds, or how long ago (`24h`)."""
+    if not values:
+        return None
+    if len(values) > 1:
+        raise Invalid("more than one until filter specified")
+    text = values[0]
+    try:
+        return datetime.fromtimestamp(float(text), UTC)
+    except (ValueError, OverflowError, OSError):
+        pass  # another of the three forms
+    try:
+        when = datetime.fromisoformat(text)
+        return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    except ValueError:
+        pass
+    try:
+        return now - timedelta(microseconds=duration(text) // 1000)
+    except OverflowError:
+        raise Invalid(f"invalid until filter {text!r}", "write it like 24h or 2026-01-31T12:00:00Z") from None

@@ -7,20 +7,19 @@ import contextlib
 import json
 import tempfile
 from collections.abc import AsyncIterator
-from fnmatch import fnmatchcase
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from pyswarmd.engine import views
-from pyswarmd.engine.context import Route, answer, asked, empty, filters, node_of
+from pyswarmd.engine import image_filters, image_views
+from pyswarmd.engine.context import Route, answer, api_version, asked, empty, filters, node_of
 from pyswarmd.engine.import_changes import run_config
-from swarmcore.errors import Invalid, Unsupported
-from worker.images.store import DiskFull, Image, ImageStore
+from swarmcore.errors import Invalid, SwarmError, Unimplemented
+from worker.images.store import DiskFull, ImageStore
 
 _CHUNK = 1 << 20
-FILTERS = ("reference", "dangling")
 
 
 def _store(request: web.Request) -> ImageStore:
@@ -44,12 +43,17 @@ async def _upload(request: web.Request) -> AsyncIterator[Path]:
 
 def _lines(*messages: dict[str, Any]) -> web.Response:
     text = "".join(json.dumps(message) + "\r\n" for message in messages)
-    return web.Response(text=text, content_type="application/json")
+    return web.Response(body=text.encode(), content_type="application/json")
 
 
 async def load(request: web.Request) -> web.Response:
+    """As a stream of messages: what is wrong with an archive is one of them, behind a status of 200."""
     async with _upload(request) as archive:
-        images = await _store(request).load(archive)
+        try:
+            images = await _store(request).load(archive)
+        except SwarmError as error:
+            message = {"errorDetail": {"message": str(error)}, "error": str(error)}
+            return _lines(message | ({"hint": error.hint} if error.hint else {}))
     return _lines(
         *(
             {"stream": f"Loaded image: {name}\n"}
@@ -63,12 +67,12 @@ async def create(request: web.Request) -> web.Response:
     """Import a root file system (`fromSrc=-`); pulling needs a registry client, which is not there yet."""
     source = request.query.get("fromSrc")
     if source != "-":
-        raise Unsupported(
-            "pulling images from a registry has no behaviour yet", "use pyswarm image load, or image import"
+        raise Unimplemented(
+            "pulling images from a registry is not supported yet", "use pyswarm image load, or image import"
         )
     repository, tag = request.query.get("repo", ""), request.query.get("tag", "")
     name = f"{repository}:{tag}" if repository and tag else repository or None
-    run = run_config(request.query.get("changes", ""))
+    run = run_config(request.query.getall("changes", []))
     async with _upload(request) as archive:
         image = await _store(request).import_rootfs(
             archive, name, run, request.query.get("message", "imported from a tarball")
@@ -76,60 +80,17 @@ async def create(request: web.Request) -> web.Response:
     return _lines({"status": image.id})
 
 
-def _summary(image: Image, store: ImageStore) -> dict[str, Any]:
-    created = image.created or image.loaded
-    return {
-        "Id": image.id,
-        "ParentId": "",
-        "RepoTags": list(image.names) or None,
-        "RepoDigests": list(image.digests) or None,
-        "Created": int(created.timestamp()),
-        "Size": image.size,
-        "VirtualSize": image.size,
-        "SharedSize": -1,
-        "Containers": -1,
-        "Labels": dict(store.config(image).run.labels or {}) or None,
-    }
-
-
-def _fits(image: Image, wanted: dict[str, list[str]]) -> bool:
-    if references := wanted.get("reference"):
-        short = [name.rpartition(":")[0] for name in image.names]
-        names = [*image.names, *short]
-        if not any(fnmatchcase(name, pattern) for name in names for pattern in references):
-            return False
-    if dangling := wanted.get("dangling"):
-        return (not image.names) == (dangling[0].lower() in ("1", "true"))
-    return True
-
-
 async def ls(request: web.Request) -> web.Response:
-    wanted, store = filters(request, FILTERS), _store(request)
-    return answer([_summary(image, store) for image in store.list() if _fits(image, wanted)])
+    wanted, store = filters(request, image_filters.KNOWN), _store(request)
+    if (name := request.query.get("filter")) and api_version(request) < (1, 41):
+        wanted.setdefault("reference", []).append(name)  # how it was called before there were filters
+    found = image_filters.listed(store, wanted, datetime.now(UTC))
+    return answer([image_views.summary(each.image, store, each.names, each.digests) for each in found])
 
 
 async def inspect(request: web.Request) -> web.Response:
     store = _store(request)
-    image = store.get(request.match_info["name"])
-    config = store.config(image)
-    return answer(
-        {
-            "Id": image.id,
-            "RepoTags": list(image.names),
-            "RepoDigests": list(image.digests),
-            "Parent": "",
-            "Comment": "",
-            "Created": (image.created or image.loaded).isoformat().replace("+00:00", "Z"),
-            "Author": config.author,
-            "Config": views.builtins(config.run),
-            "Architecture": config.architecture,
-            "Os": config.os,
-            "Size": image.size,
-            "VirtualSize": image.size,
-            "RootFS": {"Type": "layers", "Layers": list(image.layers)},
-            "Metadata": {"LastTagTime": views.ZERO_TIME},
-        }
-    )
+    return answer(image_views.details(store.get(request.match_info["name"]), store))
 
 
 async def tag(request: web.Request) -> web.Response:
@@ -148,7 +109,9 @@ async def remove(request: web.Request) -> web.Response:
 
 async def distribution(request: web.Request) -> web.Response:
     """Clients ask this to pin a digest and go on with a warning: the answer must be quick."""
-    raise Unsupported("registries have no behaviour yet", "images must be loaded on the nodes that run them")
+    raise Unimplemented(
+        "registries are not supported yet", "images must be loaded on the nodes that run them"
+    )
 
 
 _NAME = "{name:.+}"

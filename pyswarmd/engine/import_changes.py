@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from swarmcore.errors import Invalid
 from worker.images.oci import RunConfig
 
 
-def run_config(changes: str) -> RunConfig:
-    """One instruction a line: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, WORKDIR, STOPSIGNAL, VOLUME."""
+def run_config(changes: Sequence[str]) -> RunConfig:
+    """`changes` hold one instruction a line: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, WORKDIR, STOPSIGNAL, VOLUME."""
     found: dict[str, Any] = {"env": [], "labels": {}, "exposed_ports": {}, "volumes": {}}
-    for line in filter(None, (text.strip() for text in changes.splitlines())):
+    lines = (line.strip() for change in changes for line in change.splitlines())
+    for line in filter(None, lines):
         word, _, rest = line.partition(" ")
         if not (rest := rest.strip()):
             raise Invalid(f"change {line!r} has no argument", "write it like CMD /bin/app")

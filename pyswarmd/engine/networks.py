@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from aiohttp import web
 from msgspec import Struct
@@ -12,7 +12,7 @@ from manager.control.filters import has_label
 from manager.store.tables import View
 from pyswarmd.engine import network_views as views
 from pyswarmd.engine.context import Route, answer, asked, body, empty, filters, node_of
-from pyswarmd.engine.filters import Filters, flag
+from pyswarmd.engine.filters import Filters, flag, moment
 from pyswarmd.engine.network_requests import check_endpoint, is_swarm, spec_of
 from pyswarmd.engine.network_views import PREDEFINED_DRIVERS, Shown
 from pyswarmd.local_networks import (
@@ -25,7 +25,6 @@ from pyswarmd.local_networks import (
     NetworkRequest,
 )
 from pyswarmd.node import Node
-from swarmcore.durations import duration
 from swarmcore.errors import Conflict, FailedPrecondition, Forbidden, Invalid, NotFound, Unimplemented
 from swarmcore.model.network import Network
 from swarmcore.model.overlay import NetworkTable
@@ -203,7 +202,7 @@ async def _remove(node: Node, network: Found) -> None:
 
 async def prune(request: web.Request) -> web.Response:
     wanted = filters(request, PRUNE_FILTERS)
-    before = _moment(wanted.get("until", []))
+    before = moment(wanted.get("until", []), datetime.now(UTC))
     node = node_of(request)
     networks, _ = await _all(node)
     deleted = []
@@ -225,28 +224,6 @@ def _may_go(shown: Shown, wanted: Filters, before: datetime | None) -> bool:
         return False
     kept = any(has_label(labels, [value]) for value in wanted.get("label!", []))
     return has_label(labels, wanted.get("label", [])) and not kept
-
-
-def _moment(values: Sequence[str]) -> datetime | None:
-    """`until`: an RFC 3339 time, Unix seconds, or how long ago (`24h`)."""
-    if not values:
-        return None
-    if len(values) > 1:
-        raise Invalid("more than one until filter specified")
-    text = values[0]
-    try:
-        return datetime.fromtimestamp(float(text), UTC)
-    except (ValueError, OverflowError, OSError):
-        pass  # another of the three forms
-    try:
-        when = datetime.fromisoformat(text)
-        return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
-    except ValueError:
-        pass
-    try:
-        return datetime.now(UTC) - timedelta(microseconds=duration(text) // 1000)
-    except OverflowError:
-        raise Invalid(f"invalid until filter {text!r}", "write it like 24h or 2026-01-31T12:00:00Z") from None
 
 
 def _connector(node: Node) -> ConnectsContainers:

@@ -12,8 +12,10 @@ from manager.store.tables import Reader
 from pyswarmd.engine.kept import Kept
 from swarmcore.model.base import Annotations
 from swarmcore.model.cluster import Cluster
+from swarmcore.model.container import DEFAULT_STOP_GRACE_PERIOD
 from swarmcore.model.network import Network, NetworkAttachment
 from swarmcore.model.node import Node, NodeState
+from swarmcore.model.policy import DEFAULT_MONITOR, DEFAULT_RESTART_DELAY
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.service import Service
 from swarmcore.model.task import RuntimeType, Task, TaskSpec
@@ -35,13 +37,18 @@ def _object(value: Any, *ours: str) -> dict[str, Any]:
     return found
 
 
-def service(item: Service) -> dict[str, Any]:
+def service(item: Service, *, defaults: bool = False) -> dict[str, Any]:
+    """`defaults`: with the values that apply where the specs say nothing."""
     found = _object(item, "SpecVersion", "PreviousSpecVersion")
     for name in ("Spec", "PreviousSpec"):
         if name in found:
             _fill(found[name])
-    found.setdefault("Endpoint", {})
-    found["Endpoint"].setdefault("Spec", {})
+            if defaults:
+                _insert_defaults(found[name])
+    endpoint = found.setdefault("Endpoint", {})
+    if "EndpointSpec" not in found["Spec"] and endpoint.get("Spec") == {"Mode": "vip"}:
+        endpoint["Spec"] = {}  # Docker copies what was said: nothing
+    endpoint.setdefault("Spec", {})
     return found
 
 
@@ -55,7 +62,33 @@ def _fill(spec: dict[str, Any]) -> None:
     template = spec.setdefault("TaskTemplate", {})
     template.setdefault("ContainerSpec", {}).setdefault("Isolation", "default")
     template.setdefault("Runtime", "container")
-    spec.setdefault("EndpointSpec", {}).setdefault("Mode", "vip")
+    _fill_template(template)
+    for name in ("UpdateConfig", "RollbackConfig"):
+        if name in spec and spec[name]["MaxFailureRatio"] == int(spec[name]["MaxFailureRatio"]):
+            spec[name]["MaxFailureRatio"] = int(spec[name]["MaxFailureRatio"])  # Go writes 0, not 0.0
+
+
+def _fill_template(template: dict[str, Any]) -> None:
+    if "RestartPolicy" in template:
+        template["RestartPolicy"].setdefault("MaxAttempts", 0)
+
+
+def _insert_defaults(spec: dict[str, Any]) -> None:
+    """`?insertDefaults=true`, after `_fill`: what holds, not what was said."""
+    template = spec["TaskTemplate"]
+    container = template["ContainerSpec"]
+    container.setdefault("StopGracePeriod", DEFAULT_STOP_GRACE_PERIOD)
+    container.setdefault("DNSConfig", {})
+    template.setdefault("Resources", {})
+    template.setdefault("Placement", {})
+    policy = template.setdefault("RestartPolicy", {})
+    for name, value in (("Condition", "any"), ("Delay", DEFAULT_RESTART_DELAY), ("MaxAttempts", 0)):
+        policy.setdefault(name, value)
+    for name in ("UpdateConfig", "RollbackConfig"):
+        config = spec.setdefault(name, {"Parallelism": 1})
+        config.setdefault("Monitor", DEFAULT_MONITOR)
+        for key, value in (("FailureAction", "pause"), ("MaxFailureRatio", 0), ("Order", "stop-first")):
+            config.setdefault(key, value)
 
 
 def task(item: Task, networks: Reader[Network]) -> dict[str, Any]:
@@ -90,6 +123,8 @@ def _task_spec(spec: TaskSpec) -> dict[str, Any]:
             wish.pop("Addresses", None)
     else:
         found.setdefault("ContainerSpec", {}).setdefault("Isolation", "default")
+        found.pop("Runtime", None)  # Docker tells it of services and of other runtimes only
+        _fill_template(found)
     return found
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeVar
 
 from msgspec import field
 from msgspec.structs import replace
 
 from swarmcore.model.base import Object, Part, Spec, Uint, Version, shown
-from swarmcore.model.container import Isolation
+from swarmcore.model.container import DNSConfig, HealthConfig, Isolation, Privileges
 from swarmcore.model.endpoint import Endpoint, EndpointSpec
 from swarmcore.model.network import NetworkAttachmentConfig
-from swarmcore.model.policy import Placement, UpdateConfig
+from swarmcore.model.policy import Placement, RestartPolicy, UpdateConfig
 from swarmcore.model.resources import Limit, ResourceRequirements, Resources
 from swarmcore.model.task import RuntimeType, TaskSpec
+
+P = TypeVar("P", bound=Part)
 
 
 class ReplicatedService(Part, frozen=True, kw_only=True):
@@ -108,20 +111,10 @@ class Service(Object, frozen=True, kw_only=True):
     job_status: JobStatus | None = None
 
 
-def _said(resources: ResourceRequirements | None) -> ResourceRequirements | None:
-    """Docker's command sends empty limits and reservations, which ask for nothing."""
-    if resources is None:
-        return None
-    limits = None if resources.limits == Limit() else resources.limits
-    reservations = None if resources.reservations == Resources() else resources.reservations
-    found = replace(resources, limits=limits, reservations=reservations)
-    return None if found == ResourceRequirements() else found
-
-
 def canonical(spec: ServiceSpec) -> ServiceSpec:
-    """The spec with Docker's values where it says nothing.
+    """What is stored: the spec as it came, with the few values that Docker writes into it where it says nothing.
 
-    Clients read a spec, change a field and send all of it back: what they did not touch must compare equal.
+    Clients read a spec, change a field and send all of it back: empty parts stay, and mean what `essence` says.
     """
     template = spec.task_template
     container = template.container
@@ -135,11 +128,40 @@ def canonical(spec: ServiceSpec) -> ServiceSpec:
             template,
             container_spec=replace(container, isolation=container.isolation or Isolation.DEFAULT),
             runtime=template.runtime or RuntimeType.CONTAINER,
-            placement=None if template.placement == Placement() else template.placement,
-            resources=_said(template.resources),
             networks=template.networks or spec.networks,
         ),
         # What both places say the same is said once; a difference is the user's to resolve.
         networks=() if template.networks in ((), spec.networks) else spec.networks,
-        endpoint_spec=spec.endpoint_spec or EndpointSpec(),
     )
+
+
+def essence(template: TaskSpec) -> TaskSpec:
+    """What a template asks for: two that differ only in parts that say nothing have the same one."""
+    container = template.container
+    return replace(
+        template,
+        container_spec=replace(
+            container,
+            isolation=container.isolation or Isolation.DEFAULT,
+            privileges=_unless_empty(container.privileges, Privileges()),
+            healthcheck=_unless_empty(container.healthcheck, HealthConfig()),
+            dns_config=_unless_empty(container.dns_config, DNSConfig()),
+        ),
+        runtime=template.runtime or RuntimeType.CONTAINER,
+        restart_policy=_unless_empty(template.restart_policy, RestartPolicy()),
+        placement=_unless_empty(template.placement, Placement()),
+        resources=_said(template.resources),
+    )
+
+
+def _said(resources: ResourceRequirements | None) -> ResourceRequirements | None:
+    """Docker's command sends empty limits and reservations, which ask for nothing."""
+    if resources is None:
+        return None
+    limits = _unless_empty(resources.limits, Limit())
+    reservations = _unless_empty(resources.reservations, Resources())
+    return _unless_empty(replace(resources, limits=limits, reservations=reservations), ResourceRequirements())
+
+
+def _unless_empty(part: P | None, nothing: P) -> P | None:
+    return None if part == nothing else part

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from manager.bootstrap import new_swarm, seed
+from manager.bootstrap import issued_by, new_swarm, seed
 from pki.keystore import KeyStore
 from pki.root import RootAuthority, load_certificate
 from pki.tokens import parse_join_token, pins
@@ -87,3 +87,11 @@ def test_address_pools_are_kept_and_have_docker_s_defaults() -> None:
     assert (made.cluster.default_addr_pool, made.cluster.subnet_size) == (("10.20.0.0/16",), 26)
     made = new_swarm(clock=StepClock(), new_id=new_id)
     assert (made.cluster.default_addr_pool, made.cluster.subnet_size) == (("10.0.0.0/8",), 24)
+
+
+def test_a_node_tells_of_its_issuer_what_the_swarm_says() -> None:
+    """docker node ls compares both, and says "Needs Rotation" where they differ."""
+    cluster = new_swarm(clock=StepClock(), new_id=new_id).cluster
+    told = issued_by(cluster.root_ca.ca_cert)
+    assert told == cluster.tls_info
+    assert told.cert_issuer_public_key and told.cert_issuer_subject

@@ -17,6 +17,8 @@ from swarmcore.errors import (
     SwarmError,
     Unsupported,
 )
+from swarmcore.model.policy import Placement
+from swarmcore.model.resources import Limit, ResourceRequirements, Resources
 from swarmcore.model.service import ReplicatedService, ServiceMode, UpdateState, UpdateStatus
 from swarmcore.rpc.messages.control import CreateService, RemoveService, UpdateService
 from tests.manager.control.bench import Bench, spec
@@ -71,9 +73,23 @@ async def test_a_change_of_scale_or_labels_is_no_new_spec_version(bench: Bench) 
     assert labelled.spec_version == first.spec_version
 
 
-async def test_sending_the_same_spec_back_changes_nothing(bench: Bench) -> None:
+async def test_sending_the_same_spec_back_is_a_new_version_of_the_service_alone(bench: Bench) -> None:
     first = await bench.create()
-    assert await bench.update(first, spec()) == first
+    second = await bench.update(first, spec())
+    assert second.version.index > first.version.index
+    assert replace(second, version=first.version, updated_at=first.updated_at) == first
+
+
+async def test_empty_parts_are_kept_and_replace_nothing(bench: Bench) -> None:
+    first = await bench.create()
+    empty = {"Placement": {}, "Resources": {"Limits": {}, "Reservations": {}}, "RestartPolicy": {}}
+    second = await bench.update(first, spec(TaskTemplate=empty))
+    assert second.spec.task_template.placement == Placement()
+    assert second.spec.task_template.resources == ResourceRequirements(
+        limits=Limit(), reservations=Resources()
+    )
+    assert second.spec_version == first.spec_version
+    assert (await bench.update(second, spec())).spec_version == first.spec_version
 
 
 async def test_sending_the_spec_of_a_paused_update_again_lets_it_go_on(bench: Bench) -> None:
@@ -299,7 +315,8 @@ async def test_a_service_is_found_by_id_name_and_prefix(bench: Bench) -> None:
     service = await bench.create("web")
     await bench.create("wide")
     for text in (service.id, "web", "WEB", "id-we"):
-        request = UpdateService(id=text, version=service.version.index, spec=service.spec)
+        held = bench.service("web")
+        request = UpdateService(id=text, version=held.version.index, spec=service.spec)
         assert (await bench.control.handle(request)).id == service.id
     with pytest.raises(Invalid, match="ambiguous"):
         await bench.control.handle(RemoveService(id="id-w"))

@@ -111,8 +111,8 @@ async def test_an_unknown_filter_is_refused_before_anything_is_read(client: Clie
 
 
 async def test_registries_are_refused_until_they_work(client: Client) -> None:
-    assert (await client.post("/images/create?fromImage=alpine&tag=3")).status == 400
-    assert (await client.get("/distribution/alpine/json")).status == 400
+    assert (await client.post("/images/create?fromImage=alpine&tag=3")).status == 501
+    assert (await client.get("/distribution/alpine/json")).status == 501
 
 
 async def test_images_of_an_empty_host(client: Client) -> None:

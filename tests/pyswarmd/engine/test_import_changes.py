@@ -10,12 +10,13 @@ from worker.images.oci import RunConfig
 
 
 def test_no_changes_is_an_empty_config() -> None:
-    assert run_config("\n  \n") == RunConfig()
+    assert run_config(["\n  \n"]) == RunConfig()
 
 
 def test_every_instruction() -> None:
     config = run_config(
-        """CMD ["/app", "-x"]
+        [
+            """CMD ["/app", "-x"]
         entrypoint /bin/start --fast
         ENV A=1 B="two words"
         ENV OLD style value
@@ -26,6 +27,7 @@ def test_every_instruction() -> None:
         USER nobody:nogroup
         WORKDIR /srv
         STOPSIGNAL SIGQUIT"""
+        ]
     )
     assert config == RunConfig(
         cmd=("/app", "-x"),
@@ -46,4 +48,10 @@ def test_every_instruction() -> None:
 )
 def test_what_is_not_understood_is_refused(change: str) -> None:
     with pytest.raises(Invalid):
-        run_config(change)
+        run_config([change])
+
+
+def test_several_changes_are_all_made() -> None:
+    """docker import -c … -c … sends each as a query parameter of its own."""
+    config = run_config(['CMD ["/app"]', "ENV A=1", "ENV B=2\nUSER 5"])
+    assert config == RunConfig(cmd=("/app",), env=("A=1", "B=2"), user="5")

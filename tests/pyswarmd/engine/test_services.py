@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,84 @@ async def test_an_update_that_is_no_rollback_says_so_in_either_way(client: Clien
     response = await client.post("/services/web/update", params=query, json=SPEC | {"Labels": {"a": "b"}})
     assert await told(response, 200) == {"Warnings": None}
     assert (await told(await client.get("/services/web"), 200))["Spec"]["Labels"] == {"a": "b"}
+
+
+# -- specs to the letter ---------------------------------------------------------------------------
+FULL: dict[str, Any] = {
+    "Name": "full",
+    "Labels": {"a": "b"},
+    "TaskTemplate": {
+        "ContainerSpec": {"Image": "app:1", "Env": ["A=1"], "DNSConfig": {}, "Isolation": "default"},
+        "Resources": {"Limits": {}, "Reservations": {}},
+        "RestartPolicy": {"Condition": "any", "MaxAttempts": 0},
+        "Placement": {},
+        "LogDriver": {"Name": "json-file"},
+        "ForceUpdate": 0,
+        "Runtime": "container",
+    },
+    "Mode": {"Replicated": {"Replicas": 1}},
+    "UpdateConfig": {
+        "Parallelism": 1,
+        "FailureAction": "pause",
+        "MaxFailureRatio": 0,
+        "Order": "stop-first",
+    },
+    "EndpointSpec": {"Mode": "vip"},
+}
+DEFAULTS: dict[str, Any] = {
+    "Parallelism": 1,
+    "FailureAction": "pause",
+    "Monitor": 5000000000,
+    "MaxFailureRatio": 0,
+    "Order": "stop-first",
+}
+
+
+async def test_a_spec_comes_back_as_it_went_in_empty_parts_included(client: Client) -> None:
+    shown = (await created(client, FULL))["Spec"]
+    assert shown == FULL
+    assert json.dumps(shown["UpdateConfig"]["MaxFailureRatio"]) == "0"  # as Go writes it
+
+
+async def test_a_short_spec_gets_the_five_values_that_dockerd_fills_in(client: Client) -> None:
+    shown = await created(client, {"Name": "web", "TaskTemplate": {"ContainerSpec": {"Image": "app:1"}}})
+    assert shown["Spec"] == {
+        "Name": "web",
+        "Labels": {},
+        "TaskTemplate": {
+            "ContainerSpec": {"Image": "app:1", "Isolation": "default"},
+            "ForceUpdate": 0,
+            "Runtime": "container",
+        },
+        "Mode": {"Replicated": {"Replicas": 1}},
+    }
+    assert shown["Endpoint"] == {"Spec": {}}
+
+
+async def test_insert_defaults_tells_what_holds_where_nothing_is_said(client: Client) -> None:
+    await created(client, SPEC)
+    shown = (await told(await client.get("/services/web?insertDefaults=true"), 200))["Spec"]
+    template = shown["TaskTemplate"]
+    assert template["ContainerSpec"]["StopGracePeriod"] == 10_000_000_000
+    assert template["ContainerSpec"]["DNSConfig"] == template["Resources"] == template["Placement"] == {}
+    assert template["RestartPolicy"] == {"Condition": "any", "Delay": 5_000_000_000, "MaxAttempts": 0}
+    assert shown["UpdateConfig"] == shown["RollbackConfig"] == DEFAULTS
+
+
+async def test_insert_defaults_changes_nothing_that_was_said(client: Client) -> None:
+    wanted = FULL | {"UpdateConfig": DEFAULTS | {"Parallelism": 0, "Order": "start-first"}}
+    await created(client, wanted)
+    shown = (await told(await client.get("/services/full?insertDefaults=1"), 200))["Spec"]
+    assert shown["UpdateConfig"] == wanted["UpdateConfig"]
+    assert shown["TaskTemplate"]["RestartPolicy"]["Delay"] == 5_000_000_000
+    plain = (await told(await client.get("/services/full?insertDefaults=false"), 200))["Spec"]
+    assert plain == wanted
+
+
+async def test_an_update_that_changes_nothing_is_a_new_version(client: Client) -> None:
+    before = await created(client, SPEC)
+    query = {"version": before["Version"]["Index"]}
+    await told(await client.post("/services/web/update", params=query, json=before["Spec"]), 200)
+    after = await told(await client.get("/services/web"), 200)
+    assert after["Version"]["Index"] > before["Version"]["Index"]
+    assert after["Spec"] == before["Spec"]

@@ -58,7 +58,7 @@ def test_a_service_gets_what_dockerd_fills_in() -> None:
     assert shown["CreatedAt"] == "2026-01-31T12:00:00Z"
     assert shown["UpdatedAt"] == views.ZERO_TIME
     assert shown["Spec"]["Mode"] == {"Replicated": {"Replicas": 1}}
-    assert shown["Spec"]["EndpointSpec"] == {"Mode": "vip"}
+    assert "EndpointSpec" not in shown["Spec"]
     assert shown["Spec"]["TaskTemplate"]["Runtime"] == "container"
     assert shown["Spec"]["TaskTemplate"]["ContainerSpec"] == {"Image": "app:1", "Isolation": "default"}
     assert shown["Endpoint"] == {"Spec": {}}
