@@ -122,7 +122,7 @@ class AttachmentServer:
         """None once the task is its node's; else why that will not be."""
         now = self._clock.monotonic()
         deadline, told_at = now + PATIENCE, 0.0
-        with self._store.watch() as feed:
+        with self._store.watch(kinds=frozenset({Task})) as feed:
             while True:
                 task = self._store.view().tasks.get(task_id)
                 if task is None or task.desired_state >= TaskState.REMOVE:

@@ -299,7 +299,7 @@ class LogBroker:
             await self._clock.sleep(OPENING_TIMEOUT)
             await subscription.give_up_unopened()
             return
-        with self._store.watch() as feed:
+        with self._store.watch(kinds=frozenset({Task})) as feed:
             subscription.ask(self._store.view().tasks)
             while True:
                 try:

@@ -94,7 +94,7 @@ class RoleManager:
         self._held: dict[str, str] = {}
 
     async def run(self) -> None:
-        with self._store.watch() as feed:
+        with self._store.watch(kinds=frozenset({Node})) as feed:
             while True:
                 done = await self.reconcile()
                 await self._wait(feed, IDLE if done else RETRY)

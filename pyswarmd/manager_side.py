@@ -189,7 +189,7 @@ class ManagerSide:
         """A removed node loses its streams at once, not at its next message; new settings count at once."""
         while True:
             try:
-                with self.store.view_and_watch() as (view, feed):
+                with self.store.view_and_watch(kinds=frozenset({NodeObject, Cluster})) as (view, feed):
                     for cluster in view.clusters:
                         self._settings_are(cluster)
                     while True:

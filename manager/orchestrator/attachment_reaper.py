@@ -20,7 +20,7 @@ class AttachmentReaper:
         self._dirty: dict[str, None] = {}
 
     async def run(self) -> None:
-        await follow(self._store, self._clock, self)
+        await follow(self._store, self._clock, self, frozenset({Task, Node}))
 
     # -- Follower ----------------------------------------------------------------------------------
     def restart(self, view: View) -> None:

@@ -10,6 +10,7 @@ from manager.store.tx import Tx
 from manager.store.watch import Commit
 from swarmcore.clock import Clock
 from swarmcore.model.network import Network
+from swarmcore.model.task import Task
 
 
 class NetworkReaper:
@@ -19,7 +20,7 @@ class NetworkReaper:
         self._pending: set[str] = set()
 
     async def run(self) -> None:
-        await follow(self._store, self._clock, self)
+        await follow(self._store, self._clock, self, frozenset({Network, Task}))
 
     # -- Follower ----------------------------------------------------------------------------------
     def restart(self, view: View) -> None:

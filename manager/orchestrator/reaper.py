@@ -29,7 +29,7 @@ class TaskReaper:
         self._dirty: set[_Slot] = set()
 
     async def run(self) -> None:
-        await follow(self._store, self._clock, self)
+        await follow(self._store, self._clock, self, frozenset({Task, Service, Cluster, Node}))
 
     # -- Follower ----------------------------------------------------------------------------------
     def restart(self, view: View) -> None:

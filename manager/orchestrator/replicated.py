@@ -58,7 +58,7 @@ class ReplicatedOrchestrator:
         self._began: dict[str, datetime] = {}  # by task that has ended: since when it had been running
 
     async def run(self) -> None:
-        await follow(self._store, self._clock, self)
+        await follow(self._store, self._clock, self, frozenset({Service, Task, Node}))
 
     # -- Follower ----------------------------------------------------------------------------------
     def restart(self, view: View) -> None:

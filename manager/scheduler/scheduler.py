@@ -35,7 +35,7 @@ class Scheduler:
     async def run(self) -> None:
         while True:
             try:
-                with self._store.view_and_watch() as (view, feed):
+                with self._store.view_and_watch(kinds=frozenset({Node, Task})) as (view, feed):
                     await _Pass(self._store, self._clock, view).follow(feed)
             except Lagged:
                 log.info("the scheduler fell behind the store and starts over")

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from manager.store.store import Store
 from manager.store.tables import View
-from manager.store.watch import Commit, Feed, Lagged
+from manager.store.watch import Commit, Feed, Kinds, Lagged
 from swarmcore.aio import owned
 from swarmcore.clock import Clock
 
@@ -32,10 +32,13 @@ class Follower(Protocol):
         ...
 
 
-async def follow(store: Store, clock: Clock, follower: Follower) -> None:
-    """For ever. A loop that lags behind the commits starts over from the state."""
+async def follow(store: Store, clock: Clock, follower: Follower, kinds: Kinds | None = None) -> None:
+    """For ever. A loop that lags behind the commits starts over from the state.
+
+    Of `kinds` are the objects whose changes it must hear of; None: of all.
+    """
     while True:
-        with store.view_and_watch() as (view, feed):
+        with store.view_and_watch(kinds=kinds) as (view, feed):
             follower.restart(view)
             due = await follower.act()
             try:

@@ -24,7 +24,7 @@ from manager.store.share import shared_parts
 from manager.store.snapshot import Entry, decode_entry, dump, encode_entry, load
 from manager.store.tables import SCHEMAS, Table, View
 from manager.store.tx import MAX_CHANGES, Overtaken, Tx
-from manager.store.watch import Change, Commit, Feed
+from manager.store.watch import Change, Commit, Feed, Kinds
 from swarmcore.clock import Clock
 from swarmcore.errors import NoLeader, OutcomeUnknown
 from swarmcore.model.base import Object, Version
@@ -67,9 +67,12 @@ class Store:
         return self._view
 
     @contextmanager
-    def watch(self, limit: int = FEED_LIMIT) -> Iterator[Feed]:
-        """All commits from now on. Read a view after this, not before, or use `view_and_watch`."""
-        feed = Feed(limit)
+    def watch(self, limit: int = FEED_LIMIT, *, kinds: Kinds | None = None) -> Iterator[Feed]:
+        """All commits from now on, or those that change an object of `kinds`.
+
+        Read a view after this, not before, or use `view_and_watch`.
+        """
+        feed = Feed(limit, kinds)
         self._feeds.add(feed)
         try:
             yield feed
@@ -77,9 +80,11 @@ class Store:
             self._feeds.discard(feed)
 
     @contextmanager
-    def view_and_watch(self, limit: int = FEED_LIMIT) -> Iterator[tuple[View, Feed]]:
+    def view_and_watch(
+        self, limit: int = FEED_LIMIT, *, kinds: Kinds | None = None
+    ) -> Iterator[tuple[View, Feed]]:
         """The state now and all commits after it."""
-        with self.watch(limit) as feed:
+        with self.watch(limit, kinds=kinds) as feed:
             yield self.view(), feed
 
     # -- writing ---------------------------------------------------------------------------------
@@ -189,8 +194,10 @@ class Store:
         self._index = index
         self._view = None
         commit = Commit(index=index, changes=tuple(changes))
+        kinds = commit.kinds()
         for feed in self._feeds:
-            feed.offer(commit)
+            if feed.wants(kinds):
+                feed.offer(commit)
 
     def _objects_of(self, data: bytes, entry: Entry) -> Iterable[Object | None]:
         """What the entry writes. Its own entry a leader need not decode: what it encoded equals what others read."""

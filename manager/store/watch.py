@@ -30,11 +30,18 @@ class Change(Struct, frozen=True, kw_only=True, gc=False):
         return found
 
 
+Kinds = frozenset[type[Object]]  # of objects
+
+
 class Commit(Struct, frozen=True, kw_only=True):
     """What one raft entry changed, in the order of the log."""
 
     index: int
     changes: tuple[Change, ...]
+
+    def kinds(self) -> Kinds:
+        """Of which objects something changed."""
+        return frozenset(type(change.object) for change in self.changes)
 
 
 class Lagged(Internal):
@@ -45,10 +52,11 @@ class Lagged(Internal):
 
 
 class Feed:
-    """One reader's commits, at most `limit` of them waiting."""
+    """One reader's commits, at most `limit` of them waiting; of `kinds` only those that change such an object."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, kinds: Kinds | None = None) -> None:
         self._limit = limit
+        self._kinds = kinds
         self._waiting: deque[Commit] = deque()
         self._lagged = False
         self._ready = asyncio.Event()
@@ -73,6 +81,10 @@ class Feed:
         self._waiting.clear()
         self._settle()
         return commits
+
+    def wants(self, kinds: Kinds) -> bool:
+        """A reader that a commit does not concern is not woken by it."""
+        return self._kinds is None or not self._kinds.isdisjoint(kinds)
 
     def offer(self, commit: Commit) -> None:
         if len(self._waiting) >= self._limit:

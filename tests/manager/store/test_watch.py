@@ -8,8 +8,9 @@ import pytest
 
 from manager.store.watch import Commit, Lagged
 from swarmcore.aio import owned
+from swarmcore.model.task import Task
 from tests.fakes.raft import solo_store
-from tests.manager.store.objects import service
+from tests.manager.store.objects import service, task
 
 
 async def test_a_feed_tells_every_change_with_old_and_new() -> None:
@@ -88,3 +89,17 @@ async def test_a_closed_feed_gets_nothing() -> None:
     async with store.update() as tx:
         tx.put(service("s1"))
     assert feed.drain() == ()
+
+
+async def test_a_feed_of_some_kinds_is_not_woken_by_others() -> None:
+    store, _ = solo_store()
+    with store.watch(kinds=frozenset({Task})) as feed:
+        async with store.update() as tx:
+            tx.put(service("s"))
+        assert feed.drain() == ()
+        async with store.update() as tx:
+            tx.put(task("t"))
+            tx.put(service("s2"))
+        async with store.update() as tx:
+            tx.delete("t")
+        assert [len(commit.changes) for commit in feed.drain()] == [2, 1]
