@@ -26,8 +26,11 @@ from worker.runtime.controller import Executor
 log = logging.getLogger(__name__)
 
 BATCH = 100
+BATCH_BYTES = 1 << 20  # what makes a batch full before that many lines do
 # Lines read ahead of a slow reader: enough to fill batches, not enough to matter.
 READ_AHEAD = 200
+LONG = 8 << 10  # bytes; of longer lines only so many are read ahead:
+LONG_AHEAD = 4
 
 
 class PublishStream(Protocol):
@@ -35,6 +38,37 @@ class PublishStream(Protocol):
 
 
 Connect = Callable[[PublishLogs], AbstractAsyncContextManager[PublishStream]]
+
+
+class ReadAhead:
+    """Lines between readers and the stream, bounded in number and size; None stands for a reader's end."""
+
+    def __init__(self) -> None:
+        self._lines: asyncio.Queue[LogMessage | None] = asyncio.Queue(READ_AHEAD)
+        self._long = asyncio.Semaphore(LONG_AHEAD)
+
+    async def put(self, line: LogMessage | None) -> None:
+        if line is not None and len(line.data) > LONG:
+            await self._long.acquire()
+        await self._lines.put(line)
+
+    async def take(self) -> list[LogMessage | None]:
+        """At least one, and what else is there, as far as it fits into one batch."""
+        taken = [self._took(await self._lines.get())]
+        size = _size(taken[0])
+        while len(taken) < BATCH and size < BATCH_BYTES and not self._lines.empty():
+            taken.append(self._took(self._lines.get_nowait()))
+            size += _size(taken[-1])
+        return taken
+
+    def _took(self, line: LogMessage | None) -> LogMessage | None:
+        if _size(line) > LONG:
+            self._long.release()
+        return line
+
+
+def _size(line: LogMessage | None) -> int:
+    return len(line.data) if line is not None else 0
 
 
 class LogPublisher:
@@ -89,7 +123,7 @@ class LogPublisher:
         self, message: SubscribeLogs, node_id: str, warnings: list[str]
     ) -> AsyncIterator[tuple[LogMessage, ...]]:
         """The lines of all tasks as they come; a batch is what is there, never waited for."""
-        lines: asyncio.Queue[LogMessage | None] = asyncio.Queue(READ_AHEAD)
+        lines = ReadAhead()
         readers = Tasks()
         try:
             for task_id in message.task_ids:
@@ -98,9 +132,7 @@ class LogPublisher:
                 )
             open_readers = len(message.task_ids)
             while open_readers:
-                waiting = [await lines.get()]
-                while len(waiting) < BATCH and not lines.empty():
-                    waiting.append(lines.get_nowait())
+                waiting = await lines.take()
                 batch = tuple(line for line in waiting if line is not None)
                 open_readers -= len(waiting) - len(batch)
                 if batch:
@@ -113,7 +145,7 @@ class LogPublisher:
         task_id: str,
         options: LogOptions,
         node_id: str,
-        lines: asyncio.Queue[LogMessage | None],
+        lines: ReadAhead,
         warnings: list[str],
     ) -> None:
         try:

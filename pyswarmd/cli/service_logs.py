@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import parse_qsl
 
 import aiohttp
@@ -36,6 +36,7 @@ async def print_logs(client: EngineClient, options: argparse.Namespace) -> int:
         query["since"] = _since(options.since)
     path, terminal = await _path(client, options.service)
     labels = _Labels(client)
+    torn: tuple[int, str] | None = None  # stream and task whose very long line goes on in its next frame
     async with client.request("GET", path, query=query) as response:
         async for stream, line in _lines(response) if terminal else _frames(response):
             text = line.decode(errors="replace")
@@ -44,9 +45,17 @@ async def print_logs(client: EngineClient, options: argparse.Namespace) -> int:
                 incomplete = True
                 continue
             if not options.raw:
-                text = await labels.label(text, timestamps=options.timestamps)
-            print(text, end="", file=sys.stderr if stream == _STDERR else sys.stdout, flush=True)
+                label, task, text = await labels.label(text, timestamps=options.timestamps)
+                if torn is not None and torn != (stream, task):
+                    print(file=_file(torn[0]), flush=True)
+                text = text if torn == (stream, task) else label + text
+                torn = None if text.endswith("\n") else (stream, task)
+            print(text, end="", file=_file(stream), flush=True)
     return int(incomplete)
+
+
+def _file(stream: int) -> TextIO:
+    return sys.stderr if stream == _STDERR else sys.stdout
 
 
 async def _path(client: EngineClient, name: str) -> tuple[str, bool]:
@@ -112,7 +121,8 @@ class _Labels:
         self._nodes = Names(client)
         self._tasks: dict[str, str] = {}
 
-    async def label(self, text: str, *, timestamps: bool) -> str:
+    async def label(self, text: str, *, timestamps: bool) -> tuple[str, str, str]:
+        """What to print before the line, the task's id, and the line."""
         stamp = ""
         if timestamps:
             stamp, _, text = text.partition(" ")
@@ -126,7 +136,7 @@ class _Labels:
         task = facts.get("task.id", "")
         name = await self._task_name(task)
         node = await self._nodes.node(facts.get("node.id", ""))
-        return f"{stamp}{name}@{node}    | {line}"
+        return f"{stamp}{name}@{node}    | ", task, line
 
     async def _task_name(self, task_id: str) -> str:
         if task_id not in self._tasks:

@@ -16,7 +16,7 @@ from swarmcore.model.resources import Resources
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import ContainerStatus, Task
 from worker.runtime.controller import ContainerFailed, Controller
-from worker.runtime.logs import LogLine
+from worker.runtime.log_records import LogLine
 
 
 @dataclass

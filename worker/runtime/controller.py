@@ -10,7 +10,7 @@ from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.resources import Resources
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import ContainerStatus, Task
-from worker.runtime.logs import LogLine
+from worker.runtime.log_records import LogLine
 
 
 class ContainerFailed(Exception):

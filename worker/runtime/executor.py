@@ -25,7 +25,8 @@ from worker.runtime.container import Container, Engine, discard
 from worker.runtime.controller import ContainerFailed
 from worker.runtime.crun import OciRuntime
 from worker.runtime.inotify import Inotify
-from worker.runtime.logs import LogLine, read_log
+from worker.runtime.log_records import LogLine
+from worker.runtime.logs import read_log
 from worker.runtime.networking import Isolated, Networking, published_by
 from worker.runtime.node_resources import node_resources
 from worker.runtime.preparation import Payloads
@@ -251,7 +252,7 @@ class ContainerExecutor:
             raise NotFound(f"task {task_id} has no container on this node")
         assert self._inotify is not None
         lines = read_log(
-            container.log_file, self._inotify, container.ended, follow=follow, since=since, tail=tail
+            container.log_file, self._inotify, container.ended, follow=follow, since=since, last=tail
         )
         try:
             async for line in lines:

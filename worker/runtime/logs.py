@@ -1,4 +1,4 @@
-"""Read and follow what containers wrote: conmon's k8s-file format, `time stream F|P content` a line."""
+"""Read and follow what containers wrote (`log_records.py` has the format)."""
 
 from __future__ import annotations
 
@@ -6,73 +6,15 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from msgspec import Struct
-
+from swarmcore.faults import passes
 from worker.runtime.inotify import IN_ATTRIB, IN_DELETE_SELF, IN_MODIFY, IN_MOVE_SELF, Inotify
+from worker.runtime.log_records import BLOCK, LONGEST_LINE, Joiner, LogLine, parse, tail
 
-_BLOCK = 1 << 16
-
-
-class LogLine(Struct, frozen=True, kw_only=True):
-    """`data` ends with a newline, but for output that has none (yet): a prompt, a very long line's parts."""
-
-    timestamp: datetime
-    stream: str
-    data: bytes
-
-
-def parse(raw: bytes) -> LogLine | None:
-    """One line of the file without its newline; None if it is not one (the disk was full)."""
-    stamp, _, rest = raw.partition(b" ")
-    stream, _, rest = rest.partition(b" ")
-    mark, separator, content = rest.partition(b" ")
-    if not separator or mark not in (b"F", b"P") or stream not in (b"stdout", b"stderr"):
-        return None
-    try:
-        # conmon writes nanoseconds; datetime keeps six digits of them.
-        timestamp = datetime.fromisoformat(stamp.decode("ascii")).astimezone(UTC)
-    except ValueError:
-        return None
-    return LogLine(
-        timestamp=timestamp, stream=stream.decode(), data=content + (b"\n" if mark == b"F" else b"")
-    )
-
-
-def _tail_offset(file: BinaryIO, lines: int) -> int:
-    """Where the last `lines` of output begin; parts of one long line count once."""
-    end = file.seek(0, os.SEEK_END)
-    if lines <= 0:
-        return end
-    position, rest = end, b""
-    found = 0
-    first = end
-    while position > 0:
-        step = min(_BLOCK, position)
-        position -= step
-        file.seek(position)
-        block = file.read(step) + rest
-        start = 0 if position == 0 else block.find(b"\n") + 1
-        if start == 0 and position > 0:
-            rest = block
-            continue
-        offset = position + len(block)
-        for raw in reversed(block[start:].splitlines(keepends=True)):
-            offset -= len(raw)
-            if _is_full(raw):
-                if found == lines:
-                    return first
-                found += 1
-            first = offset
-        rest = block[:start]
-    return first
-
-
-def _is_full(raw: bytes) -> bool:
-    return raw.split(b" ", 3)[2:3] == [b"F"]
+_LOOK_AGAIN = 1.0  # seconds, where the host has no inotify watch left
 
 
 class _Reader:
@@ -82,12 +24,15 @@ class _Reader:
         self._path = path
         self._file: BinaryIO | None = None
         self._rest = b""
+        self._lines = Joiner()
 
-    def open(self, tail: int | None) -> None:
+    def open(self, last: int | None) -> None:
         with suppress(FileNotFoundError):
             self._file = self._path.open("rb")
-        if self._file is not None and tail is not None:
-            self._file.seek(_tail_offset(self._file, tail))
+        if self._file is not None and last is not None:
+            offset, older = tail(self._file, last)
+            self._lines = Joiner(older)
+            self._file.seek(offset)
 
     def read(self) -> Iterator[LogLine]:
         """What has come since; one block at most, nothing if there is nothing new."""
@@ -95,15 +40,21 @@ class _Reader:
             self.open(None)
         if self._file is None:
             return
-        chunk = self._file.read(_BLOCK)
+        chunk = self._file.read(BLOCK)
         if not chunk and self._was_replaced():
             self.close()
             self.open(None)
-            chunk = self._file.read(_BLOCK) if self._file is not None else b""
+            chunk = self._file.read(BLOCK) if self._file is not None else b""
         *whole, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > 2 * LONGEST_LINE:
+            self._rest = b""  # no record is that long: whatever this is, it shall not fill our memory
         for raw in whole:
-            if (line := parse(raw)) is not None:
+            if (record := parse(raw)) is not None and (line := self._lines.add(record)) is not None:
                 yield line
+
+    def rest(self) -> Iterator[LogLine]:
+        """What never got its newline."""
+        return self._lines.rest()
 
     def _was_replaced(self) -> bool:
         assert self._file is not None
@@ -129,9 +80,12 @@ async def read_log(
     *,
     follow: bool = False,
     since: datetime | None = None,
-    tail: int | None = None,
+    last: int | None = None,
 ) -> AsyncGenerator[LogLine, None]:
-    """The lines of a container; with `follow` until it has ended (`ended` is done) and all was read."""
+    """The lines of a container; with `follow` until it has ended (`ended` is done) and all was read.
+
+    `last`: so many of what is there now (None: all), then what comes.
+    """
     reader = _Reader(path)
     news = asyncio.Event()
     stops: list[Callable[[], None]] = []
@@ -142,10 +96,15 @@ async def read_log(
     def watch() -> None:
         while stops:
             stops.pop()()
-        with suppress(FileNotFoundError):
+        try:
             stops.append(inotify.watch(path, IN_MODIFY | IN_MOVE_SELF | IN_DELETE_SELF | IN_ATTRIB, woken))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if not passes(error):  # ENOSPC: the user's watches are used up
+                raise
 
-    reader.open(tail)
+    reader.open(last)
     if ended is not None:
         ended.add_done_callback(woken)
     if follow:
@@ -161,11 +120,16 @@ async def read_log(
                     yield line
             if not lines and reader.at_end():
                 if over:
-                    return
+                    break
                 watch()  # the file may be another one now
                 if reader.at_end():
-                    await news.wait()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(None if stops else _LOOK_AGAIN):
+                            await news.wait()
             await asyncio.sleep(0)  # a long log must not hold up everything else
+        for line in reader.rest():
+            if since is None or line.timestamp >= since:
+                yield line
     finally:
         if ended is not None:
             ended.remove_done_callback(woken)

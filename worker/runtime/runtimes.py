@@ -10,7 +10,7 @@ from swarmcore.model.resources import Resources
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import RuntimeType, Task
 from worker.runtime.controller import Controller, Executor
-from worker.runtime.logs import LogLine
+from worker.runtime.log_records import LogLine
 
 
 class AttachmentControllers(Protocol):

@@ -73,3 +73,20 @@ async def test_what_is_missing_is_said_on_stderr_and_by_the_exit_code(
 async def test_an_unknown_name_is_reported_as_a_missing_service() -> None:
     with pytest.raises(NotFound, match="/services/nothing"):
         await run({}, "nothing")
+
+
+async def test_a_very_long_line_in_parts_is_one_line_again(capsys: pytest.CaptureFixture[str]) -> None:
+    other = DETAILS.replace("task.id=t1", "task.id=t2")
+    parts = [
+        (1, DETAILS, "a" * 5),
+        (1, DETAILS, "b"),
+        (1, DETAILS, "c\n"),
+        (1, DETAILS, "open"),
+        (2, DETAILS, "e\n"),
+    ]
+    parts += [(1, other, "other\n")]
+    stream = b"".join(frame(number, f"{details} {text}") for number, details, text in parts)
+    await run({"GET /services/s1/logs": stream}, "web")
+    shown = capsys.readouterr()
+    assert shown.out == "web.2.t1@m1    | aaaaabc\nweb.2.t1@m1    | open\nt2@m1    | other\n"
+    assert shown.err == "web.2.t1@m1    | e\n"
