@@ -11,6 +11,7 @@ import logging
 from msgspec.structs import replace
 
 from manager.bootstrap import accepted_node, certificate_life, issued_certificate
+from manager.raft.fence import superseded
 from manager.raft.proposer import Proposer
 from manager.store.store import Store
 from manager.store.tables import Tables
@@ -136,8 +137,9 @@ class CAServer:
         raise InvalidJoinToken("a valid join token is necessary to join this swarm")
 
     def _renewing(self, tx: Tx, cluster: Cluster, node_id: str) -> Node:
+        refuse_the_removed(cluster, node_id, self._clock)
         node = tx.nodes.get(node_id)
-        if node is None or is_blacklisted(cluster, node_id, self._clock):
+        if node is None:
             raise removed(node_id)
         return node
 
@@ -151,8 +153,15 @@ class Admission:
 
     def __call__(self, peer: Peer) -> None:
         for cluster in self._store.view().clusters:
-            if is_blacklisted(cluster, peer.node_id, self._clock):
-                raise removed(peer.node_id)
+            refuse_the_removed(cluster, peer.node_id, self._clock)
+
+
+def refuse_the_removed(cluster: Cluster, node_id: str, clock: Clock) -> None:
+    """Raises for a node that was removed, and says so if a recovery of the swarm did that."""
+    if node_id in cluster.left_behind:
+        raise superseded(cluster.generation)
+    if is_blacklisted(cluster, node_id, clock):
+        raise removed(node_id)
 
 
 def removed(node_id: str) -> Unauthenticated:

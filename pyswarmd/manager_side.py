@@ -14,12 +14,14 @@ from manager.control.control import Control
 from manager.control.proxy import ControlProxy
 from manager.dispatcher.dispatcher import Dispatcher
 from manager.key_manager import KeyManager
+from manager.left_behind import leave_behind
 from manager.logbroker import LogBroker
 from manager.manager import Manager
 from manager.members import Members
 from manager.network_check import NetworkChecks
 from manager.raft.node import RaftNode
 from manager.raft.open import forget_raft, open_raft
+from manager.raft.recovery import Recovery
 from manager.role_manager import RoleManager
 from manager.store.store import Store
 from manager.store.tables import View
@@ -35,12 +37,14 @@ from swarmcore.errors import NoLeader, SwarmError, Unavailable
 from swarmcore.faults import Faults
 from swarmcore.ids import new_id
 from swarmcore.model.cluster import Cluster
+from swarmcore.model.generation import FIRST
 from swarmcore.model.node import Node as NodeObject
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.check import NetworkReport
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector
 from swarmcore.rpc.messages.members import JoinRaft, LeaveRaft, MembersReply, ReadIndex, ReadIndexReply
+from swarmcore.rpc.messages.raft import AskGeneration, GenerationReply
 from swarmcore.rpc.server import RpcServer
 
 log = logging.getLogger(__name__)
@@ -63,9 +67,12 @@ class ManagerSide:
         clock: Clock,
         on_fatal: Callable[[Exception], None],
         faults: Faults | None = None,
+        cluster_id: str = "",
+        on_superseded: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._faults = faults or Faults()
         self._settings, self._node_id, self._local = settings, node_id, local
+        self._cluster_id, self._on_superseded = cluster_id, on_superseded
         self._contexts, self._client, self._clock = contexts, client, clock
         self._on_fatal = on_fatal
         self._tasks = Tasks(on_failure=lambda _, error: on_fatal(Unavailable(str(error))))
@@ -87,6 +94,9 @@ class ManagerSide:
         self, swarm: NewSwarm | None, remotes: Sequence[str], *, force_new_cluster: bool = False
     ) -> None:
         keys = DataKeyFile(self._settings.certificates).load_or_create()
+        recovery = None
+        if force_new_cluster:
+            recovery = Recovery(address=self._local.advertise, generation_id=new_id(), now=self._clock.now())
         self._raft = await open_raft(
             self._settings.raft_dir,
             keys,
@@ -97,7 +107,9 @@ class ManagerSide:
             ask_leader=self._ask_leader,
             on_fatal=self._on_fatal,
             bootstrap={self._node_id: self._local.advertise} if swarm is not None else None,
-            force_new_cluster_at=self._local.advertise if force_new_cluster else None,
+            recovery=recovery,
+            cluster=self._cluster_id,
+            on_superseded=self._on_superseded,
         )
         self.store.attach(self._raft)
         self._serve()
@@ -110,6 +122,7 @@ class ManagerSide:
                 "stop what uses the port, or choose another with --listen-addr",
             ) from None
         await self._take_place(swarm, remotes)
+        await self._leave_behind()
         assert self._manager is not None
         self._supervised(self._manager.run, "manager")
         self._supervised(self._follow_commits, "commits")
@@ -162,6 +175,18 @@ class ManagerSide:
             return  # a restart: it goes on with what it has, whether or not others are there
         await self._until(lambda: len(self.store.view().clusters) > 0, "the swarm's state")
 
+    async def _leave_behind(self) -> None:
+        """After a recovery, or one that was cut short: the other managers are none any more."""
+        generation = self.raft.generation or FIRST
+        if generation == FIRST or set(self.raft.members) != {self._node_id}:
+            return
+        if all(cluster.generation == generation for cluster in self.store.view().clusters):
+            return
+        await self._until(lambda: self.raft.is_leader, "this manager to lead")
+        now = self._clock.now()
+        gone = await self.store.transact(lambda tx: leave_behind(tx, {self._node_id}, generation, now))
+        log.warning("managers are left behind by the recovery", extra={"nodes": list(gone)})
+
     async def _ask_for_place(self, remotes: Sequence[str]) -> None:
         last: SwarmError = Unavailable("no manager is known that could take this one in")
         try:
@@ -169,14 +194,22 @@ class ManagerSide:
                 while True:
                     for address in remotes:
                         try:
-                            wanted = JoinRaft(address=self._local.advertise)
-                            await self._client.call(address, wanted, MembersReply, timeout=10.0)
+                            await self._join_by(address)
                             return
                         except Unavailable as error:
                             last = error
                     await self._clock.sleep(_AGAIN)
         except TimeoutError:
             raise last from None
+
+    async def _join_by(self, address: str) -> None:
+        """Which generation of the swarm it is comes first: the leader sends its log before it answers."""
+        reply = await self._client.call(address, AskGeneration(), GenerationReply, timeout=5.0)
+        if reply.generation is None:
+            raise Unavailable(f"{address} has no place in raft yet either")
+        self.raft.join_generation(reply.generation)
+        wanted = JoinRaft(address=self._local.advertise)
+        await self._client.call(address, wanted, MembersReply, timeout=10.0)
 
     async def _until(self, condition: Callable[[], bool], what: str) -> None:
         if not await self.raft.wait_until(condition, JOIN_PATIENCE):

@@ -179,6 +179,8 @@ class Member:
                 clock=self._clock,
                 on_fatal=self._manager_failed,
                 faults=self._faults,
+                cluster_id=self._keystore.cluster_id,
+                on_superseded=self._on_superseded,
             )
             remotes = [m.address for m in self._local.managers if m.node_id != self._keystore.node_id]
             try:
@@ -225,6 +227,10 @@ class Member:
         self._error = f"this manager stopped: {error}"
         log.critical("manager stopped", extra={"reason": str(error)})
         self._tasks.start(self._drop_manager(), "stop manager")
+
+    def _on_superseded(self, reason: str) -> None:
+        """The swarm was recovered without this manager. It goes on with whom it has: the operator decides."""
+        self._error = reason
 
     async def _drop_manager(self) -> None:
         async with self._turn:

@@ -53,6 +53,12 @@ class Unauthenticated(SwarmError):
     status = 401
 
 
+class Superseded(Unauthenticated):
+    """The caller is a manager of the swarm as it was before it was recovered with `--force-new-cluster`."""
+
+    hint = 'run "pyswarm leave --force" on it, then join it with a join token of the recovered swarm'
+
+
 class Forbidden(SwarmError):
     """Known peer, but its role does not allow this."""
 

@@ -57,13 +57,17 @@ def remove(tx: Tx, request: RemoveNode, proposer: Proposer, now: datetime) -> Co
         raise FailedPrecondition(
             f"node {node.id} is not down and can't be removed", 'let it leave first, or use "--force"'
         )
+    take_out(tx, node, now)
+    return ControlReply(id=node.id)
+
+
+def take_out(tx: Tx, node: Node, now: datetime) -> None:
+    """Remove the node; its certificate is refused as long as it could be shown, then nobody would accept it anyway."""
     cluster = only_cluster(tx.clusters)
-    # The certificate is refused for as long as it could be shown; afterwards nobody would accept it anyway.
     kept = {name: until for name, until in cluster.blacklisted_certificates.items() if until > now}
     blacklist = kept | {node.id: _expiry(node, now) + BLACKLIST_MARGIN}
     tx.clusters.put(replace(cluster, blacklisted_certificates=blacklist))
     tx.nodes.delete(node.id)
-    return ControlReply(id=node.id)
 
 
 def _expiry(node: Node, now: datetime) -> datetime:

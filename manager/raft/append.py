@@ -145,4 +145,4 @@ class Follower:
         core.align_journal(meta)
         core.library.set_applied_index(meta.index)
         core.library.set_commit_index(meta.index)
-        core.membership.load(meta.index, meta.members)
+        core.membership.load(meta.index, meta.configuration)

@@ -26,10 +26,12 @@ class Compactor:
         """`data` is (nothing, last applied entry, the one before, nodes); only the second is of use."""
         core = self._core
         _, index, term = data[1]
-        members = core.membership.at(index)
+        configuration = core.membership.at(index)
         serialise = core.machine.snapshot()
         self._running, self._result = index, None
-        self._background(lambda: core.snapshots.write(index, term, members, serialise()), self._finished)
+        self._background(
+            lambda: core.snapshots.write(index, term, configuration, serialise()), self._finished
+        )
 
     def _finished(self, result: SnapshotMeta | BaseException) -> None:
         self._result = result

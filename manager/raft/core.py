@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from manager.raft.acquaintance import Acquaintance
 from manager.raft.append import Follower
 from manager.raft.compaction import Compactor
 from manager.raft.gate import Gate
@@ -24,8 +25,10 @@ from manager.raft.messages import (
     KIND_REGULAR,
     AppendEntries,
     AppendReply,
+    Configuration,
     Heartbeat,
     HigherTerm,
+    Introduction,
     Message,
     PreVote,
     PreVoteReply,
@@ -35,6 +38,7 @@ from manager.raft.messages import (
     SnapshotReply,
     TimeoutNow,
     VoteReply,
+    WhoAreYou,
     encode_members,
 )
 from manager.raft.proposer import StateMachine
@@ -88,6 +92,7 @@ class RaftCore:
         self.reads = Reads(self)
         self.replicator = Replicator(self)
         self.follower = Follower(self)
+        self.acquaintance = Acquaintance(self)
         self.membership = Membership(self, transport)
         self.library = Library(node_id, config, random, journal, Compactor(self, background), self)
         self.role_listener: Callable[[], None] = lambda: None
@@ -105,6 +110,8 @@ class RaftCore:
             PreVoteReply: self.votes.pre_vote_reply,
             HigherTerm: self.votes.higher_term,
             TimeoutNow: self.votes.timeout_now,
+            WhoAreYou: self.acquaintance.who_are_you,
+            Introduction: self.acquaintance.introduction,
         }
         self._start(bootstrap)
 
@@ -122,9 +129,9 @@ class RaftCore:
             raise CorruptState(f"the journal begins at entry {journal[0][1]} and there is no snapshot")
         self.library.restore(1 if snapshot is None else snapshot.meta.index)
         if snapshot is None:
-            self.membership.load(0, {})
+            self.membership.load(0, Configuration(members={}))
         else:
-            self.membership.load(snapshot.meta.index, snapshot.meta.members)
+            self.membership.load(snapshot.meta.index, snapshot.meta.configuration)
         journal.sync()
 
     def align_journal(self, meta: SnapshotMeta) -> None:
@@ -140,7 +147,8 @@ class RaftCore:
 
     # ------------------------------------------------------------------------ what happens
     def receive(self, peer: str, message: Message) -> None:
-        self._handlers[type(message)](peer, message)
+        if self.acquaintance.heard(peer, message):
+            self._handlers[type(message)](peer, message)
 
     def tick(self) -> None:
         library = self.library

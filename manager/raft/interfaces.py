@@ -7,7 +7,8 @@ from typing import Protocol, overload
 
 from msgspec import Struct
 
-from manager.raft.messages import Entry, Message, SnapshotMeta
+from manager.raft.fence import Fence
+from manager.raft.messages import Configuration, Entry, Message, SnapshotMeta
 
 
 class RaftFatal(Exception):
@@ -177,7 +178,7 @@ class Snapshots(Protocol):
         """The current snapshot, verified whole. Raises CorruptState. Removes leftovers of interrupted writes."""
         ...
 
-    def write(self, index: int, term: int, members: dict[str, str], data: bytes) -> SnapshotMeta:
+    def write(self, index: int, term: int, configuration: Configuration, data: bytes) -> SnapshotMeta:
         """Make a snapshot durable (file fsynced, renamed, directory fsynced). Runs in a thread.
 
         Does nothing when the current one covers `index` already; returns the meta of the current one.
@@ -194,9 +195,13 @@ class PeerTransport(Protocol):
     """Links to other managers. A link is used in both directions, whoever dialled it.
 
     That matters: a manager whose configuration is old (or that just joins) does not know the leader's address,
-    yet must answer it. Who may connect is decided from the certificate alone (role manager, not blacklisted),
-    not from the configuration, for the same reason.
+    yet must answer it. Who may connect is decided from the certificate (role manager, not blacklisted) and the
+    generation that both name, not from the configuration, for the same reason.
     """
+
+    def set_fence(self, fence: Fence) -> None:
+        """Name its generation in the first frame of every stream, and carry nothing of a stream of another."""
+        ...
 
     def add_peer(self, node_id: str, address: str) -> None:
         """Dial it and keep dialling. Again with another address: dial that one from now on."""

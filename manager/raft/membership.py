@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from manager.raft.interfaces import PeerTransport
-from manager.raft.messages import KIND_MEMBERSHIP, decode_members, encode_members
+from manager.raft.messages import KIND_MEMBERSHIP, Configuration, decode_configuration, encode_configuration
 from swarmcore.errors import FailedPrecondition
 
 if TYPE_CHECKING:
@@ -19,14 +19,18 @@ class Membership:
     def __init__(self, core: RaftCore, transport: PeerTransport) -> None:
         self._core = core
         self._transport = transport
-        self._history: list[tuple[int, dict[str, str]]] = [(0, {})]
+        self._history: list[tuple[int, Configuration]] = [(0, Configuration(members={}))]
         self._dialled: dict[str, str] = {}
         self.changed: Callable[[], None] = lambda: None
 
     @property
-    def members(self) -> Mapping[str, str]:
-        """Node id to address."""
+    def configuration(self) -> Configuration:
         return self._history[-1][1]
+
+    @property
+    def members(self) -> Mapping[str, str]:
+        """Node id to address; nobody's while this member joins and has heard of none yet."""
+        return self.configuration.members
 
     @property
     def is_member(self) -> bool:
@@ -37,23 +41,24 @@ class Membership:
         """The last change is not committed yet."""
         return self._history[-1][0] > self._core.library.commit_index
 
-    def at(self, index: int) -> dict[str, str]:
-        """The members as of the entry `index`: what a snapshot of that state must carry."""
-        return next((members for start, members in reversed(self._history) if start <= index), {})
+    def at(self, index: int) -> Configuration:
+        """As of the entry `index`: what a snapshot of that state must carry."""
+        found = (configuration for start, configuration in reversed(self._history) if start <= index)
+        return next(found, Configuration(members={}))
 
     # ------------------------------------------------------------------------ following the log
-    def load(self, index: int, members: Mapping[str, str]) -> None:
-        """Start from a snapshot's members (or nobody's) and what the journal holds above it."""
-        self._history = [(index, dict(members))]
+    def load(self, index: int, configuration: Configuration) -> None:
+        """Start from a snapshot's configuration (or nobody's) and what the journal holds above it."""
+        self._history = [(index, configuration)]
         self._history += [
-            (place, decode_members(command))
+            (place, decode_configuration(command))
             for command, place, _ in self._core.journal[:]
             if place > index and command[:1] == bytes([KIND_MEMBERSHIP])
         ]
         self._enforce()
 
     def appended(self, index: int, command: bytes) -> None:
-        self._history.append((index, decode_members(command)))
+        self._history.append((index, decode_configuration(command)))
         self._enforce()
 
     def truncated(self, index: int) -> None:
@@ -73,6 +78,7 @@ class Membership:
         self._core.library.set_others(set(wanted))
         for peer in sorted(set(self._dialled) - set(wanted)):
             self._transport.drop_peer(peer)
+        self._core.acquaintance.left(set(self._dialled) - set(wanted))
         for peer, address in sorted(wanted.items()):
             if self._dialled.get(peer) != address:
                 self._transport.add_peer(peer, address)
@@ -101,4 +107,5 @@ class Membership:
         self._core.require_lead()
         if not self.can_change():
             raise FailedPrecondition("another change of the managers is under way", "try again in a moment")
-        self._core.append(encode_members(members), done)
+        generation = self.configuration.generation
+        self._core.append(encode_configuration(Configuration(members=members, generation=generation)), done)

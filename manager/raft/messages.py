@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from swarmcore.model.generation import FIRST, Generation
+
 #: One log entry: (command, index, term). The first byte of a command is its kind (see `KIND_*`).
 Entry = tuple[bytes, int, int]
 
@@ -17,14 +19,26 @@ class _Message(Struct, frozen=True, kw_only=True, array_like=True):
     term: int
 
 
+class Configuration(Struct, frozen=True, kw_only=True, array_like=True):
+    """Who belongs (node id to address), and to which generation of the swarm."""
+
+    members: dict[str, str]
+    generation: Generation = FIRST
+
+
 class SnapshotMeta(Struct, frozen=True, kw_only=True, array_like=True):
-    """Which snapshot: the last entry it covers, the members at that entry, and the plain data's size and SHA-256."""
+    """Which snapshot: the last entry it covers, who belonged at that entry, and the plain data's size and SHA-256."""
 
     index: int
     term: int
     members: dict[str, str]
     size: int
     digest: bytes
+    generation: Generation = FIRST
+
+    @property
+    def configuration(self) -> Configuration:
+        return Configuration(members=self.members, generation=self.generation)
 
 
 class AppendEntries(_Message, frozen=True, tag=1):
@@ -102,6 +116,16 @@ class TimeoutNow(_Message, frozen=True, tag=11):
     """Leader to the member that shall lead next: start an election at once."""
 
 
+class WhoAreYou(_Message, frozen=True, tag=12):
+    """You are not among the members that I know: what was said is not taken."""
+
+
+class Introduction(_Message, frozen=True, tag=13):
+    """The answer: the configuration here, in which we both are. It may be newer than yours."""
+
+    configuration: Configuration
+
+
 Message = (
     AppendEntries
     | Heartbeat
@@ -114,13 +138,31 @@ Message = (
     | PreVoteReply
     | HigherTerm
     | TimeoutNow
+    | WhoAreYou
+    | Introduction
 )
 
 
+def encode_configuration(configuration: Configuration) -> bytes:
+    """The command that makes this the configuration."""
+    members = dict(sorted(configuration.members.items()))
+    # Swarms that were never recovered write what all versions read.
+    body = (
+        members
+        if configuration.generation == FIRST
+        else Configuration(members=members, generation=configuration.generation)
+    )
+    return bytes([KIND_MEMBERSHIP]) + msgspec.msgpack.encode(body)
+
+
 def encode_members(members: dict[str, str]) -> bytes:
-    """The command that makes `members` (node id to address) the configuration."""
-    return bytes([KIND_MEMBERSHIP]) + msgspec.msgpack.encode(dict(sorted(members.items())))
+    """The command that makes `members` (node id to address) the configuration of a swarm that was never recovered."""
+    return encode_configuration(Configuration(members=members))
 
 
-def decode_members(command: bytes) -> dict[str, str]:
-    return msgspec.msgpack.decode(command[1:], type=dict[str, str])
+_decode_body = msgspec.msgpack.Decoder(dict[str, str] | Configuration).decode
+
+
+def decode_configuration(command: bytes) -> Configuration:
+    body = _decode_body(command[1:])
+    return body if isinstance(body, Configuration) else Configuration(members=body)

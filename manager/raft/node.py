@@ -10,11 +10,13 @@ from typing import TypeVar
 
 from manager.raft.core import RaftConfig, RaftCore
 from manager.raft.driver import Driver
+from manager.raft.fence import Fence
 from manager.raft.interfaces import Background, Journal, PeerTransport, Snapshots
 from manager.raft.messages import SnapshotMeta
 from manager.raft.proposer import Member, RaftStatus, StateMachine
 from manager.raft.storage import TRAILING
 from swarmcore.errors import FailedPrecondition, NoLeader, NotFound, OutcomeUnknown, Unavailable
+from swarmcore.model.generation import Generation
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -68,6 +70,7 @@ class RaftNode:
         self._driver = Driver(self._core, self._loop, self._failed)
         self._driver.after_tick = self._after_tick
         self._seen = self._view()
+        transport.set_fence(Fence(lambda: self._core.acquaintance.generation))
         transport.on_message(self._driver.receive)
         transport.on_connection(self._link_changed)
         self._driver.kick()
@@ -103,6 +106,15 @@ class RaftNode:
             node_id: Member(node_id=node_id, address=address)
             for node_id, address in self._core.membership.members.items()
         }
+
+    @property
+    def generation(self) -> Generation | None:
+        """None while this manager joins and has not heard of one."""
+        return self._core.acquaintance.generation
+
+    def join_generation(self, generation: Generation) -> None:
+        """Before this manager asks for its place: whoever is of another one is not listened to."""
+        self._core.acquaintance.join(generation)
 
     def status(self) -> RaftStatus:
         library = self._core.library

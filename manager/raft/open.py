@@ -13,7 +13,7 @@ from manager.raft.disk import RealDisk
 from manager.raft.interfaces import CorruptState
 from manager.raft.node import AskLeader, RaftNode
 from manager.raft.proposer import StateMachine
-from manager.raft.recovery import force_new_cluster
+from manager.raft.recovery import Recovery, force_new_cluster
 from manager.raft.snapshots import SnapshotStore
 from manager.raft.storage import Wal, forget
 from manager.raft.transport import RaftTransport
@@ -37,9 +37,11 @@ async def open_raft(
     on_fatal: Callable[[Exception], None],
     config: RaftConfig | None = None,
     bootstrap: Mapping[str, str] | None = None,
-    force_new_cluster_at: str | None = None,
+    recovery: Recovery | None = None,
+    cluster: str = "",
+    on_superseded: Callable[[str], None] = lambda reason: None,
 ) -> RaftNode:
-    """`bootstrap` (node id to address) founds a swarm; `force_new_cluster_at` is the own address of a lone survivor.
+    """`bootstrap` (node id to address) founds a swarm; `recovery` makes a lone survivor its only member.
 
     Raises FailedPrecondition where the directory is in use, unreadable or not what was written.
     """
@@ -51,10 +53,11 @@ async def open_raft(
         snapshots.close()
         disk.close()
 
-    transport = RaftTransport(node_id, server, client, Random())
+    transport = RaftTransport(node_id, server, client, Random(), cluster=cluster, on_superseded=on_superseded)
     try:
-        if force_new_cluster_at is not None:
-            force_new_cluster(node_id, force_new_cluster_at, journal, snapshots)
+        if recovery is not None:
+            generation = force_new_cluster(node_id, recovery, journal, snapshots)
+            log.warning("the swarm is recovered", extra={"node": node_id, "generation": generation.id})
         return RaftNode(
             node_id,
             machine,

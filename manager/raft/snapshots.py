@@ -13,7 +13,7 @@ from typing import Self
 import msgspec
 
 from manager.raft.interfaces import CorruptState, Disk, DiskReader, Snapshot, SnapshotSink, SnapshotSource
-from manager.raft.messages import SnapshotMeta
+from manager.raft.messages import Configuration, SnapshotMeta
 from manager.raft.sealed import (
     HEADER_BYTES,
     OVERHEAD,
@@ -70,11 +70,18 @@ class SnapshotStore:
             self._replace(self._filled(meta, data), meta, again=True)
         return Snapshot(meta=meta, data=data)
 
-    def write(self, index: int, term: int, members: dict[str, str], data: bytes) -> SnapshotMeta:
+    def write(self, index: int, term: int, configuration: Configuration, data: bytes) -> SnapshotMeta:
         if (current := self._current) is not None and current.index >= index:
             return current
         digest = hashlib.sha256(data).digest()
-        meta = SnapshotMeta(index=index, term=term, members=dict(members), size=len(data), digest=digest)
+        meta = SnapshotMeta(
+            index=index,
+            term=term,
+            members=dict(configuration.members),
+            size=len(data),
+            digest=digest,
+            generation=configuration.generation,
+        )
         self._replace(self._filled(meta, data), meta)
         return self._current or meta
 

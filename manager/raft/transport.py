@@ -10,12 +10,15 @@ from random import Random
 
 import msgspec
 
+from manager.raft.fence import Fence, superseded
 from manager.raft.messages import Message
 from swarmcore.aio import Backoff, Tasks, owned
-from swarmcore.errors import Conflict, Invalid, SwarmError
+from swarmcore.errors import Conflict, Invalid, Superseded, SwarmError
+from swarmcore.model.generation import FIRST, Generation
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.client import RpcClient
-from swarmcore.rpc.messages.raft import RaftStream
+from swarmcore.rpc.codec import decode
+from swarmcore.rpc.messages.raft import AskGeneration, GenerationReply, RaftStream, RaftWelcome
 from swarmcore.rpc.server import Peer, RpcServer
 from swarmcore.rpc.stream import Stream
 
@@ -28,6 +31,8 @@ FRAME = 4 << 20
 DIAL_TIMEOUT = 2.0
 #: A link that lived so long was no refusal: it is dialled again at once.
 HEALTHY = 1.0
+#: Lines about refused peers that are remembered, and so at most are logged.
+REMEMBERED = 256
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Message]).decode
@@ -78,10 +83,25 @@ class RaftTransport:
 
     Two managers that dial each other have two streams. Each sends on one of them until that breaks, so messages stay
     in order, and takes what comes on both. Nobody has to agree on which one to keep.
+
+    `on_superseded` hears, once a recovery, that the swarm was recovered without this manager.
     """
 
-    def __init__(self, node_id: str, server: RpcServer, client: RpcClient, random: Random) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        server: RpcServer,
+        client: RpcClient,
+        random: Random,
+        *,
+        cluster: str = "",
+        on_superseded: Callable[[str], None] = lambda reason: None,
+    ) -> None:
         self._node_id = node_id
+        self._cluster = cluster
+        self._on_superseded = on_superseded
+        self._told: set[tuple[str, str]] = set()  # what was logged of whom: dialling goes on
+        self._fence = Fence(lambda: FIRST)
         self._server = server
         self._client = client
         self._random = random
@@ -91,6 +111,7 @@ class RaftTransport:
         self._message: Callable[[str, Message], None] = lambda peer, message: None
         self._connection: Callable[[str, bool], None] = lambda peer, up: None
         server.stream(RaftStream, self._accept, roles=MANAGERS)
+        server.call(AskGeneration, self._generation, roles=MANAGERS)
 
     # -- PeerTransport -----------------------------------------------------------------------------
     def add_peer(self, node_id: str, address: str) -> None:
@@ -112,6 +133,9 @@ class RaftTransport:
         links = self._links.get(node_id)
         return links is not None and links[0].send(message)
 
+    def set_fence(self, fence: Fence) -> None:
+        self._fence = fence
+
     def on_message(self, callback: Callable[[str, Message], None]) -> None:
         self._message = callback
 
@@ -120,6 +144,7 @@ class RaftTransport:
 
     async def close(self) -> None:
         self._server.unregister(RaftStream)
+        self._server.unregister(AskGeneration)
         self._dialling.clear()
         await self._tasks.close()
 
@@ -130,10 +155,13 @@ class RaftTransport:
         while True:
             began = now()
             try:
-                opening = RaftStream(to=node_id)
+                opening = RaftStream(to=node_id, cluster=self._cluster, generation=self._fence.frame())
                 async with self._client.stream(address, opening, timeout=DIAL_TIMEOUT) as stream:
+                    await self._welcomed(node_id, stream)
                     await self._carry(_Link(node_id, stream))
             except (SwarmError, OSError) as error:
+                if isinstance(error, Superseded):
+                    self._superseded(node_id, str(error))
                 log.debug("no raft link", extra={"peer": node_id, "address": address, "reason": str(error)})
             if now() - began > HEALTHY:
                 backoff.reset()
@@ -144,7 +172,46 @@ class RaftTransport:
             raise Conflict(
                 f"this is manager {self._node_id}, not {opening.to}", "the address has changed hands"
             )
+        await stream.send(RaftWelcome(cluster=self._cluster, generation=self._fence.frame()))
+        self._judge(peer.node_id, opening.cluster, opening.generation)
         await self._carry(_Link(peer.node_id, stream))
+
+    async def _welcomed(self, peer: str, stream: Stream[None]) -> None:
+        """The other end's first frame: nothing is sent before it, so that nothing reaches another generation."""
+        async with asyncio.timeout(DIAL_TIMEOUT):
+            welcome: RaftWelcome = decode(await stream.receive_bytes(), RaftWelcome)
+        try:
+            self._judge(peer, welcome.cluster, welcome.generation)
+        except SwarmError as error:
+            await stream.fail(error)
+            raise
+
+    def _judge(self, peer: str, cluster: str, generation: Generation | None) -> None:
+        """Raises, and says so on this side, where the other end is of another swarm or of another life of it."""
+        if cluster and self._cluster and cluster != self._cluster:
+            raise Conflict(f"manager {peer} belongs to another swarm")
+        if (newer := self._fence.left_behind_by(generation)) is not None:
+            reason = superseded(newer)
+            self._superseded(peer, str(reason))
+            raise reason
+        if (own := self._fence.ahead_of(generation)) is not None:
+            self._say(peer, "a manager of the swarm as it was before its recovery is refused")
+            raise superseded(own)
+
+    def _superseded(self, peer: str, reason: str) -> None:
+        if self._say(peer, reason):
+            self._on_superseded(reason)
+
+    def _say(self, peer: str, line: str) -> bool:
+        """One line for each peer, however often it comes back. True the first time."""
+        if (peer, line) in self._told or len(self._told) > REMEMBERED:
+            return False
+        self._told.add((peer, line))
+        log.warning(line, extra={"manager": peer})
+        return True
+
+    async def _generation(self, peer: Peer, request: AskGeneration) -> GenerationReply:
+        return GenerationReply(generation=self._fence.frame())
 
     async def _carry(self, link: _Link) -> None:
         """Until the stream ends, which is raised."""

@@ -167,7 +167,8 @@ def node(item: Node, raft: RaftStatus) -> dict[str, Any]:
 
 def cluster(item: Cluster, *, tokens: bool = True) -> dict[str, Any]:
     """GET /swarm; without tokens it is the Cluster of GET /info."""
-    found = _object(item, "RootCA", "BlacklistedCertificates", "UnlockKeys", "NetworkKeys")
+    ours = ("BlacklistedCertificates", "UnlockKeys", "NetworkKeys", "Generation", "LeftBehind")
+    found = _object(item, "RootCA", *ours)
     found["Spec"].get("CAConfig", {}).pop("SigningCAKey", None)
     found["TLSInfo"] = tls_info(item)
     if tokens:

@@ -8,6 +8,7 @@ from msgspec import field
 from msgspec.structs import replace
 
 from swarmcore.model.base import Driver, Nanoseconds, Object, Part, Spec, Uint, secretless, shown
+from swarmcore.model.generation import FIRST, Generation
 from swarmcore.model.node import TLSInfo
 
 DATA_PATH_PORT = 4789  # of VXLAN (RFC 7348)
@@ -159,7 +160,10 @@ OVERLAY_KEYS = "networking:ipsec"
 
 
 class Cluster(Object, frozen=True, kw_only=True):
-    """`blacklisted_certificates` maps removed nodes to when their certificate ends and the entry may go."""
+    """`blacklisted_certificates` maps removed nodes to when their certificate ends and the entry may go.
+
+    `generation` is the last recovery that this state knows of, `left_behind` the managers that were removed by one.
+    """
 
     spec: SwarmSpec = shown(DEFAULT_SWARM_SPEC)
     root_ca: RootCA = shown(RootCA(), name="RootCA")
@@ -171,6 +175,8 @@ class Cluster(Object, frozen=True, kw_only=True):
     subnet_size: int = 0
     data_path_port: int = 0
     root_rotation_in_progress: bool = shown(False)
+    generation: Generation = FIRST
+    left_behind: tuple[str, ...] = ()
 
     @property
     def overlay_port(self) -> int:

@@ -157,3 +157,45 @@ async def test_a_second_daemon_on_the_same_directories_is_refused(swarm: Swarm) 
     assert code == 1
     assert "already uses" in err
     assert (await swarm.get("m1", "/info"))["Swarm"]["LocalNodeState"] == "active"
+
+
+async def test_a_recovered_manager_keeps_its_state_when_the_majority_it_was_recovered_without_comes_back() -> (
+    None
+):
+    async with temporary_lab(f"pst-{os.getpid()}-recover", 3, 0) as lab:
+        swarm = Swarm(lab)
+        await swarm.create("before", 0)
+        old = {name: node["ID"] for name, node in (await swarm.nodes("m3")).items()}
+        await lab.kill(["m1", "m2"])
+        code, _, err = await swarm.cli("m3", "init", "--force-new-cluster")
+        assert (code, err) == (0, "")
+        await swarm.create("new", 0, host="m3")
+        assert set(await swarm.nodes("m3")) == {"m3"}
+        await lab.restart(["m1", "m2"])  # a majority of what was before
+
+        async def told() -> bool:
+            swarms = [(await swarm.get(host, "/info"))["Swarm"] for host in ("m1", "m2")]
+            return all("before it was recovered on" in info["Error"] for info in swarms)
+
+        await swarm.until(told, "m1 and m2 to hear that they were left behind")
+        for host in ("m1", "m2"):
+            assert "before it was recovered on" in swarm.host(host).log_file.read_text(), "in its log too"
+        await swarm.create("newer", 0, host="m3")
+        names = {service["Spec"]["Name"] for service in await swarm.get("m3", "/services")}
+        assert names == {"before", "new", "newer"}
+        assert (await swarm.get("m3", "/info"))["Swarm"]["Managers"] == 1
+        code, out, _ = await swarm.cli("m3", "join-token", "-q", "manager")
+        for host in ("m1", "m2"):
+            code, _, err = await swarm.cli(host, "leave", "--force")
+            assert (code, err) == (0, "")
+            address = f"{swarm.host('m3').address}:2377"
+            code, _, err = await swarm.cli(host, "join", "--token", out.strip(), address)
+            assert (code, err) == (0, "")
+        await swarm.until_ready(["m1", "m2", "m3"], "m1")
+        assert {old[name] for name in ("m1", "m2")}.isdisjoint(
+            {n["ID"] for n in (await swarm.nodes("m1")).values()}
+        )
+        await lab.kill(["m3"])  # two of three are a majority of the recovered swarm
+        await swarm.leader(("m1", "m2"))
+        names = {service["Spec"]["Name"] for service in await swarm.get("m1", "/services")}
+        assert names == {"before", "new", "newer"}

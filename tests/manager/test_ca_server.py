@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from manager.bootstrap import NewSwarm, new_swarm, seed
 from manager.ca_server import Admission, CAServer
+from manager.left_behind import leave_behind
 from manager.raft.proposer import Member
 from manager.store.store import Store
 from pki.csr import make_csr
@@ -17,9 +18,10 @@ from pki.identity import identity_of
 from pki.keys import new_key
 from pki.root import RootAuthority, issued_by, load_certificate
 from pki.tokens import new_join_token
-from swarmcore.errors import Forbidden, Invalid, NoLeader, Unauthenticated, Unavailable
+from swarmcore.errors import Forbidden, Invalid, NoLeader, Superseded, Unauthenticated, Unavailable
 from swarmcore.ids import is_id, new_id
 from swarmcore.model.cluster import Cluster
+from swarmcore.model.generation import FIRST
 from swarmcore.model.node import Availability, IssuanceState, NodeRole, NodeState
 from swarmcore.rpc.messages.ca import ForwardedIssue, GetRootCertificate, IssueCertificate, IssuedCertificate
 from swarmcore.rpc.server import Peer
@@ -182,6 +184,26 @@ async def test_a_removed_node_gets_no_certificate(scene: Scene) -> None:
     await scene.change(replace(scene.cluster, blacklisted_certificates={}))
     with pytest.raises(Unauthenticated, match="was removed from the swarm"):
         await scene.leader.issue(peer, request())
+
+
+async def test_who_was_left_behind_by_a_recovery_is_told_so_and_gets_no_certificate(scene: Scene) -> None:
+    joined = await scene.leader.issue(None, request(scene.token(M)))
+    worker = await scene.leader.issue(None, request(scene.token(W)))
+    own, now = scene.swarm.node.id, scene.clock.now()
+    generation = FIRST.next("another", now)
+    for _ in range(2):  # it may have been cut short, and is done again
+        gone = await scene.store.transact(lambda tx: leave_behind(tx, {own}, generation, now))
+    assert gone == ()
+    assert {node.id for node in scene.store.view().nodes} == {own, worker.node_id}
+    assert scene.cluster.left_behind == (joined.node_id,)
+    admit, peer = Admission(scene.store, scene.clock), scene.peer(joined.node_id, M)
+    for _ in range(2):
+        with pytest.raises(Superseded, match=f"before it was recovered on {generation.date}"):
+            admit(peer)
+        with pytest.raises(Superseded):
+            await scene.leader.issue(peer, request())
+        await scene.change(replace(scene.cluster, blacklisted_certificates={}))  # for good, not for a time
+    admit(scene.peer(worker.node_id))
 
 
 async def test_a_blacklist_entry_ends(scene: Scene) -> None:

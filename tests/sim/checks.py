@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from manager.raft.core import RaftCore
+from manager.raft.messages import Entry
+from swarmcore.model.generation import FIRST, Generation
 from tests.sim.world import Clock
 
 
@@ -16,15 +18,19 @@ class Violated(Exception):
 class Watched(Protocol):
     name: str
 
+    #: Of the generation of the swarm that it belongs to.
+    invariants: Invariants
+
     @property
     def core(self) -> RaftCore | None: ...
 
 
 class Invariants:
-    """Knows the one true history and compares every member with it."""
+    """Knows the one true history of one generation of the swarm and compares each of its members with it."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, generation: Generation = FIRST) -> None:
         self.clock = clock
+        self.generation = generation
         self.violations: list[str] = []
         self.history: list[str] = []  # every applied command, in order
         self.known: set[str] = set()
@@ -36,6 +42,24 @@ class Invariants:
         self._led_commit: dict[tuple[str, int], int] = {}
         self._votes: dict[tuple[str, int], str] = {}
         self._committed_in: dict[int, int] = {}  # the term in which an entry was first seen committed
+
+    def recovered(
+        self, generation: Generation, state: Sequence[str], log: Sequence[Entry], term: int
+    ) -> Invariants:
+        """Those of the generation that a lone survivor begins: all that its state and log hold is its history.
+
+        What clients were told before holds on as far as the survivor knew of it.
+        """
+        new = Invariants(self.clock, generation)
+        new.violations = self.violations
+        new.history = [*state]
+        first = log[0][1]
+        new.committed = {index: entry for index, entry in self.committed.items() if index < first}
+        new.committed |= {index: (of_term, command) for command, index, of_term in log if index > 1}
+        new._committed_in = dict.fromkeys(new.committed, term)
+        new.known = set(new.history)
+        new.acknowledged = {name: at for name, at in self.acknowledged.items() if name in new.known}
+        return new
 
     def violated(self, kind: str, detail: str) -> None:
         self.violations.append(f"{kind} at {self.clock.elapsed:.3f}: {detail}")
@@ -90,8 +114,9 @@ class Invariants:
                 "QUORUM", f"{leader.name} commits entry {index} of term {term}, held by {holders} only"
             )
 
-    @staticmethod
-    def _holds(member: Watched, index: int, term: int) -> bool:
+    def _holds(self, member: Watched, index: int, term: int) -> bool:
+        if member.invariants is not self:
+            return False
         if (core := member.core) is None:
             return True
         position = index - core.journal[0][1] if len(core.journal) else 0
@@ -141,7 +166,7 @@ class Invariants:
         """Same index and term: same command. And committed entries are what was committed."""
         seen: dict[tuple[int, int], bytes] = {}
         for member in members:
-            if (core := member.core) is None:
+            if (core := member.core) is None or member.invariants is not self:
                 continue
             commit = core.library.commit_index
             for command, index, term in core.journal[1:]:

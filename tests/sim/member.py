@@ -8,11 +8,15 @@ from typing import Protocol
 
 from manager.raft.core import RaftConfig, RaftCore
 from manager.raft.driver import Driver
+from manager.raft.fence import Fence
 from manager.raft.interfaces import Journal, Snapshots
-from manager.raft.messages import Message, RequestVote, SnapshotMeta, VoteReply
+from manager.raft.messages import KIND_REGULAR, Message, RequestVote, SnapshotMeta, VoteReply
+from manager.raft.recovery import Recovery
 from swarmcore.errors import SwarmError
+from swarmcore.model.generation import Generation
 from tests.sim.checks import Invariants
 from tests.sim.disk import Crash
+from tests.sim.storage import Recovered
 from tests.sim.world import Clock, Handle, Network
 
 
@@ -25,6 +29,7 @@ class Storage(Protocol):
     def open(self, hook: Callable[[str], None]) -> tuple[Journal, Snapshots]: ...
     def crash(self) -> None: ...
     def forget(self) -> None: ...
+    def recover(self, node_id: str, recovery: Recovery) -> Recovered: ...
 
 
 class Machine:
@@ -78,6 +83,9 @@ class Member:
         self.driver: Driver | None = None
         self.machine = Machine(name, invariants)
         self.paused = False
+        #: Its host is lost: it does not start until somebody finds it.
+        self.lost = False
+        self.fence = Fence(self._generation)
         self._disk_failed = False
         self._backlog: list[Callable[[], None]] = []
         self._life = 0
@@ -92,7 +100,7 @@ class Member:
         return self.core is not None
 
     def start(self) -> None:
-        if self.alive:
+        if self.alive or self.lost:
             return
         self._life += 1
         self.paused = False
@@ -120,6 +128,8 @@ class Member:
         except Exception as error:
             self.fatal(error)
             return
+        # As a manager that asks for a place does before it asks; those that have one do not care.
+        self.core.acquaintance.join(self.invariants.generation)
         self.driver = Driver(self.core, self, self.fatal)
         self.driver.after_tick = self._ticked
         self.driver.kick()
@@ -128,11 +138,36 @@ class Member:
         if self.alive:
             self._die()
 
-    def begin_anew(self) -> None:
+    def lose(self) -> None:
+        self.lost = True
+        self.crash()
+
+    def found(self) -> None:
+        self.lost = False
+        self.start()
+
+    def recover(self, recovery: Recovery) -> None:
+        """`--force-new-cluster`: it goes on alone with what is on its disk, in another generation."""
+        self.crash()
+        generation, snapshot, log, term = self.storage.recover(self.name, recovery)
+        state = [] if snapshot is None or not snapshot.data else snapshot.data.decode().split("\n")
+        covered = 0 if snapshot is None else snapshot.meta.index
+        state += [
+            command[1:].decode()
+            for command, index, _ in log
+            if index > covered and command[0] == KIND_REGULAR
+        ]
+        self.invariants = self.invariants.recovered(generation, state, log, term)
+
+    def begin_anew(self, invariants: Invariants | None = None) -> None:
         """It was removed and gives up all that it had, as a demoted manager does; it may join again."""
         self.bootstrap = None
         self.crash()
         self.storage.forget()
+        self.invariants = invariants or self.invariants
+
+    def _generation(self) -> Generation | None:
+        return None if self.core is None else self.core.acquaintance.generation
 
     def _die(self) -> None:
         self._life += 1
@@ -228,6 +263,9 @@ class Member:
         elif isinstance(message, RequestVote):
             self.invariants.voted(self.name, message.term, self.name)
         return self.network.send(self.name, node_id, message)
+
+    def set_fence(self, fence: Fence) -> None:
+        raise AssertionError("the network asks the member")
 
     def on_message(self, callback: Callable[[str, Message], None]) -> None:
         raise AssertionError("the driver is called directly")

@@ -10,12 +10,14 @@ import msgspec
 from msgspec import Struct
 
 from manager.raft import storage
+from manager.raft.acquaintance import Acquaintance
 from manager.raft.append import Follower
 from manager.raft.compaction import Compactor
 from manager.raft.core import RaftCore
+from manager.raft.fence import Fence
 from manager.raft.gate import Gate
 from manager.raft.membership import Membership
-from manager.raft.messages import AppendReply, Message, PreVote, RequestVote
+from manager.raft.messages import AppendReply, Configuration, Message, PreVote, RequestVote, SnapshotMeta
 from manager.raft.promise import Promise
 from manager.raft.reads import Reads
 from manager.raft.replication import Replicator
@@ -191,6 +193,22 @@ def forgotten_promise() -> Fault:
     return mock.patch.object(storage, "read_promise", lambda disk: Promise())
 
 
+def no_generation_in_the_frame() -> Fault:
+    """Connections are taken whatever generation of the swarm the other end is of."""
+    return mock.patch.object(Fence, "frame", lambda self: None)
+
+
+def generation_not_in_the_snapshot() -> Fault:
+    """Who starts from a snapshot takes itself for a member of the swarm as it was before."""
+    forgetful = property(lambda self: Configuration(members=self.members))
+    return mock.patch.object(SnapshotMeta, "configuration", forgetful)
+
+
+def membership_not_asked() -> Fault:
+    """Appends, votes and snapshots are taken from anybody."""
+    return mock.patch.object(Acquaintance, "takes_from", lambda self, peer: True)
+
+
 class Mutant(Struct, frozen=True):
     """A planted fault and the plan that shows it soonest (None: all in turn)."""
 
@@ -216,5 +234,8 @@ MUTANTS: dict[str, Mutant] = {
         (retried_sync, "storm"),
         (trimmed_before_the_snapshot, "five"),
         (forgotten_promise, "divided"),
+        (no_generation_in_the_frame, "recovery"),
+        (generation_not_in_the_snapshot, "recovery"),
+        (membership_not_asked, "recovery-unfenced"),
     )
 }

@@ -23,12 +23,15 @@ from multiprocessing.pool import Pool
 from tests.sim.mutants import MUTANTS
 from tests.sim.story import (
     CHURN,
+    CHURN_LOAD,
     CHURN_STORM,
     DIVIDED,
     ELECTIONS,
     FIVE,
     LATE,
     READS,
+    RECOVERY,
+    RECOVERY_UNFENCED,
     STORM,
     Plan,
     Report,
@@ -45,6 +48,9 @@ PLANS: dict[str, Plan] = {
     "churn-storm": CHURN_STORM,
     "reads": READS,
     "divided": DIVIDED,
+    "churn-load": CHURN_LOAD,
+    "recovery": RECOVERY,
+    "recovery-unfenced": RECOVERY_UNFENCED,
 }
 #: A planted fault must be noticed within so many runs of the plan that suits it.
 MUTANT_RUNS = 400
@@ -105,12 +111,12 @@ def _check(wanted: list[Run], pool: Pool) -> int:
             print(f"VIOLATED: {report.violations[0]}")
             print(f"  again: python -m tests.sim.run --plan {plan} --seed {seed}", flush=True)
     columns = list(next(iter(numbers.values()), {}))
-    print(f"{'plan':12}" + "".join(f"{column:>13}" for column in columns))
+    print(f"{'plan':18}" + "".join(f"{column:>13}" for column in columns))
     total: Counter[str] = Counter()
     for plan, counts in numbers.items():
         total.update(counts)
-        print(f"{plan:12}" + "".join(f"{counts[column]:13}" for column in columns))
-    print(f"{'all':12}" + "".join(f"{total[column]:13}" for column in columns))
+        print(f"{plan:18}" + "".join(f"{counts[column]:13}" for column in columns))
+    print(f"{'all':18}" + "".join(f"{total[column]:13}" for column in columns))
     seconds = time.monotonic() - started
     print(
         f"{failed} of {len(wanted)} runs violated an invariant; slowest recovery {slowest:.1f} simulated s; "

@@ -5,15 +5,28 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from random import Random
+from typing import NamedTuple
 
-from manager.raft.interfaces import Journal, Snapshots
+from manager.raft.interfaces import Journal, Snapshot, Snapshots
+from manager.raft.messages import Entry
+from manager.raft.recovery import Recovery, force_new_cluster
 from manager.raft.snapshots import SnapshotStore
 from manager.raft.storage import Wal, forget
 from pki.seal import DataKeys
+from swarmcore.model.generation import Generation
 from tests.sim.disk import SimDisk
 
 #: So small that every run begins many segments and snapshots have several chunks.
 SEGMENT_BYTES, CHUNK, TRAILING = 6000, 400, 20
+
+
+class Recovered(NamedTuple):
+    """What comes of a recovery."""
+
+    generation: Generation
+    snapshot: Snapshot | None
+    log: list[Entry]
+    term: int
 
 
 class DiskStorage:
@@ -47,6 +60,15 @@ class DiskStorage:
             Wal(self._disk, self._keys, trailing=TRAILING, segment_bytes=SEGMENT_BYTES, random=randbytes),
             SnapshotStore(self._disk, self._keys, chunk=CHUNK, random=randbytes),
         )
+
+    def recover(self, node_id: str, recovery: Recovery) -> Recovered:
+        """`--force-new-cluster` on what is here."""
+        self.failing = False
+        journal, snapshots = self.open(lambda operation: None)
+        generation = force_new_cluster(node_id, recovery, journal, snapshots)
+        found = Recovered(generation, snapshots.load(), journal[:], journal.getCurrentTerm())
+        self.crash()
+        return found
 
     def crash(self) -> None:
         self._disk.crash(power=self._random.random() < 0.5)

@@ -13,6 +13,7 @@ from msgspec import Struct
 from manager.raft.core import RaftConfig, RaftCore
 from tests.sim.checks import Invariants
 from tests.sim.member import Member, Storage
+from tests.sim.recovery import Recoveries
 from tests.sim.storage import DiskStorage
 from tests.sim.world import Clock, Network
 
@@ -41,6 +42,14 @@ class Plan(Struct, frozen=True, kw_only=True):
     reconnect_every: float = 0.1
     snapshot_entries: int = 40
     batch_bytes: int = 600
+    #: A majority is lost for good, a survivor is recovered without it, and the lost come back.
+    recovery: bool = False
+    #: New connections name the generation of the swarm, and another one's are refused.
+    fenced: bool = True
+    #: So many times the usual number of requests.
+    load: int = 1
+    #: Members join and leave after so many seconds (at least, at most).
+    churn: tuple[float, float] = (0.05, 0.8)
     storage: Callable[[int], Storage] = DiskStorage
 
 
@@ -65,6 +74,15 @@ READS = Plan(faults=("lonely", "lonely", "crash", "reset"), pace=(0.4, 1.2))
 #: The swarm falls apart while its leader takes members of the other side out of it.
 DIVIDED = Plan(members=5, founders=5, faults=("divide", "divide", "crash", "stall"), pace=(0.5, 1.5))
 
+#: Members come and go while many writes are under way.
+CHURN_LOAD = Plan(
+    members=5, founders=3, load=6, churn=(0.02, 0.3), faults=("crash", "reset", "handover", "stall")
+)
+#: Two of three are lost, the third is recovered without them, and they come back: a majority of what was before.
+RECOVERY = Plan(members=5, founders=3, recovery=True)
+#: The same without the fence between generations at the links: what the core knows of its members must do.
+RECOVERY_UNFENCED = Plan(members=5, founders=3, recovery=True, fenced=False)
+
 
 class Report(Struct, frozen=True, kw_only=True):
     """What came of a run."""
@@ -84,13 +102,14 @@ class Story:
         self.random = Random(seed)
         self.clock = Clock()
         self.network = Network(self.clock, self.random)
-        self.invariants = Invariants(self.clock)
+        self.lives = [Invariants(self.clock)]  # one for each generation of the swarm
         self.calm = False
         self.proposed = 0
         self.changes = 0
         self.network.slowest = plan.slowest
         self.network.slow_share = plan.slow_share
         self.network.reconnect_every = plan.reconnect_every
+        self.network.fenced = plan.fenced
         config = RaftConfig(
             heartbeat=plan.heartbeat,
             election_min=plan.election[0],
@@ -119,6 +138,12 @@ class Story:
             member.colleagues = self.members
             member.crash_probability = plan.crash_probability
             member.restart_after = plan.restart
+        self.recovery = Recoveries(self)
+
+    @property
+    def invariants(self) -> Invariants:
+        """The last generation's."""
+        return self.lives[-1]
 
     # ------------------------------------------------------------------------ the run
     def play(self) -> Report:
@@ -130,6 +155,8 @@ class Story:
             self.clock.at(1.0, self._fault)
             if self.plan.founders:
                 self.clock.at(1.0, self._churn)
+            if self.plan.recovery:
+                self.clock.at(self.random.uniform(1.5, 3.0), self.recovery.begin)
             end = Clock.START + self.plan.seconds
             while self.clock.time < end and not self.invariants.violations:
                 self._advance(0.25)
@@ -140,10 +167,10 @@ class Story:
             recovery=recovery,
             numbers={
                 "proposed": self.proposed,
-                "acknowledged": len(self.invariants.acknowledged),
-                "reads": self.invariants.reads,
+                "acknowledged": len({name for life in self.lives for name in life.acknowledged}),
+                "reads": sum(life.reads for life in self.lives),
                 "crashes": sum(member.crashes for member in self.members.values()),
-                "terms": len(self.invariants.leaders),
+                "terms": sum(len(life.leaders) for life in self.lives),
                 "changes": self.changes,
                 "messages": self.network.sent,
             },
@@ -151,7 +178,8 @@ class Story:
 
     def _advance(self, seconds: float) -> None:
         self.clock.run_until(self.clock.time + seconds)
-        self.invariants.logs_match(self.members.values())
+        for life in self.lives:
+            life.logs_match(self.members.values())
 
     def _recover(self) -> float:
         """No more faults: within a time everybody must run, agree, and take writes again."""
@@ -161,11 +189,13 @@ class Story:
         for member in self.members.values():
             member.crash_probability = 0.0
             member.storage.failing = False
+            member.found()
         self._advance(4.0)
         final = "the last write"
         while self.clock.time < start + 60 and not self.invariants.violations:
+            self.recovery.take_in()
             if final not in self.invariants.acknowledged:
-                leader = self._leader()
+                leader = self.leader()
                 if leader is not None:
                     self._write(leader, final)
             elif self._converged():
@@ -175,19 +205,22 @@ class Story:
             if not self._converged():
                 lengths = {name: len(member.machine.state) for name, member in self.members.items()}
                 self.invariants.violated("LIVENESS", f"no agreement after 60 calm seconds: {lengths}")
-            self.invariants.nothing_lost(self.invariants.history)
+            for life in self.lives:
+                life.nothing_lost(life.history)
         return self.clock.time - start
 
     def _converged(self) -> bool:
-        leader = self._leader()
-        if leader is None or leader.core is None:
+        leader = self.leader()
+        if leader is None or leader.core is None or self.recovery.outside():
             return False
         belonging = [self.members[name] for name in leader.core.membership.members]
         everybody_runs = all(member.alive for member in self.members.values())
         return everybody_runs and all(m.machine.state == self.invariants.history for m in belonging)
 
-    def _leader(self) -> Member | None:
-        leading = [member for member in self.members.values() if member.leads]
+    def leader(self) -> Member | None:
+        """Of the last generation."""
+        members = self.members.values()
+        leading = [m for m in members if m.leads and m.invariants is self.invariants]
         return max(leading, key=lambda m: m.core.library.term if m.core else 0, default=None)
 
     # ------------------------------------------------------------------------ clients
@@ -195,8 +228,8 @@ class Story:
         if self.calm:
             return
         running = [member for member in self.members.values() if member.alive and not member.paused]
-        leader = self._leader()
-        for _ in range(self.random.choice((1, 1, 1, 2, 5)) if running else 0):
+        leader = self.leader()
+        for _ in range(self.plan.load * self.random.choice((1, 1, 1, 2, 5)) if running else 0):
             member = (
                 leader if leader is not None and self.random.random() < 0.8 else self.random.choice(running)
             )
@@ -210,14 +243,14 @@ class Story:
     def _write(self, member: Member, command: str) -> None:
         def done(index: int | None) -> None:
             if index is not None:
-                self.invariants.acknowledge(command)
+                member.invariants.acknowledge(command)
 
         member.ask(lambda core: core.propose(command.encode(), done))
 
     def _read(self, member: Member) -> None:
         """A read barrier; a follower asks whom it takes for the leader, as RaftNode does."""
-        before = set(self.invariants.acknowledged)
-        longest = self.invariants.longest_read
+        invariants = member.invariants
+        before, longest = set(invariants.acknowledged), invariants.longest_read
         reader, life = member.core, member.machine
 
         def confirmed(index: int | None) -> None:
@@ -226,7 +259,7 @@ class Story:
                     member.after_tick.remove(look)
                 elif reader.library.applied_index >= index:
                     member.after_tick.remove(look)
-                    self.invariants.read(member.name, life.state, before, longest)
+                    invariants.read(member.name, life.state, before, longest)
 
             member.after_tick.append(look)
 
@@ -236,15 +269,16 @@ class Story:
                     self.random.uniform(0.0005, 0.05), lambda: member.ask(lambda core: confirmed(index))
                 )
 
+        def asked(leader: Member) -> None:
+            if leader.invariants is invariants:  # else it has a new node id, and would refuse
+                leader.ask(lambda there: there.reads.start(answered))
+
         def ask(core: RaftCore) -> None:
             leader = core.library.leader_id
             if leader == member.name:
                 core.reads.start(confirmed)
             elif leader is not None:
-                self.clock.at(
-                    self.random.uniform(0.0005, 0.05),
-                    lambda: self.members[leader].ask(lambda there: there.reads.start(answered)),
-                )
+                self.clock.at(self.random.uniform(0.0005, 0.05), lambda: asked(self.members[leader]))
 
         member.ask(ask)
 
@@ -290,7 +324,7 @@ class Story:
         self._any().storage.failing = True
 
     def _handover(self) -> None:
-        if (leader := self._leader()) is not None:
+        if (leader := self.leader()) is not None:
             leader.ask(lambda core: core.handover.start(None, lambda success: None))
 
     def _duel(self) -> None:
@@ -306,7 +340,7 @@ class Story:
 
     def _late(self) -> None:
         """A leader's entries reach one follower only, whose answers come when others led and the leader leads again."""
-        leader = self._leader()
+        leader = self.leader()
         if leader is None:
             return
         follower, heir, *rest = self.random.sample([name for name in self.names if name != leader.name], 4)
@@ -323,7 +357,7 @@ class Story:
 
     def _lonely(self) -> None:
         """Nobody hears the leader; another one leads and takes writes, and the old one is asked for reads."""
-        leader = self._leader()
+        leader = self.leader()
         if leader is None:
             return
         others = [name for name in self.names if name != leader.name]
@@ -339,7 +373,7 @@ class Story:
 
     def _divide(self) -> None:
         """The leader and a minority on one side change the members, the majority on the other elects its own."""
-        leader = self._leader()
+        leader = self.leader()
         if leader is None:
             return
         follower, *rest = self.random.sample([name for name in self.names if name != leader.name], 4)
@@ -361,24 +395,24 @@ class Story:
     def _churn(self) -> None:
         if self.calm:
             return
-        leader = self._leader()
+        leader = self.leader()
         if leader is not None and leader.core is not None:
             name, members = self.random.choice(self.names), leader.core.membership.members
             if name not in members:
-                leader.ask(lambda core: core.membership.add(name, f"{name}:2377", self._changed))
+                self.recovery.add(name, leader)
             elif len(members) > 2 and name != leader.name:
                 leader.ask(self._removal(name))
-        self.clock.at(self.random.uniform(0.05, 0.8), self._churn)
+        self.clock.at(self.random.uniform(*self.plan.churn), self._churn)
 
     def _removal(self, name: str) -> Callable[[RaftCore], None]:
         def removed(index: int | None) -> None:
-            self._changed(index)
+            self.changed(index)
             if index is not None and self.random.random() < 0.5:
                 self.members[name].begin_anew()
 
         return lambda core: core.membership.remove(name, removed)
 
-    def _changed(self, index: int | None) -> None:
+    def changed(self, index: int | None) -> None:
         self.changes += index is not None
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from manager.raft.fence import Fence
 from manager.raft.messages import Message
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -67,6 +68,8 @@ class Endpoint(Protocol):
 
     @property
     def alive(self) -> bool: ...
+    @property
+    def fence(self) -> Fence: ...
 
     def dials(self, other: str) -> bool: ...
     def deliver(self, sender: str, message: Message, still_up: Callable[[], bool]) -> None: ...
@@ -93,6 +96,8 @@ class Network:
         self.slowest = 0.3
         self.slow_share = 0.03
         self.reconnect_every = 0.1
+        #: Both ends of a new connection judge each other's generation.
+        self.fenced = True
         self.sent = 0
         self._links: dict[frozenset[str], dict[str, _Direction]] = {}
 
@@ -106,6 +111,8 @@ class Network:
         pair = frozenset((one, other))
         a, b = self.endpoints[one], self.endpoints[other]
         if pair in self._links or pair in self.blocked or not (a.alive and b.alive):
+            return
+        if self.fenced and not (a.fence.admits(b.fence.frame()) and b.fence.admits(a.fence.frame())):
             return
         if a.dials(other) or b.dials(one):
             self._links[pair] = {one: _Direction(), other: _Direction()}

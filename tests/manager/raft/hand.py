@@ -10,9 +10,12 @@ import pysyncobj.syncobj
 import pytest
 
 from manager.raft.core import RaftConfig, RaftCore
+from manager.raft.fence import Fence
 from manager.raft.messages import (
     AppendEntries,
     AppendReply,
+    Configuration,
+    Introduction,
     Message,
     PreVote,
     RequestVote,
@@ -23,6 +26,7 @@ from manager.raft.snapshots import SnapshotStore
 from manager.raft.storage import Wal
 from manager.raft.storage import forget as give_up
 from pki.seal import DataKeys
+from swarmcore.model.generation import FIRST
 from tests.sim.disk import SimDisk
 
 KEYS = DataKeys(current=b"k" * 32)
@@ -85,6 +89,7 @@ class Hand:
             background=self._background,
             bootstrap=self._bootstrap or None,
         )
+        self.core.acquaintance.join(FIRST)
 
     def restart(self, *, power: bool = True) -> None:
         self.disk.crash(power=power)
@@ -114,6 +119,9 @@ class Hand:
     def drop_peer(self, node_id: str) -> None:
         """All stay linked: a removed member goes on talking."""
 
+    def set_fence(self, fence: Fence) -> None:
+        raise AssertionError("tests deliver by hand")
+
     def on_message(self, callback: Callable[[str, Message], None]) -> None:
         raise AssertionError("tests deliver by hand")
 
@@ -136,6 +144,9 @@ class Hand:
     def receive(self, peer: str, *messages: Message) -> None:
         """And tick, as the driver does."""
         for message in messages:
+            if not self.core.membership.members:  # it joins: whoever speaks to it has said who it is
+                both = Configuration(members={name: f"{name}:2377" for name in (peer, self.name)})
+                self.core.receive(peer, Introduction(term=0, configuration=both))
             self.core.receive(peer, message)
         self.core.tick()
 

@@ -11,12 +11,14 @@ from manager.members import Members
 from manager.raft.core import RaftConfig
 from manager.raft.node import RaftNode
 from manager.raft.open import open_raft
+from manager.raft.recovery import Recovery
 from manager.store.store import Store
 from pki.contexts import Contexts
 from pki.identity import identify
 from pki.root import RootAuthority
 from pki.seal import DataKeyFile
 from swarmcore.clock import RealClock
+from swarmcore.model.generation import FIRST, Generation
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.members import ReadIndex, ReadIndexReply
@@ -51,6 +53,7 @@ class RealMember:
         self.port = 0
         self.log = Log()
         self.fatal: list[Exception] = []
+        self.superseded: list[str] = []
         self.removed: set[str] = set()
         self.config = RaftConfig()
 
@@ -70,7 +73,10 @@ class RealMember:
         self.port = self.server.port
 
     async def start(
-        self, bootstrap: Mapping[str, str] | None = None, force_new_cluster_at: str | None = None
+        self,
+        bootstrap: Mapping[str, str] | None = None,
+        recovery: Recovery | None = None,
+        joins: Generation = FIRST,
     ) -> RaftNode:
         self.log = Log()
         self.raft = await open_raft(
@@ -84,8 +90,11 @@ class RealMember:
             on_fatal=self.fatal.append,
             config=self.config,
             bootstrap=bootstrap,
-            force_new_cluster_at=force_new_cluster_at,
+            recovery=recovery,
+            cluster=CLUSTER,
+            on_superseded=self.superseded.append,
         )
+        self.raft.join_generation(joins)
         Members(Store(RealClock()), self.raft, self.client).register(self.server)
         return self.raft
 

@@ -147,7 +147,7 @@ def test_d4_a_crash_between_the_snapshot_and_the_trim_keeps_the_tail(make: Make,
     b, *_ = make("bac")
     b.receive("a", entries(regular(3, 8, 1), term=1, commit=6))
     assert len(b.words.state) == 4
-    b.core.snapshots.write(6, 1, dict(b.core.membership.members), b.core.machine.snapshot()())
+    b.core.snapshots.write(6, 1, b.core.membership.configuration, b.core.machine.snapshot()())
     b.restart(power=power)  # the journal was not trimmed
     assert b.log[-8:] == [(index, 1) for index in range(3, 11)]
     b.receive("a", entries([], term=1, commit=10, previous=(10, 1)))

@@ -21,7 +21,7 @@ from manager.raft import sealed, segments, snapshots
 from manager.raft.disk import RealDisk
 from manager.raft.gate import Gate
 from manager.raft.interfaces import CorruptState
-from manager.raft.messages import AppendReply, Message, SnapshotMeta
+from manager.raft.messages import AppendReply, Configuration, Message, SnapshotMeta
 from manager.raft.sealed import HEADER_BYTES, OVERHEAD, Keyring, Opener, Sealer
 from manager.raft.segments import LogState
 from manager.raft.snapshots import NAME, SnapshotStore
@@ -232,7 +232,7 @@ def test_no_key_and_nonce_serve_twice_over_crashes_and_rotations(seed: int) -> N
                     journal.setCurrentTerm(term, "m1")
                     journal.sync()
                     acknowledged = term
-                    store.write(term, 1, MEMBERS, random.randbytes(120))
+                    store.write(term, 1, Configuration(members=MEMBERS), random.randbytes(120))
             except Crash:
                 pass
             disk.crash(power=random.random() < 0.7)
@@ -282,7 +282,7 @@ def test_a_snapshot_that_was_loaded_after_a_kill_survives_power_loss() -> None:
     """Raft trims its log up to what was loaded, so the name must be durable by then."""
     for seed in range(20):
         disk = SimDisk(Random(seed))
-        SnapshotStore(disk, KEYS).write(10, 2, MEMBERS, b"ten")
+        SnapshotStore(disk, KEYS).write(10, 2, Configuration(members=MEMBERS), b"ten")
         store = SnapshotStore(disk, KEYS)
         store.load()
 
@@ -292,7 +292,7 @@ def test_a_snapshot_that_was_loaded_after_a_kill_survives_power_loss() -> None:
 
         disk.hook = killed
         with pytest.raises(Crash):
-            store.write(20, 2, MEMBERS, b"twenty")
+            store.write(20, 2, Configuration(members=MEMBERS), b"twenty")
         disk.crash(power=False)
         loaded = SnapshotStore(disk, KEYS).load()
         assert loaded is not None and loaded.meta.index == 20
@@ -304,7 +304,7 @@ def test_a_snapshot_that_was_loaded_after_a_kill_survives_power_loss() -> None:
 def test_a_full_disk_is_not_kept_full_by_a_snapshot_that_did_not_fit(operation: str) -> None:
     disk = SimDisk()
     store = SnapshotStore(disk, KEYS, chunk=50)
-    store.write(10, 2, MEMBERS, b"ten")
+    store.write(10, 2, Configuration(members=MEMBERS), b"ten")
     data = bytes(120)
     meta = SnapshotMeta(index=20, term=2, members=MEMBERS, size=120, digest=hashlib.sha256(data).digest())
 
@@ -316,7 +316,10 @@ def test_a_full_disk_is_not_kept_full_by_a_snapshot_that_did_not_fit(operation: 
         finally:
             sink.abort()
 
-    attempts: tuple[Callable[[], object], ...] = (lambda: store.write(20, 2, MEMBERS, data), receive)
+    attempts: tuple[Callable[[], object], ...] = (
+        lambda: store.write(20, 2, Configuration(members=MEMBERS), data),
+        receive,
+    )
     for attempt in attempts:
         disk.hook = failing(operation, errno.ENOSPC)
         with pytest.raises(OSError) as raised:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from manager.raft.disk import RealDisk
 from manager.raft.interfaces import CorruptState
+from manager.raft.messages import Configuration
 from manager.raft.open import forget_raft
 from manager.raft.promise import NAME, Promise, read_promise, write_promise
 from manager.raft.snapshots import SnapshotStore
@@ -24,7 +25,7 @@ PROMISE = Promise(term=4, vote="m2", log_term=3, index=17, segment=2)
 def used(disk: SimDisk) -> None:
     """A manager's directory: a snapshot, a log that ends at entry 21 of term 3, a vote in term 4."""
     journal = Wal(disk, KEYS)
-    SnapshotStore(disk, KEYS).write(12, 3, {"m1": ""}, b"the secret state")
+    SnapshotStore(disk, KEYS).write(12, 3, Configuration(members={"m1": ""}), b"the secret state")
     journal.reset([(b"entry", index, 3) for index in range(12, 22)])
     journal.setCurrentTerm(4, "m2")
     journal.sync()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from manager.raft.disk import RealDisk
 from manager.raft.interfaces import CorruptState, Snapshot
-from manager.raft.messages import SnapshotMeta
+from manager.raft.messages import Configuration, SnapshotMeta
 from manager.raft.snapshots import NAME, SnapshotStore
 from pki.seal import DataKeys
 from tests.sim.disk import Crash, SimDisk
@@ -38,7 +38,7 @@ def meta_of(index: int) -> SnapshotMeta:
 
 
 def write(snapshots: SnapshotStore, index: int) -> SnapshotMeta:
-    return snapshots.write(index, 2, MEMBERS, data_of(index))
+    return snapshots.write(index, 2, Configuration(members=MEMBERS), data_of(index))
 
 
 def receive(snapshots: SnapshotStore, index: int, piece: int = 33) -> Snapshot | None:
@@ -67,7 +67,7 @@ def test_there_is_none_at_first() -> None:
 @given(st.binary(max_size=1000), st.integers(1, 400))
 def test_a_written_snapshot_comes_back_and_survives_power_loss(data: bytes, chunk: int) -> None:
     disk = SimDisk()
-    meta = store(disk, chunk=chunk).write(9, 3, MEMBERS, data)
+    meta = store(disk, chunk=chunk).write(9, 3, Configuration(members=MEMBERS), data)
     disk.crash()
     assert store(disk, chunk=chunk).load() == Snapshot(meta=meta, data=data)
     assert disk.listdir() == [NAME]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -13,17 +14,24 @@ from manager.raft.core import RaftConfig
 from manager.raft.messages import AppendEntries, Heartbeat
 from manager.raft.open import open_raft
 from manager.raft.proposer import Member
+from manager.raft.recovery import Recovery
 from manager.raft.transport import BUFFER, RaftTransport
 from pki.contexts import Contexts
 from pki.root import RootAuthority
 from pki.seal import DataKeyFile
-from swarmcore.errors import Conflict, FailedPrecondition, Forbidden, SwarmError
+from swarmcore.errors import Conflict, FailedPrecondition, Forbidden, Superseded, SwarmError
+from swarmcore.model.generation import FIRST
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.client import RpcClient
-from swarmcore.rpc.messages.raft import RaftStream
+from swarmcore.rpc.codec import decode
+from swarmcore.rpc.messages.raft import AskGeneration, GenerationReply, RaftStream, RaftWelcome
 from tests.manager.raft.peers import Log, RealMember, leader_of
-from tests.pki.nodes import node
+from tests.pki.nodes import CLUSTER, node
 from tests.worker.sample import until
+
+
+def recovery_at(address: str) -> Recovery:
+    return Recovery(address=address, generation_id="another", now=datetime(2026, 11, 30, 15, 4, tzinfo=UTC))
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +153,62 @@ async def test_a_lone_survivor_makes_itself_the_only_member(trio: list[RealMembe
     await survivor.raft.read_barrier()
     for member in trio:
         await member.raft.close()
-    raft = await survivor.start(force_new_cluster_at=survivor.address)
+    raft = await survivor.start(recovery=recovery_at(survivor.address))
     await raft.wait_lead(True)
     assert survivor.log.data == [b"kept"] and set(raft.members) == {"m3"}
     await raft.propose(b"more")
+
+
+async def test_members_that_a_recovery_left_behind_are_refused_and_told(
+    trio: list[RealMember],
+) -> None:
+    leader = await leader_of(trio)
+    await leader.raft.propose(b"kept")
+    survivor, left = trio[2], trio[:2]
+    await survivor.raft.read_barrier()
+    for member in trio:
+        await member.raft.close()
+    raft = await survivor.start(recovery=recovery_at(survivor.address))
+    await raft.wait_lead(True)
+    await raft.propose(b"new")
+    for member in left:  # a majority of what was before
+        await member.start()
+    await (await leader_of(left)).raft.propose(b"old")
+    for member in left:
+        await until(lambda member=member: len(member.superseded) > 0)  # type: ignore[misc]
+        assert "before it was recovered on 2026-11-30 15:04 UTC" in member.superseded[0]
+    await raft.propose(b"newer")
+    assert survivor.log.data == [b"kept", b"new", b"newer"] and set(raft.members) == {"m3"}
+    assert not survivor.fatal and raft.is_leader
+    for member in left:
+        await member.raft.read_barrier()
+        assert member.log.data == [b"kept", b"old"]
+
+
+async def test_a_recovered_swarm_stays_one_over_restarts_and_takes_in_new_members(
+    root: RootAuthority, tmp_path: Path
+) -> None:
+    first, second = (RealMember(name, root, tmp_path) for name in ("m1", "m2"))
+    for member in (first, second):
+        await member.listen()
+    raft = await first.start({"m1": first.address})
+    await raft.wait_lead(True)
+    await raft.close()
+    raft = await first.start(recovery=recovery_at(first.address))
+    generation = raft.generation
+    await raft.close()
+    raft = await first.start()
+    await raft.wait_lead(True)
+    assert generation is not None and raft.generation == generation
+    reply = await second.client.call(first.address, AskGeneration(), GenerationReply)
+    assert reply.generation == generation
+    await second.start(joins=generation)
+    await raft.add_member(Member(node_id="m2", address=second.address))
+    await raft.propose(b"both")
+    await second.raft.read_barrier()
+    assert second.raft.generation == generation
+    for member in (first, second):
+        await member.stop()
 
 
 async def test_the_lead_is_handed_over(trio: list[RealMember]) -> None:
@@ -193,6 +253,33 @@ async def test_a_damaged_journal_is_refused_and_stays_as_it_is(root: RootAuthori
     await member.server.close()
 
 
+async def test_who_is_called_by_a_recovered_manager_is_told_by_its_first_frame(
+    trio: list[RealMember], root: RootAuthority, tmp_path: Path
+) -> None:
+    client = RpcClient(Contexts(node(root, tmp_path, "m9", NodeRole.MANAGER)).client_now)
+    newer = FIRST.next("another", datetime(2026, 11, 30, 15, 4, tzinfo=UTC))
+    called = trio[0]
+    with pytest.raises(Superseded):
+        async with client.stream(called.address, RaftStream(to="m1", generation=newer)) as stream:
+            welcome = decode(await stream.receive_bytes(), RaftWelcome)
+            assert (welcome.cluster, welcome.generation) == (CLUSTER, FIRST)
+            await stream.receive_bytes()
+    await client.close()
+    assert len(called.superseded) == 1
+    assert (await leader_of(trio)).fatal == []
+
+
+async def test_a_stream_of_another_cluster_is_refused(
+    trio: list[RealMember], root: RootAuthority, tmp_path: Path
+) -> None:
+    client = RpcClient(Contexts(node(root, tmp_path, "m9", NodeRole.MANAGER)).client_now)
+    with pytest.raises(Conflict, match="another swarm"):
+        async with client.stream(trio[0].address, RaftStream(to="m1", cluster="other")) as stream:
+            while True:
+                await stream.receive_bytes()
+    await client.close()
+
+
 async def test_a_worker_cannot_open_a_raft_stream(
     trio: list[RealMember], root: RootAuthority, tmp_path: Path
 ) -> None:
@@ -223,6 +310,7 @@ async def test_garbage_from_a_manager_ends_its_stream_and_nothing_else(
     client = RpcClient(Contexts(node(root, tmp_path, "m9", NodeRole.MANAGER)).client_now)
     with pytest.raises(SwarmError):
         async with client.stream(leader.address, RaftStream(to=leader.name)) as stream:
+            await stream.receive_bytes()  # the welcome
             await stream.send_bytes(frame)
             await stream.receive_bytes()
     await client.close()

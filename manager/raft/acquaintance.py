@@ -1,0 +1,63 @@
+"""Whom this member listens to: the members of its own configuration, and nobody else without an introduction.
+
+A member that was away may know only members that have left since, and a new one knows nobody. So a stranger is not
+taken at its word but asked who it is; it answers with its configuration, and is listened to from then on if that
+lists both and is of the same generation. What a stranger said before is lost, and raft says it again. A member
+without a configuration listens to nobody before it knows which generation of the swarm it joins.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from manager.raft.messages import Introduction, Message, WhoAreYou
+from swarmcore.model.generation import Generation
+
+if TYPE_CHECKING:
+    from manager.raft.core import RaftCore
+
+
+class Acquaintance:
+    """Asked about every message before anything is done with it."""
+
+    def __init__(self, core: RaftCore) -> None:
+        self._core = core
+        self._introduced: set[str] = set()
+        self._joining: Generation | None = None
+
+    @property
+    def generation(self) -> Generation | None:
+        """None: it has not been told yet which one it joins."""
+        membership = self._core.membership
+        return membership.configuration.generation if membership.members else self._joining
+
+    def join(self, generation: Generation) -> None:
+        """A member without a configuration takes one of this generation only."""
+        self._joining = generation
+
+    def takes_from(self, peer: str) -> bool:
+        return peer in self._core.membership.members or peer in self._introduced
+
+    def heard(self, peer: str, message: Message) -> bool:
+        """May this message be acted on? If not, its sender is asked who it is."""
+        if isinstance(message, WhoAreYou | Introduction) or self.takes_from(peer):
+            return True
+        if self.generation is not None:
+            self._core.gate.send(peer, WhoAreYou(term=self._core.library.term))
+        return False
+
+    def who_are_you(self, peer: str, message: WhoAreYou) -> None:
+        configuration = self._core.membership.configuration
+        if peer in configuration.members:
+            answer = Introduction(term=self._core.library.term, configuration=configuration)
+            self._core.gate.send(peer, answer)
+
+    def introduction(self, peer: str, message: Introduction) -> None:
+        offered = message.configuration
+        both = {peer, self._core.node_id} <= set(offered.members)
+        if both and offered.generation == self.generation:
+            self._introduced.add(peer)
+
+    def left(self, peers: set[str]) -> None:
+        """They are no members any more, as the log itself says."""
+        self._introduced -= peers
