@@ -15,7 +15,7 @@ from manager.store.store import Store
 from manager.store.watch import Feed, Lagged
 from pki.join import Caller
 from swarmcore.clock import Clock
-from swarmcore.errors import FailedPrecondition, Forbidden, Invalid, NoLeader, NotFound, SwarmError
+from swarmcore.errors import FailedPrecondition, Invalid, NoLeader, NotFound, SwarmError, WrongRole
 from swarmcore.ids import is_id
 from swarmcore.model.node import NodeRole
 from swarmcore.model.task import Task, TaskState
@@ -75,7 +75,7 @@ class AttachmentServer:
             raise NoLeader("this manager no longer leads the swarm")
         sender = self._store.view().nodes.get(peer.node_id)
         if sender is None or sender.role is not NodeRole.MANAGER:
-            raise Forbidden("only a manager of the swarm may pass requests on")
+            raise WrongRole("only a manager of the swarm may pass requests on")
         return await self._carry_out(request.node_id, request.request)
 
     async def _carry_out(self, node_id: str, request: Request) -> AttachmentReply:

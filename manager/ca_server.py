@@ -21,7 +21,7 @@ from pki.join import Caller
 from pki.root import RootAuthority
 from pki.tokens import same_token
 from swarmcore.clock import Clock
-from swarmcore.errors import Forbidden, NoLeader, SwarmError, Unauthenticated, Unavailable
+from swarmcore.errors import NoLeader, SwarmError, Unauthenticated, Unavailable, WrongRole
 from swarmcore.ids import NewId
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.node import Node, NodeRole, NodeSpec
@@ -83,7 +83,7 @@ class CAServer:
         # A certificate outlives a demotion; the store does not.
         sender = self._store.view().nodes.get(peer.node_id) if peer else None
         if sender is None or sender.role is not NodeRole.MANAGER:
-            raise Forbidden("only a manager of the swarm may ask for others' certificates")
+            raise WrongRole("only a manager of the swarm may ask for others' certificates")
         return await self._issue(request.request, request.node_id, request.address)
 
     async def _issue(self, request: IssueCertificate, node_id: str | None, address: str) -> IssuedCertificate:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from manager.raft.proposer import Member, Proposer
 from manager.store.store import Store
 from pki.join import Caller
-from swarmcore.errors import Forbidden, NoLeader, Unauthenticated
+from swarmcore.errors import Forbidden, NoLeader, Unauthenticated, WrongRole
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.messages.members import (
     ForwardedMembership,
@@ -72,7 +72,7 @@ class Members:
             raise Forbidden(f"node {change.node_id} does not belong to this swarm")
         if change.address:
             if node.role is not NodeRole.MANAGER:
-                raise Forbidden(f"node {change.node_id} is not a manager")
+                raise WrongRole(f"node {change.node_id} is not a manager")
             await self._raft.add_member(Member(node_id=change.node_id, address=change.address))
             log.info("manager joined", extra={"node": change.node_id, "address": change.address})
         else:

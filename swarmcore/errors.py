@@ -121,6 +121,15 @@ class NotManager(Unavailable):
     """This node is a worker; `hint` names a manager."""
 
 
+class WrongRole(Unavailable):
+    """A node of the swarm asks for what only the other role may do: its role has just changed, or changes now.
+
+    For the user this is a matter of a moment; who asks a manager hears that it is not one any more (NotManager).
+    """
+
+    hint = "the role of a node is being changed: try again"
+
+
 class Internal(SwarmError):
     """A fault of ours, told to the user as such."""
 

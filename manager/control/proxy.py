@@ -15,7 +15,7 @@ from manager.raft.proposer import Proposer
 from manager.store.store import Store
 from pki.join import Caller
 from swarmcore.clock import Clock
-from swarmcore.errors import Forbidden, NoLeader, OutcomeUnknown, Unavailable
+from swarmcore.errors import NoLeader, OutcomeUnknown, Unavailable, WrongRole
 from swarmcore.ids import NewId
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest, Create, ForwardedControl
@@ -44,7 +44,7 @@ class ControlProxy:
         """From another manager; never passed on again. The store knows of a demotion before the certificate does."""
         sender = self._store.view().nodes.get(peer.node_id)
         if sender is None or sender.role is not NodeRole.MANAGER:
-            raise Forbidden("only a manager of the swarm may pass requests on")
+            raise WrongRole("only a manager of the swarm may pass requests on")
         return await self._control.handle(request.request)
 
     async def handle(self, request: ControlRequest) -> ControlReply:

@@ -25,6 +25,7 @@ from swarmcore.errors import (
     OutcomeUnknown,
     SwarmError,
     Unauthenticated,
+    WrongRole,
 )
 from swarmcore.faults import log_level, one_line, passes
 from swarmcore.model.node import NodeRole
@@ -191,7 +192,7 @@ class RpcServer:
             self._refusals.note(address, "unknown path")
             raise NotFound("there is nothing at this address", "this port is for pyswarm nodes only")
         except SwarmError as error:
-            if isinstance(error, Unauthenticated | Forbidden):
+            if isinstance(error, Unauthenticated | Forbidden | WrongRole):
                 self._refusals.note(address, str(error))
             return _refusal(error, close=isinstance(error, Unauthenticated | Invalid | NotFound))
 
@@ -211,7 +212,7 @@ class RpcServer:
         if peer is None:
             raise Unauthenticated("no certificate was presented", "join the swarm first")
         if peer.role not in roles:
-            raise Forbidden(
+            raise WrongRole(
                 f"node {peer.node_id} is a {peer.role}: this is only for {' and '.join(sorted(roles))}s"
             )
         return peer
@@ -315,7 +316,7 @@ class RpcServer:
         except StreamClosed as error:
             log.debug("stream ended", extra={"stream": tag, "peer": peer.node_id, "reason": str(error)})
         except SwarmError as error:
-            if isinstance(error, Invalid | Unauthenticated | Forbidden):
+            if isinstance(error, Invalid | Unauthenticated | Forbidden | WrongRole):
                 self._refusals.note(peer.address, str(error))
             await stream.fail(error)
         except Exception as error:  # noqa: BLE001 - the edge of a request, logged below

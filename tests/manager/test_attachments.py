@@ -18,7 +18,7 @@ from manager.manager import own_loops
 from manager.raft.proposer import Member
 from manager.store.store import Store
 from swarmcore.aio import Tasks, owned
-from swarmcore.errors import FailedPrecondition, Forbidden, Invalid, NoLeader, NotFound
+from swarmcore.errors import FailedPrecondition, Invalid, NoLeader, NotFound, WrongRole
 from swarmcore.ids import new_id
 from swarmcore.model.network import IPAMConfig, IPAMOptions, NetworkSpec
 from swarmcore.model.node import (
@@ -308,7 +308,7 @@ def test_only_a_manager_passes_requests_on() -> None:
     async def story(scene: Scene) -> None:
         for sender in ("n1", "stranger"):
             scene.wire.sender = sender
-            with pytest.raises(Forbidden, match="only a manager"):
+            with pytest.raises(WrongRole, match="only a manager"):
                 await scene.follower.requested(peer(), wanted())
         scene.wire.sender = "manager2"
         scene.follower_raft.other_leader = None

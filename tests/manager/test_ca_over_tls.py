@@ -22,7 +22,7 @@ from pki.keystore import KeyStore
 from pki.renewer import Renewer, issue_through
 from pki.tokens import new_join_token
 from swarmcore.clock import RealClock
-from swarmcore.errors import Forbidden, SwarmError, Unauthenticated, Unavailable
+from swarmcore.errors import SwarmError, Unauthenticated, Unavailable, WrongRole
 from swarmcore.ids import new_id
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.client import RpcClient
@@ -176,7 +176,7 @@ async def test_a_worker_cannot_ask_for_anothers_certificate(manager: Manager, tm
         request=IssueCertificate(csr=b""), node_id=manager.swarm.node.id, address="10.0.0.1"
     )
     try:
-        with pytest.raises(Forbidden):
+        with pytest.raises(WrongRole):
             await client.call(manager.address, forged, IssuedCertificate)
     finally:
         await client.close()

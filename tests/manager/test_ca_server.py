@@ -18,7 +18,7 @@ from pki.identity import identity_of
 from pki.keys import new_key
 from pki.root import RootAuthority, issued_by, load_certificate
 from pki.tokens import new_join_token
-from swarmcore.errors import Forbidden, Invalid, NoLeader, Superseded, Unauthenticated, Unavailable
+from swarmcore.errors import Invalid, NoLeader, Superseded, Unauthenticated, Unavailable, WrongRole
 from swarmcore.ids import is_id, new_id
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.generation import FIRST
@@ -239,7 +239,7 @@ async def test_only_who_is_a_manager_now_may_forward(scene: Scene) -> None:
     joined = await scene.leader.issue(None, request(scene.token(W)))
     forwarded = ForwardedIssue(request=request(), node_id=scene.swarm.node.id, address="10.0.0.7")
     for peer in (None, scene.peer(joined.node_id, M), scene.peer("stranger", M)):
-        with pytest.raises(Forbidden, match="only a manager"):
+        with pytest.raises(WrongRole, match="only a manager"):
             await scene.leader.issue_forwarded(peer, forwarded)
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from manager.control.proxy import PATIENCE, ControlProxy
 from manager.raft.proposer import Member
-from swarmcore.errors import Conflict, Forbidden, NoLeader, OutcomeUnknown, SwarmError, Unavailable
+from swarmcore.errors import Conflict, NoLeader, OutcomeUnknown, SwarmError, Unavailable, WrongRole
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.messages.control import (
     ControlReply,
@@ -221,5 +221,18 @@ async def test_only_managers_of_the_store_may_pass_on() -> None:
     bench.raft.leading = True
     await bench.node("w1", NodeRole.WORKER)
     for node_id in ("w1", "stranger"):
-        with pytest.raises(Forbidden):
+        with pytest.raises(WrongRole):
             await proxy.forwarded(peer(node_id), ForwardedControl(request=RemoveService(id="web")))
+
+
+async def test_a_request_during_a_change_of_role_is_asked_again_and_is_503_if_it_stays() -> None:
+    """The certificate that the connection was made with may still be of the old role: that is no 403 for the user."""
+    proxy, wire, _ = await follower(WrongRole("node m2 is a worker"), ControlReply(id="new-id"))
+    assert (await proxy.handle(RemoveService(id="web"))).id == "new-id"
+    assert len(wire.asked) == 2
+    proxy, _, bench = await follower(WrongRole("node m2 is a worker"))
+    began = bench.clock.monotonic()
+    with pytest.raises(WrongRole) as failure:
+        await proxy.handle(RemoveService(id="web"))
+    assert failure.value.status == 503
+    assert bench.clock.monotonic() - began >= PATIENCE

@@ -19,7 +19,7 @@ from manager.raft.transport import BUFFER, RaftTransport
 from pki.contexts import Contexts
 from pki.root import RootAuthority
 from pki.seal import DataKeyFile
-from swarmcore.errors import Conflict, FailedPrecondition, Forbidden, Superseded, SwarmError
+from swarmcore.errors import Conflict, FailedPrecondition, Superseded, SwarmError, WrongRole
 from swarmcore.model.generation import FIRST
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.client import RpcClient
@@ -284,7 +284,7 @@ async def test_a_worker_cannot_open_a_raft_stream(
     trio: list[RealMember], root: RootAuthority, tmp_path: Path
 ) -> None:
     client = RpcClient(Contexts(node(root, tmp_path, "w1")).client_now)
-    with pytest.raises(Forbidden):
+    with pytest.raises(WrongRole):
         async with client.stream(trio[0].address, RaftStream(to="m1")) as stream:
             await stream.receive_bytes()
     await client.close()

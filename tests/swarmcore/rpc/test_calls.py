@@ -16,6 +16,7 @@ from swarmcore.errors import (
     OutcomeUnknown,
     Unauthenticated,
     Unavailable,
+    WrongRole,
 )
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.client import Untrusted
@@ -30,7 +31,7 @@ async def test_a_call_is_answered_and_knows_its_peer(lab: Lab) -> None:
 
 
 async def test_a_worker_is_kept_from_a_managers_route(lab: Lab) -> None:
-    with pytest.raises(Forbidden, match="node w1 is a worker: this is only for managers"):
+    with pytest.raises(WrongRole, match="node w1 is a worker: this is only for managers"):
         await lab.client("w1").call(lab.address, ForManagers(), None)
     assert await lab.client("m2", NodeRole.MANAGER).call(lab.address, ForManagers(), None) is None
 
