@@ -8,6 +8,7 @@ from typing import TypeVar
 from manager.control.lookup import lookup
 from manager.control.status import is_up_to_date
 from manager.store.tables import Tables
+from swarmcore.booleans import boolean
 from swarmcore.errors import Invalid
 from swarmcore.model.base import Object
 from swarmcore.model.naming import task_name
@@ -18,7 +19,6 @@ from swarmcore.model.task import RuntimeType, Task, TaskState
 
 O = TypeVar("O", bound=Object)  # noqa: E741
 Filters = Mapping[str, Sequence[str]]
-_TRUE = frozenset({"1", "true", "True"})
 
 
 def has_prefix(text: str, values: Sequence[str]) -> bool:
@@ -78,7 +78,7 @@ def tasks(view: Tables, wanted: Filters) -> Iterator[Task]:
     owners = {lookup(view.services, text, "service").id for text in wanted.get("service", ())}
     places = {lookup(view.nodes, text, "node").id for text in wanted.get("node", ())}
     states = {_desired(text) for text in wanted.get("desired-state", ())}
-    fresh = {value in _TRUE for value in wanted.get("_up-to-date", ())}
+    fresh = {boolean(value, "filter _up-to-date") for value in wanted.get("_up-to-date", ())}
     checks: dict[str, Check[Task]] = {
         "id": lambda t, v: has_prefix(t.id, v),
         "name": lambda t, v: has_prefix(task_name(t), v),

@@ -10,16 +10,37 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pyswarmd.cli import daemon, doctor, image, lab, network, node, service, swarm, swarm_update
 from pyswarmd.client import EngineClient
 from pyswarmd.config import RUN_DIR, SOCKET_NAME, VERSION
+from swarmcore import booleans
 from swarmcore.errors import SwarmError
 
 
 class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the words of a command; its subcommands' parsers are of this class too."""
+
+    def __init__(self, *words: Any, **settings: Any) -> None:
+        # Beginnings of flags are refused, as docker does: the next release may have a second flag with them.
+        super().__init__(*words, **{"allow_abbrev": False, **settings})
+
+    def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
+        """A switch takes a boolean behind `=`, as with docker: `--detach=false`, `-d=1`."""
+        action: argparse.Action = super().add_argument(*names, **settings)
+        if settings.get("action") == "store_true":
+            for words, value in ((booleans.TRUE, True), (booleans.FALSE, False)):
+                spelled = [f"{name}={word}" for name in names for word in words]
+                super().add_argument(
+                    *spelled,
+                    action="store_const",
+                    const=value,
+                    dest=action.dest,
+                    default=argparse.SUPPRESS,
+                    help=argparse.SUPPRESS,
+                )
+        return action
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see: {self.prog} --help)\n")

@@ -24,7 +24,7 @@ def parse(text: str) -> list[Port]:
     Without a published port the swarm chooses one.
     """
     if "=" in text:
-        long = units.options(text, "port")
+        long = dict(units.options(text, "port"))
         if unknown := sorted(set(long) - set(_LONG)):
             raise Invalid(f"port option {unknown[0]!r} is not known", f"known are {', '.join(_LONG)}")
         published, target = long.get("published", ""), long.get("target", "")

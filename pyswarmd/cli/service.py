@@ -44,9 +44,8 @@ def add(commands: Any) -> None:
 
     inspect = group.add_parser("inspect", help="show services as JSON")
     inspect.add_argument("services", nargs="+", metavar="SERVICE")
-    shape = inspect.add_mutually_exclusive_group()
-    shape.add_argument("-f", "--format")
-    shape.add_argument("--pretty", action="store_true", help="for reading")
+    inspect.add_argument("-f", "--format")
+    inspect.add_argument("--pretty", action="store_true", help="for reading")
     inspect.set_defaults(run=_inspect)
 
     scale = group.add_parser("scale", help="change the number of replicas")
@@ -125,6 +124,8 @@ async def _ps(client: EngineClient, options: argparse.Namespace) -> None:
 
 
 async def _inspect(client: EngineClient, options: argparse.Namespace) -> None:
+    if options.pretty and options.format:
+        raise Invalid("--pretty and --format are two ways to show a service", "use one of them")
     services = [await client.get(f"/services/{name}") for name in options.services]
     if not options.pretty:
         render.inspect(services, options.format)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pyswarmd.cli import joining, ports, units
-from swarmcore.errors import Invalid, NotFound
+from pyswarmd.cli.environment import environment
+from pyswarmd.cli.mount import mount
+from swarmcore.errors import Invalid
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -87,9 +87,7 @@ def spec(options: argparse.Namespace) -> dict[str, Any]:
             "Command": options.entrypoint.split() if options.entrypoint else None,
             "Args": options.args,
             "Hostname": options.hostname,
-            "Env": _environment(
-                [*(line for file in options.env_file for line in _lines(file)), *options.env]
-            ),
+            "Env": environment(options.env, options.env_file),
             "Dir": options.workdir,
             "User": options.user,
             "Groups": options.group,
@@ -150,25 +148,6 @@ def spec(options: argparse.Namespace) -> dict[str, Any]:
 
 def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value not in (None, "", [], {}, 0, False)}
-
-
-def _lines(file: str) -> list[str]:
-    try:
-        text = Path(file).read_text()
-    except OSError as error:
-        raise NotFound(f"cannot read the env file {file}: {error.strerror}") from None
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-
-
-def _environment(items: list[str]) -> list[str]:
-    """`KEY` alone takes the value that it has here, as with docker; without one it is unset in the container."""
-    found = []
-    for item in items:
-        key, sign, _ = item.partition("=")
-        if not key:
-            raise Invalid(f"invalid environment variable {item!r}", "write it like KEY=VALUE")
-        found.append(item if sign or key not in os.environ else f"{key}={os.environ[key]}")
-    return found
 
 
 def _mode(options: argparse.Namespace) -> dict[str, Any]:
@@ -259,41 +238,3 @@ def _ulimit(text: str) -> dict[str, Any]:
         return {"Name": name, "Soft": int(soft), "Hard": int(hard or soft)}
     except ValueError:
         raise Invalid(f"invalid ulimit {text!r}", "write it like nofile=1024:4096") from None
-
-
-def _octal(text: str) -> int:
-    try:
-        return int(text, 8)
-    except ValueError:
-        raise Invalid(f"invalid tmpfs-mode {text!r}", "write it in octal, like 1777") from None
-
-
-_MOUNT_KEYS = {
-    *("type", "source", "src", "target", "dst", "destination", "readonly", "ro"),
-    *("bind-propagation", "tmpfs-size", "tmpfs-mode"),
-}
-
-
-def mount(text: str) -> dict[str, Any]:
-    """`type=bind,src=/a,dst=/b,readonly` as an API mount."""
-    given = units.options(text, "mount")
-    if unknown := sorted(set(given) - _MOUNT_KEYS):
-        raise Invalid(
-            f"mount option {unknown[0]!r} is not known", f"known are {', '.join(sorted(_MOUNT_KEYS))}"
-        )
-    target = given.get("target") or given.get("dst") or given.get("destination")
-    if not target:
-        raise Invalid(f"mount {text!r} has no target", "add dst=/path")
-    found: dict[str, Any] = {"Type": given.get("type", "volume"), "Target": target}
-    if source := given.get("source") or given.get("src"):
-        found["Source"] = source
-    if (given.get("readonly") or given.get("ro") or "false").lower() in ("true", "1"):
-        found["ReadOnly"] = True
-    if propagation := given.get("bind-propagation"):
-        found["BindOptions"] = {"Propagation": propagation}
-    tmpfs: dict[str, Any] = {}
-    if "tmpfs-size" in given:
-        tmpfs["SizeBytes"] = units.size(given["tmpfs-size"])
-    if "tmpfs-mode" in given:
-        tmpfs["Mode"] = _octal(given["tmpfs-mode"])
-    return found | ({"TmpfsOptions": tmpfs} if tmpfs else {})

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from pyswarmd.cli import joining, ports, units
+from pyswarmd.cli.environment import environment
 from pyswarmd.cli.service_spec import add_update_settings, update_settings
 from pyswarmd.client import EngineClient
 from swarmcore.errors import Invalid, NotFound
@@ -61,7 +62,7 @@ def _container(options: argparse.Namespace, spec: Spec) -> None:
         container["Image"] = options.image
     if options.args is not None:
         container["Args"] = options.args.split()
-    container["Env"] = edit(container.get("Env"), options.env_add, options.env_rm, key=True)
+    container["Env"] = edit(container.get("Env"), environment(options.env_add, []), options.env_rm, key=True)
     container["Hosts"] = joining.edited_hosts(container.get("Hosts") or [], options.host_add, options.host_rm)
     old = container.get("DNSConfig") or {}
     dns = joining.dns(

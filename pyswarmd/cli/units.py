@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from swarmcore.durations import duration as duration
-from swarmcore.errors import Invalid
+from swarmcore.errors import Invalid, clipped
 from swarmcore.patterns import IGNORECASE, Pattern
 
 _SIZE = Pattern(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", 64, IGNORECASE)
@@ -43,12 +44,21 @@ def pairs(items: Iterable[str], what: str, *, value_needed: bool = False) -> dic
     return found
 
 
-def options(text: str, what: str) -> Mapping[str, str]:
-    """`type=bind,src=/a,readonly` as a map; a word without `=` means true."""
-    found: dict[str, str] = {}
-    for item in text.split(","):
+def options(text: str, what: str) -> list[tuple[str, str]]:
+    """The pairs of `type=bind,src=/a,readonly` in their order; a word without `=` means true.
+
+    As in a CSV file, a pair in double quotes may hold commas: `"src=/a,b",dst=/b`.
+    """
+    try:
+        (items,) = csv.reader([text], strict=True, skipinitialspace=True)
+    except (csv.Error, ValueError) as error:
+        raise Invalid(
+            f"invalid {what} {clipped(text)}: {error}", "write it like key=value,key=value"
+        ) from None
+    found: list[tuple[str, str]] = []
+    for item in items or ("",):
         key, sign, value = item.strip().partition("=")
         if not key:
-            raise Invalid(f"invalid {what} {text!r}", "write it like key=value,key=value")
-        found[key.lower()] = value if sign else "true"
+            raise Invalid(f"invalid {what} {clipped(text)}", "write it like key=value,key=value")
+        found.append((key.lower(), value if sign else "true"))
     return found

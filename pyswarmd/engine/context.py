@@ -12,6 +12,7 @@ from msgspec import Struct
 from pyswarmd.config import API_VERSION
 from pyswarmd.engine.filters import Filters, flag, parse
 from pyswarmd.node import Node
+from swarmcore.booleans import boolean
 from swarmcore.errors import Invalid
 from swarmcore.model.codec import decode_spec
 
@@ -50,6 +51,7 @@ def filters(request: web.Request, known: Collection[str]) -> Filters:
 
 
 def asked(request: web.Request, name: str) -> bool:
+    """Whether a switch is on. Docker takes any word but a few for yes here."""
     return flag(request.query.get(name))
 
 
@@ -58,6 +60,12 @@ def api_version(request: web.Request) -> tuple[int, int]:
     text = request.match_info.get("version") or API_VERSION
     major, _, minor = text.partition(".")
     return int(major), int(minor)
+
+
+def said(request: web.Request, name: str) -> bool:
+    """A boolean that Docker reads strictly: absent or empty is false, nonsense is refused."""
+    text = request.query.get(name, "")
+    return bool(text) and boolean(text, name)
 
 
 def version(request: web.Request) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from swarmcore.durations import duration
-from swarmcore.errors import Invalid
+from swarmcore.errors import Invalid, clipped
 
 Filters = dict[str, list[str]]
 
@@ -17,26 +18,22 @@ def parse(text: str | None, known: Collection[str]) -> Filters:
     if not text:
         return {}
     try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError):
-        raise Invalid(f"invalid filters {text!r}", 'send JSON like {"name":["web"]}') from None
-    if not isinstance(raw, dict):
-        raise Invalid(f"invalid filters {text!r}", 'send JSON like {"name":["web"]}')
+        raw = msgspec.json.decode(text, type=dict[str, dict[str, bool] | list[str] | None])
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise Invalid(f"invalid filters {clipped(text)}", 'send JSON like {"name":["web"]}') from None
     found: Filters = {}
     for key, values in raw.items():
         if key not in known:
-            raise Invalid(f"invalid filter {key!r}", f"known are {', '.join(sorted(known))}")
+            raise Invalid(f"invalid filter {clipped(key)}", f"known are {', '.join(sorted(known))}")
         if isinstance(values, dict):
             found[key] = [value for value, wanted in values.items() if wanted]
-        elif isinstance(values, list) and all(isinstance(v, str) for v in values):
-            found[key] = list(values)
         else:
-            raise Invalid(f"invalid values of filter {key!r}")
+            found[key] = list(values or ())
     return found
 
 
 def flag(text: str | None) -> bool:
-    """A boolean of a query string, as Go reads it: absent, empty, 0, no, false, none are false."""
+    """A switch of a query string, as Docker reads most of them: absent, empty, 0, no, false, none are false."""
     return (text or "").strip().lower() not in ("", "0", "no", "false", "none")
 
 
@@ -59,4 +56,6 @@ def moment(values: Sequence[str], now: datetime) -> datetime | None:
     try:
         return now - timedelta(microseconds=duration(text) // 1000)
     except OverflowError:
-        raise Invalid(f"invalid until filter {text!r}", "write it like 24h or 2026-01-31T12:00:00Z") from None
+        raise Invalid(
+            f"invalid until filter {clipped(text)}", "write it like 24h or 2026-01-31T12:00:00Z"
+        ) from None

@@ -11,8 +11,8 @@ from msgspec import Struct
 from manager.control.filters import has_label
 from manager.store.tables import View
 from pyswarmd.engine import network_views as views
-from pyswarmd.engine.context import Route, answer, asked, body, empty, filters, node_of
-from pyswarmd.engine.filters import Filters, flag, moment
+from pyswarmd.engine.context import Route, answer, body, empty, filters, node_of, said
+from pyswarmd.engine.filters import Filters, moment
 from pyswarmd.engine.network_requests import check_endpoint, is_swarm, spec_of
 from pyswarmd.engine.network_views import PREDEFINED_DRIVERS, Shown
 from pyswarmd.local_networks import (
@@ -25,6 +25,7 @@ from pyswarmd.local_networks import (
     NetworkRequest,
 )
 from pyswarmd.node import Node
+from swarmcore.booleans import boolean
 from swarmcore.errors import Conflict, FailedPrecondition, Forbidden, Invalid, NotFound, Unimplemented
 from swarmcore.model.network import Network
 from swarmcore.model.overlay import NetworkTable
@@ -118,7 +119,7 @@ def _selected(networks: Sequence[Found], wanted: Filters) -> list[Found]:
     for kind in kinds:
         if kind not in ("builtin", "custom"):
             raise Invalid(f"invalid filter 'type'={kind!r}", 'the types are "builtin" and "custom"')
-    dangling = {flag(value) for value in wanted.get("dangling", [])}
+    dangling = {boolean(value, "filter dangling") for value in wanted.get("dangling", [])}
 
     def fits(network: Found) -> bool:
         shown = network.shown
@@ -150,7 +151,7 @@ async def inspect(request: web.Request) -> web.Response:
     node = node_of(request)
     networks, view = await _all(node, "swarm" if scope == "global" else scope)
     found = _pick(networks, request.match_info["id"])
-    own, verbose = node.status().node_id, asked(request, "verbose")
+    own, verbose = node.status().node_id, said(request, "verbose")
     more: Shown = {}
     if found.item is not None and view is not None:
         more = views.details(view, found.item, own)

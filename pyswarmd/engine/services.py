@@ -9,7 +9,7 @@ from manager.control import filters as select
 from manager.control.lookup import lookup
 from manager.control.status import service_status
 from pyswarmd.engine import views
-from pyswarmd.engine.context import Route, answer, asked, body, empty, filters, node_of, version
+from pyswarmd.engine.context import Route, answer, body, empty, filters, node_of, said, version
 from pyswarmd.engine.network_views import PREDEFINED_IDS
 from swarmcore.errors import Invalid
 from swarmcore.model.network import NetworkAttachmentConfig
@@ -25,7 +25,7 @@ async def ls(request: web.Request) -> web.Response:
     found = []
     for item in select.services(view, wanted):
         shown = views.service(item)
-        if asked(request, "status"):
+        if said(request, "status"):
             shown["ServiceStatus"] = views.builtins(service_status(view, item))
         found.append(shown)
     return answer(found)

@@ -7,7 +7,7 @@ from msgspec import field
 
 from pyswarmd.address_pools import check_data_path_port, check_pools
 from pyswarmd.engine import views
-from pyswarmd.engine.context import NODE, Route, answer, asked, body, empty, node_of, version
+from pyswarmd.engine.context import NODE, Route, answer, asked, body, empty, node_of, said, version
 from pyswarmd.membership import InitOptions, JoinOptions
 from swarmcore.errors import NotFound, Unavailable, Unsupported
 from swarmcore.model.base import Part
@@ -91,14 +91,14 @@ async def inspect(request: web.Request) -> web.Response:
 
 
 async def update(request: web.Request) -> web.Response:
-    if asked(request, "rotateManagerUnlockKey"):
+    if said(request, "rotateManagerUnlockKey"):
         raise Unsupported("autolock has no behaviour yet")
     await node_of(request).control(
         UpdateSwarm(
             version=version(request),
             spec=await body(request, SwarmSpec),
-            rotate_worker_token=asked(request, "rotateWorkerToken"),
-            rotate_manager_token=asked(request, "rotateManagerToken"),
+            rotate_worker_token=said(request, "rotateWorkerToken"),
+            rotate_manager_token=said(request, "rotateManagerToken"),
         )
     )
     return empty()

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import field
 
+from swarmcore import booleans
 from swarmcore.model.base import INTERNAL, Driver, Object, Part, Spec, shown
 
 #: Networks that every host has of its own; specs of services hold them by name, they are no objects.
@@ -15,8 +16,8 @@ OVERLAY = "overlay"
 MTU = "com.docker.network.driver.mtu"
 VXLAN_IDS = "com.docker.network.driver.overlay.vxlanid_list"
 ENCRYPTED = "encrypted"
-TRUE = frozenset({"", "1", "t", "T", "true", "TRUE", "True"})  # `--opt encrypted` says nothing and means yes
-FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+TRUE = frozenset({"", *booleans.TRUE})  # `--opt encrypted` says nothing and means yes
+FALSE = frozenset(booleans.FALSE)
 
 
 class NetworkAttachmentConfig(Part, frozen=True, kw_only=True):

@@ -64,7 +64,12 @@ def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> It
 
 
 def flags(parser: argparse.ArgumentParser) -> set[str]:
-    return {name for action in parser._actions for name in action.option_strings if name.startswith("--")}
+    return {
+        name
+        for action in parser._actions
+        for name in action.option_strings
+        if name.startswith("--") and "=" not in name
+    }
 
 
 def test_every_command_is_described() -> None:

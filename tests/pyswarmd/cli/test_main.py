@@ -9,6 +9,7 @@ import pytest
 
 from pyswarmd.cli.main import build, main
 from pyswarmd.cli.swarm import _with_port
+from swarmcore import booleans
 from swarmcore.errors import Invalid
 
 
@@ -39,6 +40,31 @@ def test_nobody_behind_the_socket_is_one_line_and_exit_code_1(
 def test_a_host_of_an_unknown_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("-H", "ssh://m1", "node", "ls") == 1
     assert "cannot use the host 'ssh://m1'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", booleans.TRUE)
+def test_a_switch_is_on_for_every_yes_of_go(word: str) -> None:
+    options = build().parse_args(["service", "create", f"--tty={word}", f"-d={word}", "app"])
+    assert (options.tty, options.detach, options.image) == (True, True, "app")
+
+
+@pytest.mark.parametrize("word", booleans.FALSE)
+def test_a_switch_is_off_for_every_no_of_go(word: str) -> None:
+    options = build().parse_args(["service", "create", "--tty", f"--tty={word}", f"-d={word}", "app"])
+    assert (options.tty, options.detach, options.image) == (False, False, "app")
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "", "2", "tRUE"])
+def test_a_switch_is_refused_for_any_other_word(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("service", "create", f"--read-only={word}", "app") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--read-only" in line
+
+
+def test_help_shows_a_switch_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("service", "create", "--help") == 0
+    shown = capsys.readouterr().out
+    assert "--read-only" in shown and "--read-only=" not in shown
 
 
 def test_a_lab_command_starts_after_the_dashes() -> None:

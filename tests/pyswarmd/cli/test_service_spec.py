@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from pyswarmd.cli.main import build
-from pyswarmd.cli.service_spec import mount, spec
+from pyswarmd.cli.mount import mount
+from pyswarmd.cli.service_spec import spec
+from swarmcore.booleans import FALSE, TRUE
 from swarmcore.errors import Invalid, NotFound
 from swarmcore.model.codec import convert_spec
 from swarmcore.model.policy import FailureAction, UpdateConfig, UpdateOrder
@@ -115,7 +117,7 @@ def test_replicas_of_a_global_service_are_refused() -> None:
 def test_env_files_come_before_the_flags_and_skip_comments(tmp_path: Path) -> None:
     file = tmp_path / "env"
     file.write_text("# comment\nA=1\n\n B=2 \n")
-    assert container("--env-file", str(file), "-e", "A=3")["Env"] == ["A=1", "B=2", "A=3"]
+    assert container("--env-file", str(file), "-e", "A=3")["Env"] == ["A=1", "B=2 ", "A=3"]
 
 
 def test_a_missing_env_file_is_named() -> None:
@@ -186,6 +188,24 @@ def test_a_bind_mount() -> None:
 
 def test_a_mount_is_a_volume_that_can_be_written_unless_said_otherwise() -> None:
     assert mount("src=v,dst=/b,readonly=false") == {"Type": "volume", "Source": "v", "Target": "/b"}
+
+
+@pytest.mark.parametrize("text", TRUE)
+def test_a_mount_is_read_only_for_every_yes_of_go(text: str) -> None:
+    for key in ("readonly", "ro"):
+        assert mount(f"type=bind,src=/a,dst=/b,{key}={text}")["ReadOnly"]
+
+
+@pytest.mark.parametrize("text", FALSE)
+def test_a_mount_can_be_written_for_every_no_of_go(text: str) -> None:
+    assert "ReadOnly" not in mount(f"type=bind,src=/a,dst=/b,readonly={text}")
+    assert mount(f"src=v,dst=/b,readonly={text},ro")["ReadOnly"]  # the last one counts
+
+
+@pytest.mark.parametrize("text", ["yes", "no", "on", "tRUE", "2", "", " true"])
+def test_a_mount_is_refused_for_any_other_word(text: str) -> None:
+    with pytest.raises(Invalid, match="for readonly"):
+        mount(f"type=bind,src=/a,dst=/b,readonly={text}")
 
 
 def test_a_tmpfs_mount_has_size_and_mode() -> None:

@@ -89,11 +89,21 @@ def test_a_pair_without_a_key_is_refused() -> None:
 
 
 def test_an_option_without_a_value_is_true() -> None:
-    assert units.options("type=bind,SRC=/a, readonly", "mount") == {
-        "type": "bind",
-        "src": "/a",
-        "readonly": "true",
-    }
+    assert units.options("type=bind,SRC=/a, readonly", "mount") == [
+        ("type", "bind"),
+        ("src", "/a"),
+        ("readonly", "true"),
+    ]
+
+
+def test_quotes_keep_a_comma_in_a_value() -> None:
+    assert units.options('"src=/a,b",dst=/c', "mount") == [("src", "/a,b"), ("dst", "/c")]
+
+
+@pytest.mark.parametrize("text", ['"src=/a', "", 'a,"b"c'])
+def test_quotes_that_do_not_fit_are_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="invalid mount"):
+        units.options(text, "mount")
 
 
 def test_an_empty_option_is_refused() -> None:
