@@ -14,10 +14,15 @@ from msgspec import Struct
 
 from pki.files import remove, write_atomically
 from pyswarmd.config import PORT
-from swarmcore.errors import FailedPrecondition, Invalid
+from swarmcore.errors import FailedPrecondition, Invalid, clipped
 from swarmcore.model.cluster import SwarmSpec
 from swarmcore.model.node import Availability
+from swarmcore.numbers import whole
+from swarmcore.patterns import Pattern
 from swarmcore.rpc.messages.session import ManagerAddress
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = Pattern(rf"{_LABEL}(?:\.{_LABEL})*\.?", 253)
 
 
 class InitOptions(Struct, frozen=True, kw_only=True):
@@ -97,9 +102,20 @@ def split(address: str) -> tuple[str, int]:
     """Host and port of `10.0.0.1:2377` or `[fd00::1]:2377`."""
     host, colon, port = address.rpartition(":")
     bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
-    if not colon or not host or bare or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise Invalid(f"invalid address {address!r}", "write it like 10.0.0.1:2377")
-    return host.strip("[]"), int(port)
+    number = whole(port, 65535, 1)
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not colon or bare or number is None or not _is_host(host):
+        raise Invalid(f"invalid address {clipped(address)}", "write it like 10.0.0.1:2377")
+    return host, number
+
+
+def _is_host(text: str) -> bool:
+    """An IP address, or a name as DNS knows them."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _NAME.fullmatch(text) is not None
+    return True
 
 
 def joined(host: str, port: int) -> str:
@@ -125,7 +141,8 @@ async def advertise_address(text: str, listen: tuple[str, int], remote: str = ""
     if not ipaddress.ip_address(listen[0]).is_unspecified:
         return joined(*listen)
     if remote:
-        return joined(_source_towards(*split(remote)), listen[1])
+        # In a thread: a name may have to be looked up.
+        return joined(await asyncio.to_thread(_source_towards, *split(remote)), listen[1])
     found = await _own_addresses()
     if len(found) != 1:
         listed = ", ".join(found) or "none"
@@ -151,7 +168,7 @@ async def data_path_address(text: str) -> str:
 def _host_and_port(text: str, default: int = PORT) -> tuple[str, int]:
     if text.count(":") == 1 or text.startswith("["):
         if text.endswith("]"):
-            return text.strip("[]"), default
+            return text[1:-1], default
         return split(text)
     return text, default
 
@@ -163,7 +180,7 @@ async def _address_of(host: str, what: str) -> str:
         pass
     found = await _own_addresses(host)
     if not found:
-        raise Invalid(f"{what} {host!r} is neither an IP address nor an interface with one")
+        raise Invalid(f"{what} {clipped(host)} is neither an IP address nor an interface with one")
     return found[0]
 
 
@@ -190,11 +207,12 @@ async def _own_addresses(interface: str = "") -> list[str]:
 
 
 def _source_towards(host: str, port: int) -> str:
-    """The address this host would use to reach `host`; connecting a UDP socket sends nothing."""
+    """The address this host would use to reach `host`; connecting a UDP socket sends nothing. Blocking."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((host, port))
             return str(probe.getsockname()[0])
-    except OSError as error:
-        raise Invalid(f"cannot reach {joined(host, port)}: {error.strerror}", "check the address") from None
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "the name cannot be looked up"
+        raise Invalid(f"cannot reach {joined(host, port)}: {why}", "check the address") from None

@@ -27,6 +27,7 @@ from pyswarmd.membership import (
     data_path_address,
     joined,
     listen_address,
+    split,
 )
 from pyswarmd.metrics import Sample
 from pyswarmd.node_networks import NodeNetworks
@@ -194,6 +195,8 @@ class Node:
                 raise FailedPrecondition(
                     "no manager address was given", "pass a manager's address as HOST:PORT"
                 )
+            for remote in options.remotes:
+                split(remote)
             listen = await listen_address(options.listen)
             advertise = await advertise_address(options.advertise, listen, options.remotes[0])
             data_path = await data_path_address(options.data_path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+LONGEST_MESSAGE = 1000  # characters
 _CLIPPED = 80  # characters of what a user typed that a message repeats
 
 
@@ -24,7 +25,7 @@ class SwarmError(Exception):
     hint: str = ""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(cut(message))
         if hint is not None:
             self.hint = hint
 
@@ -132,6 +133,11 @@ class WrongRole(Unavailable):
 
 class Internal(SwarmError):
     """A fault of ours, told to the user as such."""
+
+
+def cut(message: str) -> str:
+    """A message with an end: it may repeat what somebody sent."""
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 1]}…"
 
 
 def clipped(text: str) -> str:

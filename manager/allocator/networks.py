@@ -21,6 +21,7 @@ from swarmcore.errors import Conflict, FailedPrecondition, Invalid, SwarmError
 from swarmcore.model.base import Driver
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.network import OVERLAY, VXLAN_IDS, IPAMConfig, IPAMOptions, Network, NetworkSpec
+from swarmcore.numbers import whole
 
 FIRST_VNI, LAST_VNI = 4096, (1 << 24) - 1  # of those that we choose; users may also take lower ones
 DEFAULT_POOL = ("10.0.0.0/8",)
@@ -224,7 +225,7 @@ def _free_vni(taken: Container[int], random: Random) -> int:
 
 def _asked_vnis(text: str, number: int) -> list[int]:
     words = [word.strip() for word in text.split(",")]
-    found = [int(word) for word in words if word.isdecimal() and 0 < int(word) <= LAST_VNI]
+    found = [vni for word in words if (vni := whole(word, LAST_VNI, 1)) is not None]
     if len(found) < len(words) or len(set(found)) < len(found) or len(found) < number:
         raise Invalid(
             f"option {VXLAN_IDS}={text!r} does not name a VNI for each of {number} subnets",

@@ -10,7 +10,7 @@ from itertools import combinations
 
 from msgspec.structs import replace
 
-from swarmcore.errors import Forbidden, Invalid, Unsupported
+from swarmcore.errors import Forbidden, Invalid, Unsupported, clipped
 from swarmcore.ids import check_name
 from swarmcore.model.base import Driver
 from swarmcore.model.network import (
@@ -24,6 +24,7 @@ from swarmcore.model.network import (
     IPAMConfig,
     NetworkSpec,
 )
+from swarmcore.numbers import whole
 
 Subnet = IPv4Network | IPv6Network
 
@@ -130,24 +131,27 @@ def _mtu(spec: NetworkSpec) -> None:
     if (text := spec.options.get(MTU)) is None:
         return
     lowest = _MTU_IPV6 if spec.ipv6_enabled else _MTU_RANGE[0]
-    if not text.isascii() or not text.isdecimal() or int(text) not in _MTU_RANGE or int(text) < lowest:
-        raise Invalid(f"invalid option {MTU}={text!r}", f"it is a number from {lowest} to {_MTU_RANGE[-1]}")
+    if whole(text, _MTU_RANGE[-1], lowest) is None:
+        raise Invalid(
+            f"invalid option {MTU}={clipped(text)}", f"it is a number from {lowest} to {_MTU_RANGE[-1]}"
+        )
 
 
 def vxlan_ids(spec: NetworkSpec) -> tuple[int, ...]:
     """The VNIs that the user chose, one per IPv4 subnet."""
     if not (text := spec.options.get(VXLAN_IDS, "")):
         return ()
-    try:
-        ids = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise Invalid(f"invalid option {VXLAN_IDS}={text!r}", "write it like 5000,5001") from None
-    for vni in ids:
-        if vni not in _VNI_RANGE:
-            raise Invalid(f"invalid VXLAN id {vni}", f"they go from {_VNI_RANGE[0]} to {_VNI_RANGE[-1]}")
+    ids: list[int] = []
+    for part in text.split(","):
+        if (vni := whole(part.strip(), _VNI_RANGE[-1], _VNI_RANGE[0])) is None:
+            raise Invalid(
+                f"invalid VXLAN id {clipped(part)} in option {VXLAN_IDS}",
+                f"they go from {_VNI_RANGE[0]} to {_VNI_RANGE[-1]}, separated by commas",
+            )
+        ids.append(vni)
     if len(set(ids)) < len(ids):
-        raise Invalid(f"option {VXLAN_IDS} names an id twice: {text}")
-    return ids
+        raise Invalid(f"option {VXLAN_IDS} names an id twice: {clipped(text)}")
+    return tuple(ids)
 
 
 # -- subnets ---------------------------------------------------------------------------------------

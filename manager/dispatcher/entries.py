@@ -23,6 +23,7 @@ from swarmcore.model.overlay import (
 )
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState
+from swarmcore.numbers import whole
 
 
 def ingress_network(view: Tables) -> Network | None:
@@ -31,11 +32,15 @@ def ingress_network(view: Tables) -> Network | None:
     return min(found, key=lambda network: (network.pending_delete, network.id), default=None)
 
 
+_LAST_VNI, _LAST_MTU = (1 << 24) - 1, 65535
+
+
 def overlay_network(network: Network, port: int) -> OverlayNetwork:
     options = network.driver_state.options if network.driver_state is not None else {}
     given = {**network.spec.options, **options}
     configs = network.ipam_options.configs if network.ipam_options is not None else ()
-    vnis = [int(text) for text in options.get(VXLAN_IDS, "").split(",") if text.strip().isdecimal()]
+    texts = options.get(VXLAN_IDS, "").split(",")
+    vnis = [vni for text in texts if (vni := whole(text.strip(), _LAST_VNI, 1)) is not None]
     places: Counter[int] = Counter()
     subnets: list[OverlaySubnet] = []
     for config in configs:
@@ -49,7 +54,6 @@ def overlay_network(network: Network, port: int) -> OverlayNetwork:
                 vni=vnis[min(place, len(vnis) - 1)] if vnis else 0,
             )
         )
-    mtu = given.get(MTU, "")
     return OverlayNetwork(
         id=network.id,
         name=network.spec.name,
@@ -57,7 +61,7 @@ def overlay_network(network: Network, port: int) -> OverlayNetwork:
         driver=network.spec.driver,
         options=dict(network.spec.options),
         config_from=network.spec.config_from.network if network.spec.config_from is not None else "",
-        mtu=int(mtu) if mtu.isdecimal() else 0,
+        mtu=whole(given.get(MTU, ""), _LAST_MTU) or 0,
         port=port,
         internal=network.spec.internal,
         ingress=network.spec.ingress,

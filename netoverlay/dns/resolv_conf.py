@@ -8,8 +8,10 @@ from msgspec import Struct
 
 from netoverlay.sandboxes import Resolving
 from swarmcore.model.container import DNSConfig
+from swarmcore.numbers import whole
 
 ADDRESS = "127.0.0.11"  # of the name server, in every container
+_MOST_DOTS = 15  # resolv.conf(5)
 MAX_UPSTREAMS = 3  # as the C library, and Docker
 
 
@@ -93,4 +95,4 @@ def container_text(wanted: DNSConfig | None, host: ResolvConf) -> str:
 def _ndots(options: tuple[str, ...]) -> int | None:
     """The last one counts; None where it is not set, or not a number."""
     values = [option.removeprefix("ndots:") for option in options if option.startswith("ndots:")]
-    return int(values[-1]) if values and values[-1].isdecimal() and values[-1].isascii() else None
+    return whole(values[-1], _MOST_DOTS) if values else None

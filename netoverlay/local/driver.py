@@ -17,7 +17,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from netoverlay.netns import Namespace, Namespaces
 from netoverlay.sandboxes import HostJoin, HostSegment
-from swarmcore.errors import FailedPrecondition, Invalid
+from swarmcore.errors import FailedPrecondition, Invalid, clipped
+from swarmcore.numbers import whole
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -25,6 +26,7 @@ BRIDGE, MACVLAN, IPVLAN = "bridge", "macvlan", "ipvlan"
 DRIVERS = frozenset({BRIDGE, MACVLAN, IPVLAN})
 _NAME_OPTION = "com.docker.network.bridge.name"
 _MTU_OPTION = "com.docker.network.driver.mtu"
+_SMALLEST_MTU, _LARGEST_MTU = 68, 65535  # RFC 791, 3.1: what every host must take; the length field's limit
 _ICC_OPTION = "com.docker.network.bridge.enable_icc"
 # The netlink attribute of each driver's mode, and its values by what users write (linux/if_link.h).
 _MODES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -176,7 +178,14 @@ class LocalDriver:
 
 def _mtu(segment: HostSegment) -> dict[str, int]:
     text = segment.options.get(_MTU_OPTION, "")
-    return {"mtu": int(text)} if text else {}
+    if not text:
+        return {}
+    if (mtu := whole(text, _LARGEST_MTU, _SMALLEST_MTU)) is None:
+        raise FailedPrecondition(
+            f"invalid option {_MTU_OPTION}={clipped(text)}",
+            f"it is a number from {_SMALLEST_MTU} to {_LARGEST_MTU}",
+        )
+    return {"mtu": mtu}
 
 
 def _delete(netlink: Any, names: Collection[str]) -> None:
@@ -220,10 +229,10 @@ def _ensure_parent(netlink: Any, segment: HostSegment) -> None:
     else:
         # `eth0.50`: the VLAN 50 of eth0, made when it is missing, as Docker does.
         device, _, vlan = given.rpartition(".")
-        if not vlan.isdecimal() or not 0 < int(vlan) < 4095:
-            raise FailedPrecondition(f"this host has no device {given!r} (option parent)")
-        (parent,) = netlink.link_lookup(ifname=device)
-        netlink.link("add", ifname=name, kind="vlan", link=parent, vlan_id=int(vlan))
+        number, parents = whole(vlan, 4094, 1), netlink.link_lookup(ifname=device)
+        if number is None or not parents:
+            raise FailedPrecondition(f"this host has no device {clipped(given)} (option parent)")
+        netlink.link("add", ifname=name, kind="vlan", link=parents[0], vlan_id=number)
     (index,) = netlink.link_lookup(ifname=name)
     netlink.link("set", index=index, state="up")
 

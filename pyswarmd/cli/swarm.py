@@ -11,6 +11,7 @@ from pyswarmd.client import EngineClient
 from pyswarmd.config import PORT
 from swarmcore.errors import Invalid
 from swarmcore.model.cluster import MAX_REPLICAS_LABEL
+from swarmcore.numbers import whole
 
 Commands = Any  # argparse keeps its sub-parser type private
 
@@ -131,6 +132,6 @@ def _with_port(address: str) -> str:
         return f"[{address}]:{PORT}"  # an IPv6 address: its last part is no port
     if not colon or address.endswith("]"):
         return f"{address}:{PORT}"
-    if not port.isdigit() or not 0 < int(port) < 65536 or not host:
+    if whole(port, 65535, 1) is None or not host:
         raise Invalid(f"invalid address {address!r}", "write it like 10.0.0.1:2377")
     return address

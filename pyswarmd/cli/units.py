@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable
 
 from swarmcore.durations import duration as duration
 from swarmcore.errors import Invalid, clipped
+from swarmcore.numbers import INT64_MAX
 from swarmcore.patterns import IGNORECASE, Pattern
 
 _SIZE = Pattern(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", 64, IGNORECASE)
@@ -19,7 +19,10 @@ def size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     if match is None:
         raise Invalid(f"invalid size {text!r}", "write it like 64M, 1g or 1048576")
-    return int(float(match[1]) * 1024 ** _POWER[match[2].lower()])
+    number = int(float(match[1]) * 1024 ** _POWER[match[2].lower()])
+    if number > INT64_MAX:
+        raise Invalid(f"invalid size {clipped(text)}", "it is larger than any memory")
+    return number
 
 
 def cpus(text: str) -> int:
@@ -28,8 +31,8 @@ def cpus(text: str) -> int:
         number = float(text)
     except ValueError:
         number = -1
-    if not math.isfinite(number) or number < 0:
-        raise Invalid(f"invalid number of CPUs {text!r}", "write it like 0.5 or 2")
+    if not 0 <= number < INT64_MAX / 10**9:
+        raise Invalid(f"invalid number of CPUs {clipped(text)}", "write it like 0.5 or 2")
     return round(number * 10**9)
 
 

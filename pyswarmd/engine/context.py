@@ -13,8 +13,9 @@ from pyswarmd.config import API_VERSION
 from pyswarmd.engine.filters import Filters, flag, parse
 from pyswarmd.node import Node
 from swarmcore.booleans import boolean
-from swarmcore.errors import Invalid
+from swarmcore.errors import Invalid, clipped
 from swarmcore.model.codec import decode_spec
+from swarmcore.numbers import UINT64_MAX, whole
 
 NODE: web.AppKey[Node] = web.AppKey("node", Node)
 T = TypeVar("T", bound=Struct)
@@ -71,9 +72,11 @@ def said(request: web.Request, name: str) -> bool:
 def version(request: web.Request) -> int:
     """`?version=` of an update."""
     text = request.query.get("version", "")
-    if not text.isdecimal():
-        raise Invalid(f"invalid version {text!r}", "send the Version.Index of the object that you read")
-    return int(text)
+    if (number := whole(text, UINT64_MAX)) is None:
+        raise Invalid(
+            f"invalid version {clipped(text)}", "send the Version.Index of the object that you read"
+        )
+    return number
 
 
 def answer(value: Any, status: int = 200) -> web.Response:

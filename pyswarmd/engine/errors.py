@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from swarmcore.errors import SwarmError
+from swarmcore.errors import SwarmError, cut
 from swarmcore.faults import one_line, passes
 
 log = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def error_response(status: int, message: str, hint: str = "") -> web.Response:
-    body = {"message": message} | ({"hint": hint} if hint else {})
+    body = {"message": cut(message)} | ({"hint": hint} if hint else {})
     # As bytes: a charset in the content type would hide the message from Docker's command.
     return web.Response(status=status, body=json.dumps(body).encode(), content_type="application/json")
 

@@ -52,7 +52,7 @@ def _command(text: str, *, shell: bool = True) -> tuple[str, ...]:
     if text.startswith("["):
         try:
             words = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             words = None
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise Invalid(f"invalid command {text!r}", 'write it like ["/bin/app", "-x"]')

@@ -10,8 +10,9 @@ from aiohttp import web
 
 from manager.control.lookup import lookup, lookup_task
 from pyswarmd.engine.context import Route, asked, node_of
-from swarmcore.errors import Invalid, SwarmError
+from swarmcore.errors import Invalid, SwarmError, clipped
 from swarmcore.model.task import TaskSpec
+from swarmcore.numbers import INT64_MAX, whole
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector, LogStream
 
 _NUMBER = {LogStream.STDOUT: 1, LogStream.STDERR: 2}
@@ -49,13 +50,14 @@ def options_of(request: web.Request) -> LogOptions:
     try:
         moment = datetime.fromtimestamp(float(since), UTC) if since not in ("", "0") else None
     except (ValueError, OverflowError, OSError):  # no number, or no moment that a calendar has
-        raise Invalid(f"invalid since {since!r}", "send Unix seconds") from None
-    if tail not in ("all", "") and not tail.isdecimal():
-        raise Invalid(f"invalid tail {tail!r}", 'send a number or "all"')
+        raise Invalid(f"invalid since {clipped(since)}", "send Unix seconds") from None
+    lines = whole(tail, INT64_MAX)
+    if lines is None and tail not in ("all", ""):
+        raise Invalid(f"invalid tail {clipped(tail)}", 'send a number or "all"')
     return LogOptions(
         follow=asked(request, "follow"),
         since=moment,
-        tail=int(tail) if tail.isdecimal() else None,
+        tail=lines,
         stdout=stdout,
         stderr=stderr,
     )

@@ -56,7 +56,7 @@ def _by_name(networks: tuple[NetworkAttachmentConfig, ...]) -> tuple[NetworkAtta
 async def inspect(request: web.Request) -> web.Response:
     view = await node_of(request).read()
     found = lookup(view.services, request.match_info["id"], "service")
-    return answer(views.service(found, defaults=asked(request, "insertDefaults")))
+    return answer(views.service(found, defaults=said(request, "insertDefaults")))
 
 
 async def update(request: web.Request) -> web.Response:

@@ -9,7 +9,9 @@ import msgspec
 from msgspec import Struct, inspect
 
 from swarmcore.errors import Invalid
+from swarmcore.numbers import INT64_MAX, INT64_MIN, UINT64_MAX
 
+_DIGITS = 30  # of a number that a message repeats
 T = TypeVar("T", bound=Struct)
 Fields = dict[str, inspect.Field]
 
@@ -56,7 +58,17 @@ def _normal(value: Any, info: inspect.Type, path: str, unknown: list[str]) -> An
         return [_normal(item, info.item_type, f"{path}[{i}]", unknown) for i, item in enumerate(value)]
     if isinstance(info, inspect.DictType) and isinstance(value, dict):
         return {key: _normal(item, info.value_type, f"{path}[{key}]", unknown) for key, item in value.items()}
+    if isinstance(info, inspect.IntType) and isinstance(value, int):
+        _check_range(value, info, path)
     return value
+
+
+def _check_range(value: int, info: inspect.IntType, path: str) -> None:
+    """Go's int64 or uint64: nothing behind the door is made for larger numbers, the store cannot even hold them."""
+    most = UINT64_MAX if info.ge == 0 else INT64_MAX
+    if not INT64_MIN <= value <= most:
+        shown = str(value) if abs(value) < 10**_DIGITS else f"a number of {len(str(abs(value)))} digits"
+        raise Invalid(f"invalid {path}: {shown} is not from {INT64_MIN if info.ge != 0 else 0} to {most}")
 
 
 def _normal_struct(

@@ -28,10 +28,6 @@ def _modules() -> Iterator[Path]:
         yield from sorted((ROOT / package).rglob("*.py"))
 
 
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
-
-
 def _patterns() -> Iterator[tuple[str, Pattern, set[str]]]:
     """Where each is, and how it is used there (in every way, where nothing in its own module tells)."""
     for path in _modules():
@@ -40,7 +36,7 @@ def _patterns() -> Iterator[tuple[str, Pattern, set[str]]]:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         found = {key: v for key, v in vars(importlib.import_module(name)).items() if isinstance(v, Pattern)}
         uses: dict[str, set[str]] = {key: set() for key in found}
-        for node in ast.walk(_tree(path)):
+        for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in uses:
                 uses[node.value.id].add(node.attr)
         for key, pattern in found.items():
@@ -144,30 +140,34 @@ def test_the_test_above_sees_those_that_did_harm(bad: str) -> None:
         test_no_text_makes_a_pattern_go_back_and_forth("bad", Pattern(bad, 1), {"fullmatch", "search"})
 
 
+def _imports_re(node: ast.AST) -> bool:
+    if isinstance(node, ast.Import):
+        return any(alias.name == "re" for alias in node.names)
+    return isinstance(node, ast.ImportFrom) and node.module == "re"
+
+
+def _makes_pattern(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Pattern"
+
+
 def test_every_pattern_is_one_of_ours_and_stands_at_the_top_of_its_module() -> None:
     """So that the tests above find it, and nobody forgets its limit."""
     faults: list[str] = []
     for path in _modules():
-        if path == _OWN:
+        text = path.read_text()
+        if path == _OWN or not ("Pattern(" in text or "import re" in text or "from re " in text):
             continue
-        tree = _tree(path)
-        top = {
-            id(node)
-            for statement in tree.body
-            if isinstance(statement, ast.Assign)
-            for node in ast.walk(statement)
-        }
+        tree = ast.parse(text)
+        tops = [statement for statement in tree.body if isinstance(statement, ast.Assign)]
+        top = {id(node) for statement in tops for node in ast.walk(statement)}
         for node in ast.walk(tree):
-            where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
-            if isinstance(node, ast.Import) and any(alias.name == "re" for alias in node.names):
-                faults.append(f"{where}: use swarmcore.patterns instead of re")
-            if isinstance(node, ast.ImportFrom) and node.module == "re":
-                faults.append(f"{where}: use swarmcore.patterns instead of re")
-            calls = (
-                isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Pattern"
-            )
-            if calls and id(node) not in top:
-                faults.append(f"{where}: a pattern stands at the top of its module, under a name")
+            fault = ""
+            if _imports_re(node):
+                fault = "use swarmcore.patterns instead of re"
+            elif _makes_pattern(node) and id(node) not in top:
+                fault = "a pattern stands at the top of its module, under a name"
+            if fault:
+                faults.append(f"{path.relative_to(ROOT)}: {fault}")
     assert faults == []
 
 

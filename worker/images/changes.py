@@ -60,7 +60,7 @@ def _json(text: str) -> tuple[str, ...] | None:
         return None
     try:
         words = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return tuple(words) if all(isinstance(word, str) for word in words) else None
 

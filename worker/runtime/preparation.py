@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from swarmcore.errors import Invalid, NotFound, Unsupported
+from swarmcore.errors import Invalid, NotFound, Unsupported, clipped
 from swarmcore.model.container import ConfigReference, ContainerSpec, MountType, SecretReference
 from swarmcore.model.naming import task_name
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import Task
+from swarmcore.numbers import whole
 from worker.files import remove_tree
 from worker.images.oci import host_architecture
 from worker.runtime import capabilities, etc_files, mounts, record
@@ -24,7 +25,7 @@ from worker.runtime.container import Container, Engine
 from worker.runtime.networking import ContainerNetwork
 from worker.runtime.record import ContainerRecord, Phase
 from worker.runtime.spawner_client import MountRequest, SecretFile
-from worker.runtime.users import look_up
+from worker.runtime.users import LARGEST_ID, look_up
 
 
 class Payloads(Struct, frozen=True, kw_only=True):
@@ -217,8 +218,8 @@ def _secret_files(
         assert file is not None
         target = clean_target(f"{default_folder}/{file.name}" if not file.name.startswith("/") else file.name)
         for value, kind in ((file.uid, "UID"), (file.gid, "GID")):
-            if value and not value.isdigit():
-                raise Invalid(f"{what} has the invalid {kind} {value!r}: a number is needed")
+            if value and whole(value, LARGEST_ID) is None:
+                raise Invalid(f"{what} has the invalid {kind} {clipped(value)}: a number is needed")
         name = str(len(files))
         files.append(
             SecretFile(

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from swarmcore.errors import Invalid
+from swarmcore.numbers import whole
 
-_MAX_ID = 2**31 - 1
+LARGEST_ID = 2**31 - 1
 
 
 class User(Struct, frozen=True, kw_only=True):
@@ -26,7 +27,7 @@ def _fields(text: str, count: int) -> Iterator[list[str]]:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and int(text) <= _MAX_ID else None
+    return whole(text, LARGEST_ID)
 
 
 def _group(name: str, group_file: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -11,9 +12,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from pyswarmd.config import Settings
 from pyswarmd.engine.app import build_app
+from pyswarmd.engine.swarm import InitRequest, JoinRequest
+from pyswarmd.membership import split
 from pyswarmd.node import Node
 from swarmcore.clock import RealClock
+from swarmcore.errors import Invalid
 from tests.fakes.executor import FakeExecutor
+from tests.fakes.hostile import documents
 from worker.images.store import ImageStore
 
 Client = TestClient[web.Request, web.Application]
@@ -103,6 +108,63 @@ async def test_a_wrong_request_is_400_and_says_what_is_wrong(
     response = await client.post(path, data=body)
     assert response.status == 400
     assert message in (await response.json())["message"]
+
+
+# Addresses that no host has: whatever one field says, the other keeps a swarm from being made.
+NOWHERE = {"ListenAddr": "nowhere:x", "AdvertiseAddr": "nowhere:y"}
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "base"),
+    [
+        ("/swarm/init", InitRequest, NOWHERE),
+        ("/swarm/join", JoinRequest, NOWHERE | {"RemoteAddrs": ["127.0.0.1:1"], "JoinToken": "x"}),
+    ],
+    ids=["init", "join"],
+)
+async def test_nothing_about_a_new_swarm_is_an_internal_error(
+    client: Client, path: str, kind: Any, base: dict[str, Any]
+) -> None:
+    found: dict[str, str] = {}
+    for what, body in documents(kind, base):
+        response = await client.post(path, data=body)
+        if response.status not in (400, 401, 503):
+            found[what] = f"{response.status}: {(await response.text())[:200]}"
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        ":2377",
+        "a..b:1",
+        "a b:1",
+        "a/b:1",
+        "h:0",
+        "h:65536",
+        "h:²",
+        "h:" + "1" * 5000,
+        "[::1:2377",
+        "::1:5",
+    ],
+)
+def test_an_address_that_nobody_can_dial_is_refused(address: str) -> None:
+    with pytest.raises(Invalid, match="invalid address"):
+        split(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("10.0.0.1:2377", ("10.0.0.1", 2377)),
+        ("[fd00::1]:1", ("fd00::1", 1)),
+        ("manager-1.example.org:65535", ("manager-1.example.org", 65535)),
+        ("eth0:4000", ("eth0", 4000)),
+    ],
+)
+def test_addresses_and_their_ports(address: str, parts: tuple[str, int]) -> None:
+    assert split(address) == parts
 
 
 async def test_an_unknown_filter_is_refused_before_anything_is_read(client: Client) -> None:
