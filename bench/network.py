@@ -25,7 +25,8 @@ from pyswarmd.client import filters
 from pyswarmd.demo_image import DEMO_REFERENCE, build_demo_image
 from pyswarmd.lab.demo import load_image
 from pyswarmd.lab.lab import Lab, temporary_lab
-from pyswarmd.lab.network import SUBNET, ip
+from pyswarmd.lab.network import ip
+from pyswarmd.lab.wires import DEFAULT
 
 PORT, PUBLISHED = 8000, 8080
 _ROOT = Path(__file__).resolve().parents[1]
@@ -97,7 +98,10 @@ def _address(task: dict[str, Any], network: str) -> str:
 
 async def _plain_vxlan(lab: Lab) -> tuple[str, str]:
     """A tunnel between m1 and w1 made by hand; its two addresses."""
-    ends = {"m1": (f"{SUBNET}.11", f"{SUBNET}.101"), "w1": (f"{SUBNET}.101", f"{SUBNET}.11")}
+    ends = {
+        "m1": (DEFAULT.address(11), DEFAULT.address(101)),
+        "w1": (DEFAULT.address(101), DEFAULT.address(11)),
+    }
     for place, (host, (local, remote)) in enumerate(ends.items(), 1):
         namespace = lab.network.namespace(host)
         words = (
@@ -112,7 +116,7 @@ async def _plain_vxlan(lab: Lab) -> tuple[str, str]:
 async def _plain_bridged(lab: Lab, pids: Sequence[int]) -> str:
     """The same through a bridge and a wire into the containers: the least that carries more than one of them."""
     for place, (host, pid) in enumerate(zip(("m1", "w1"), pids, strict=True), 1):
-        local, remote = (f"{SUBNET}.11", f"{SUBNET}.101")[:: 1 if place == 1 else -1]
+        local, remote = (DEFAULT.address(11), DEFAULT.address(101))[:: 1 if place == 1 else -1]
         inside = ("nsenter", f"--net=/proc/{pid}/ns/net", "--", "ip")
         commands = (
             "link add plbr type bridge",
@@ -161,12 +165,12 @@ class Bench:
             for entry in service["Endpoint"]["VirtualIPs"]
             if entry["NetworkID"] == network_ids["bench"]
         )
-        await lab.network.ensure_host("c1", f"{SUBNET}.201")
+        await lab.network.ensure_host("c1", DEFAULT.address(201))
         _, plain_far = await _plain_vxlan(lab)
         bridged_far = await _plain_bridged(lab, [_pid(caller), _pid(far)])
         m1, w1 = (Place(lab.network.path(name)) for name in ("m1", "w1"))
         outside = Place(lab.network.path("c1"))
-        host_far = f"{SUBNET}.101"
+        host_far = DEFAULT.address(101)
         async with w1.serving(), _place(far).serving(), _place(near).serving():
             inside = _place(caller)
             await self._throughput(
@@ -187,7 +191,7 @@ class Bench:
                 {
                     "client to host": (outside, host_far, PORT),
                     "mesh, replica's own node": (outside, host_far, PUBLISHED),
-                    "mesh, another node": (outside, f"{SUBNET}.11", PUBLISHED),
+                    "mesh, another node": (outside, DEFAULT.address(11), PUBLISHED),
                 },
             )
             await self._names(inside)

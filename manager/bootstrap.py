@@ -13,8 +13,9 @@ from ipaddress import IPv4Network, ip_network
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
-from manager.allocator.networks import DEFAULT_POOL, DEFAULT_SUBNET_SIZE
+from manager.allocator.networks import DEFAULT_POOLS, DEFAULT_SUBNET_SIZE, free_beside, ingress_size
 from manager.control import validate
+from manager.rules.clashes import around
 from manager.store.store import Store
 from manager.store.tx import Tx
 from pki.csr import make_csr
@@ -39,6 +40,7 @@ from swarmcore.model.node import (
     IssuanceState,
     Membership,
     Node,
+    NodeDescription,
     NodeRole,
     NodeSpec,
     TLSInfo,
@@ -66,20 +68,24 @@ def new_swarm(
     default_addr_pool: tuple[str, ...] = (),
     subnet_size: int = 0,
     data_path_port: int = 0,
+    description: NodeDescription | None = None,
 ) -> NewSwarm:
     """Everything that `pyswarm init` makes before the first raft entry; what `spec` leaves out gets its default.
 
-    Invalid if the settings make no sense or have no behaviour.
+    `description` is what the first node knows of its host already: no network of the swarm is chosen before that.
+    Invalid if the settings make no sense, have no behaviour, or leave no room beside the host's own networks.
     """
     settings = validate.swarm_change(DEFAULT_SWARM_SPEC, spec or SwarmSpec())
+    size = subnet_size or DEFAULT_SUBNET_SIZE
+    pools = choose_pools(check_pools(default_addr_pool, subnet_size), size, description)
     authority = RootAuthority.create(clock)
     cluster = Cluster(
         id=new_id(),
         spec=settings,
         root_ca=root_ca(authority),
         tls_info=tls_info(authority),
-        default_addr_pool=check_pools(default_addr_pool, subnet_size) or DEFAULT_POOL,
-        subnet_size=subnet_size or DEFAULT_SUBNET_SIZE,
+        default_addr_pool=pools,
+        subnet_size=size,
         data_path_port=data_path_port or DATA_PATH_PORT,
     )
     key = new_key()
@@ -88,8 +94,27 @@ def new_swarm(
     cert_pem = authority.sign(csr, node_id, NodeRole.MANAGER, cluster.id, certificate_life(cluster.spec))
     spec_of_node = NodeSpec(role=NodeRole.MANAGER, availability=availability)
     certificate = issued_certificate(NodeRole.MANAGER, csr, cert_pem)
-    return NewSwarm(
-        cluster=cluster, node=accepted_node(node_id, spec_of_node, certificate), key=key, cert_pem=cert_pem
+    node = accepted_node(node_id, spec_of_node, certificate, description)
+    return NewSwarm(cluster=cluster, node=node, key=key, cert_pem=cert_pem)
+
+
+def choose_pools(wanted: tuple[str, ...], size: int, description: NodeDescription | None) -> tuple[str, ...]:
+    """Those that are `wanted`, or the first of ours in which the host has no network and knows no way.
+
+    Invalid where the host's networks leave no room for the ingress network.
+    """
+    host = around(Node(id="", description=description))
+    choices = (wanted,) if wanted else DEFAULT_POOLS
+    for strict in (True, False):
+        for choice in choices:
+            pools = [IPv4Network(text) for text in choice]
+            if free_beside(pools, ingress_size(pools, size), (), host, strict=strict) is not None:
+                return choice
+    listed = ", ".join(pool for choice in choices for pool in choice)
+    found = ", ".join(str(each) for each in host)
+    raise Invalid(
+        f"no room for networks of the swarm in {listed} beside what this host uses: {found}",
+        "name a pool that nobody uses with --default-addr-pool",
     )
 
 
@@ -162,10 +187,20 @@ def issued_by(root_pem: bytes) -> TLSInfo:
     )
 
 
-def accepted_node(node_id: str, spec: NodeSpec, certificate: Certificate | None = None) -> Node:
-    """A node that the CA has just let in; its agent tells the rest."""
+def accepted_node(
+    node_id: str,
+    spec: NodeSpec,
+    certificate: Certificate | None = None,
+    description: NodeDescription | None = None,
+) -> Node:
+    """A node that the CA has just let in, with what it has told of its host; its agent tells the rest."""
     return Node(
-        id=node_id, spec=spec, role=spec.role, certificate=certificate, membership=Membership.ACCEPTED
+        id=node_id,
+        spec=spec,
+        role=spec.role,
+        certificate=certificate,
+        membership=Membership.ACCEPTED,
+        description=description,
     )
 
 

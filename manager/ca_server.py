@@ -10,6 +10,7 @@ import logging
 
 from msgspec.structs import replace
 
+from manager.allocator.moving import make_room
 from manager.bootstrap import accepted_node, certificate_life, issued_certificate
 from manager.raft.fence import superseded
 from manager.raft.proposer import Proposer
@@ -104,10 +105,13 @@ class CAServer:
             self._joining(tx, cluster, request) if node_id is None else self._renewing(tx, cluster, node_id)
         )
         check_csr(request.csr)
+        joins = node.id not in tx.nodes
         root = RootAuthority(cluster.root_ca.ca_cert, cluster.root_ca.ca_key, self._clock)
         # The role is the store's at this moment, never what the old certificate or the request says.
         cert_pem = root.sign(request.csr, node.id, node.role, cluster.id, certificate_life(cluster.spec))
-        tx.nodes.put(replace(node, certificate=issued_certificate(node.role, request.csr, cert_pem)))
+        node = tx.nodes.put(replace(node, certificate=issued_certificate(node.role, request.csr, cert_pem)))
+        if joins:
+            make_room(tx, node)
         return IssuedCertificate(
             node_id=node.id,
             role=node.role,
@@ -123,7 +127,7 @@ class CAServer:
             if node.certificate is not None and node.certificate.csr == request.csr and node.role is role:
                 return node
         spec = NodeSpec(role=role, availability=request.availability)
-        return accepted_node(self._new_id(), spec)
+        return accepted_node(self._new_id(), spec, description=request.description)
 
     @staticmethod
     def _role_of(token: str, cluster: Cluster) -> NodeRole:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -17,6 +17,7 @@ from netoverlay.dns.server import DnsServer
 from netoverlay.ipsec.plan import RingKey
 from netoverlay.netns import Namespace
 from netoverlay.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
+from netoverlay.surroundings import Surroundings
 from netoverlay.wiring import Repairs, Tables, Wiring
 from swarmcore.aio import TaskGroup
 from swarmcore.clock import Clock
@@ -203,9 +204,9 @@ class HostNetwork:
     async def unplug(self, sandbox_id: str, join: HostJoin) -> SandboxSpec:
         return await self._do(self._wiring.unplug, sandbox_id, join)
 
-    async def host_subnets(self) -> tuple[str, ...]:
-        """The networks (CIDR) of this host's own devices, without those that we made."""
-        return await self._do(self._wiring.host_subnets)
+    async def surroundings(self, segments: Iterable[HostSegment] = ()) -> Surroundings:
+        """The networks that this host is in and knows the way to, without those that we made (`segments` too)."""
+        return await self._do(self._wiring.surroundings, tuple(segments))
 
     def name_counts(self) -> dict[str, int]:
         """What the name server counted."""

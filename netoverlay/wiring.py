@@ -7,8 +7,7 @@ and out, and the rules inside a container balance virtual addresses. Here they a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from ipaddress import ip_interface
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +24,7 @@ from netoverlay.ipsec.plan import RingKey
 from netoverlay.local.driver import BRIDGE, LocalDriver, bridge_name, port_name
 from netoverlay.netns import Namespace, Namespaces
 from netoverlay.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
+from netoverlay.surroundings import Surroundings, surroundings
 from netoverlay.vip import balancing
 from netoverlay.vip_rules import ContainerRules
 from swarmcore.errors import NotFound, SwarmError
@@ -34,7 +34,6 @@ from swarmcore.rpc.messages.check import HostFacts
 log = logging.getLogger(__name__)
 Tables = Mapping[str, NetworkTable]
 T = TypeVar("T")
-_OWN_DEVICES = ("vxi", "gv", "lv", "br-", "dm-")
 
 
 class Repairs(Struct, frozen=True, kw_only=True):
@@ -228,17 +227,10 @@ class Wiring:
         self._door.guard({bridge_name(join.segment) for join in joins if join.segment.driver == BRIDGE})
 
     # -- this host's own networks ------------------------------------------------------------------
-    def host_subnets(self) -> tuple[str, ...]:
-        route = self._namespaces.home.route
-        own = {
-            link.index for link in route.links() if link.name == "lo" or link.name.startswith(_OWN_DEVICES)
-        }
-        found = {
-            f"{entry.address}/{entry.prefix}"
-            for entry in route.addresses()
-            if entry.index not in own and not ip_interface(entry.address).ip.is_link_local
-        }
-        return tuple(sorted(found))
+    def surroundings(self, segments: Iterable[HostSegment]) -> Surroundings:
+        """Of the host, without what was made for these networks of its own."""
+        own = {bridge_name(segment) for segment in segments if segment.driver == BRIDGE}
+        return surroundings(self._namespaces.home.route, own)
 
     def make_segment(self, segment: HostSegment) -> None:
         self._local.ensure(segment)

@@ -21,7 +21,7 @@ from pki.tokens import JoinToken, parse_join_token, pins
 from swarmcore.aio import Backoff
 from swarmcore.clock import Clock
 from swarmcore.errors import Internal, Invalid, NoLeader, SwarmError, Unauthenticated, Unavailable
-from swarmcore.model.node import Availability
+from swarmcore.model.node import Availability, NodeDescription
 from swarmcore.rpc.messages.ca import GetRootCertificate, IssueCertificate, IssuedCertificate, RootCertificate
 
 R = TypeVar("R", bound=Struct)
@@ -65,17 +65,21 @@ async def join(
     clock: Clock,
     random: Random,
     availability: Availability = Availability.ACTIVE,
+    description: NodeDescription | None = None,
     patience: float = PATIENCE,
 ) -> Joined:
     """Ask each manager in turn; waits up to `patience` seconds while the swarm has no leader, not for a dead address.
 
-    The same key is used for every attempt, so the CA gives a repeated request the same node.
+    The same key is used for every attempt, so the CA gives a repeated request the same node. `description` is what
+    the host knows of itself already: the swarm refuses one whose networks are in the way of its own.
     """
     if not addresses:
         raise Invalid("no manager address was given", "pass a manager's address as HOST:PORT")
     token = parse_join_token(token_text)
     key = new_key()
-    request = IssueCertificate(csr=make_csr(key), token=token_text.strip(), availability=availability)
+    request = IssueCertificate(
+        csr=make_csr(key), token=token_text.strip(), availability=availability, description=description
+    )
     backoff = Backoff(random, first=0.5, limit=4.0)
     deadline = clock.monotonic() + patience
     while True:

@@ -41,12 +41,19 @@ class Devices(Protocol):
 
 
 class HostNetworks:
-    """`taken` lists the subnets (CIDR) that this host and its swarm use already."""
+    """`taken` lists the subnets (CIDR) that this host and its swarm use already, `routes` those that it knows the way
+    to: none of them is chosen, but a user may."""
 
     def __init__(
-        self, file: Path, devices: Devices, clock: Clock, taken: Callable[[], Iterable[str]]
+        self,
+        file: Path,
+        devices: Devices,
+        clock: Clock,
+        taken: Callable[[], Iterable[str]],
+        routes: Callable[[], Iterable[str]] = tuple,
     ) -> None:
-        self._file, self._devices, self._clock, self._taken = file, devices, clock, taken
+        self._file, self._devices, self._clock = file, devices, clock
+        self._taken, self._routes = taken, routes
         self._networks: dict[str, LocalNetwork] = {}
         self._addresses: dict[str, list[AddressSet]] = {}
         self._connected: dict[str, dict[str, ConnectedContainer]] = {}
@@ -165,7 +172,7 @@ class HostNetworks:
             if any(overlap(subnet, other) for other in others):
                 raise _overlapping(str(subnet))
         if not any(subnet.version == 4 for subnet in given):
-            found = _free(used + given)
+            found = self._free(used + given)
             pools.append(AddressPool(subnet=str(found), gateway=first_address(found)))
         if wanted.enable_ipv6 and not any(subnet.version == 6 for subnet in given):
             unique = ip_network(
@@ -183,7 +190,24 @@ class HostNetworks:
         ]
         return [*own, *self._taken()]
 
+    def _free(self, used: Sequence[Subnet]) -> Subnet:
+        """Behind a route that is wider than the subnet only where there is nothing else: it is but a direction."""
+        routes = [parse_subnet(text) for text in self._routes()]
+        for strict in (True, False):
+            for text, length in POOLS:
+                avoided = (route for route in routes if strict or route.prefixlen >= length)
+                found = free_subnet([parse_subnet(text)], length, [*used, *avoided])
+                if found is not None:
+                    return found
+        raise FailedPrecondition(
+            "no free subnet is left for a network of this host", "name one with --subnet"
+        )
+
     # -- the worker's side -------------------------------------------------------------------------
+    def segments(self) -> Sequence[HostSegment]:
+        """Every network that this host has devices for."""
+        return [segment_of(each) for each in self._networks.values() if not each.wanted.config_only]
+
     def segment(self, text: str) -> HostSegment | None:
         """A network of this host by id or name."""
         for network in self._networks.values():
@@ -201,7 +225,7 @@ class HostNetworks:
             pools = [_checked(pool) for pool in source.wanted.ipam.config]
             options = source.wanted.options
         if not pools:
-            found = _free([parse_subnet(text) for text in self._used_subnets()])
+            found = self._free([parse_subnet(text) for text in self._used_subnets()])
             pools = [AddressPool(subnet=str(found), gateway=first_address(found))]
         return _segment(network.id, network.name, network.driver, pools, options, internal=network.internal)
 
@@ -293,14 +317,6 @@ def _checked(pool: AddressPool) -> AddressPool:
     if pool.gateway and not contains(subnet, pool.gateway):
         raise Invalid(f"gateway {pool.gateway} is not in the subnet {pool.subnet}")
     return replace(pool, gateway=pool.gateway or first_address(subnet))
-
-
-def _free(used: Sequence[Subnet]) -> Subnet:
-    for text, length in POOLS:
-        found = free_subnet([parse_subnet(text)], length, used)
-        if found is not None:
-            return found
-    raise FailedPrecondition("no free subnet is left for a network of this host", "name one with --subnet")
 
 
 def segment_of(network: LocalNetwork) -> HostSegment:

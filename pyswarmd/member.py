@@ -119,7 +119,7 @@ class Member:
             tls_info=self._tls_info,
             hostname=lambda: self._settings.hostname or platform.node(),
             data_path_addr=data_path,
-            host_subnets=self._networks.host_subnets if self._networks is not None else None,
+            surroundings=self._networks.surroundings if self._networks is not None else None,
             fault=lambda: self._faults.text,
         )
         executor: Executor = self._executor

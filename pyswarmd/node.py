@@ -12,6 +12,7 @@ from random import Random
 from manager.bootstrap import new_swarm
 from manager.raft.proposer import RaftStatus
 from manager.store.tables import View
+from netoverlay.surroundings import Surroundings
 from pki.join import join as request_certificate
 from pki.keystore import KeyStore
 from pyswarmd.config import Settings
@@ -35,6 +36,7 @@ from swarmcore.clock import Clock
 from swarmcore.errors import FailedPrecondition, NotFound, NotInSwarm, SwarmError, Unavailable
 from swarmcore.faults import Faults
 from swarmcore.ids import new_id
+from swarmcore.model.node import NodeDescription
 from swarmcore.model.overlay import NetworkTable
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.check import NetworkReport
@@ -120,6 +122,7 @@ class Node:
             listen = await listen_address(options.listen)
             advertise = await advertise_address(options.advertise, listen)
             data_path = await data_path_address(options.data_path)
+            description = await self._describe(advertise, data_path)
             swarm = new_swarm(
                 clock=self._clock,
                 new_id=new_id,
@@ -128,6 +131,7 @@ class Node:
                 default_addr_pool=options.default_addr_pool,
                 subnet_size=options.subnet_size,
                 data_path_port=options.data_path_port,
+                description=description,
             )
             keystore = KeyStore(self.settings.certificates)
             local = LocalState(
@@ -200,6 +204,7 @@ class Node:
             listen = await listen_address(options.listen)
             advertise = await advertise_address(options.advertise, listen, options.remotes[0])
             data_path = await data_path_address(options.data_path)
+            description = await self._describe(advertise, data_path)
             keystore = KeyStore(self.settings.certificates)
             self._pending = True
             try:
@@ -210,6 +215,7 @@ class Node:
                     clock=self._clock,
                     random=Random(),
                     availability=options.availability,
+                    description=description,
                 )
                 await asyncio.to_thread(got.save, keystore)
                 local = LocalState(
@@ -232,6 +238,16 @@ class Node:
                 self._pending = False
             self._member = member
             log.info("joined the swarm", extra={"node": keystore.node_id, "role": str(keystore.role)})
+
+    async def _describe(self, advertise: str, data_path: str) -> NodeDescription:
+        """What the swarm must know of this host before it chooses networks, or lets it in."""
+        around = await self._networks.surroundings() if self._networks is not None else Surroundings()
+        return NodeDescription(
+            hostname=self.hostname,
+            data_path_addr=data_path or split(advertise)[0],
+            host_subnets=around.addresses,
+            host_routes=around.routes,
+        )
 
     async def leave(self, *, force: bool) -> None:
         async with self._changing:

@@ -9,6 +9,7 @@ from random import Random
 
 from netoverlay.host import HostNetwork
 from netoverlay.sandboxes import HostSegment
+from netoverlay.surroundings import Surroundings
 from pyswarmd.config import Settings
 from pyswarmd.host_networks import HostNetworks
 from pyswarmd.metrics import Sample
@@ -16,6 +17,7 @@ from swarmcore.aio import Backoff, Tasks, supervise
 from swarmcore.clock import Clock
 from swarmcore.errors import Conflict, Forbidden, NotFound, SwarmError
 from swarmcore.faults import Faults
+from swarmcore.model.network import OVERLAY
 from swarmcore.model.overlay import NetworkTable
 from worker.network_spec import free_interface
 from worker.networking import SwarmNetworking
@@ -37,15 +39,21 @@ class NodeNetworks:
         self._clock = clock
         self._faults = faults or Faults()
         self._kernel = HostNetwork(settings.run_dir / "netns", clock)
-        self.local = HostNetworks(settings.state_dir / "networks.json", self._kernel, clock, self._taken)
+        self.local = HostNetworks(
+            settings.state_dir / "networks.json",
+            self._kernel,
+            clock,
+            self._taken,
+            lambda: self._around.routes,
+        )
         self.swarm = SwarmNetworking(self._kernel, self.local, host_file, Random())
-        self._subnets: tuple[str, ...] = ()
+        self._around = Surroundings()
         self._tasks = Tasks()
 
     async def open(self) -> None:
         self.local.open()
         await self._kernel.open()
-        self._subnets = await self._kernel.host_subnets()
+        await self.surroundings()
 
     def start(self) -> None:
         """Once the containers of an earlier daemon are adopted."""
@@ -60,13 +68,22 @@ class NodeNetworks:
     def _taken(self) -> list[str]:
         """Subnets that a network of this host must not overlap."""
         tables = self.swarm.tables.values()
-        own = (str(ip_network(each, strict=False)) for each in self._subnets)
+        own = (str(ip_network(each, strict=False)) for each in self._around.addresses)
         return [*own, *(entry.subnet for table in tables for entry in table.network.subnets)]
 
-    async def host_subnets(self) -> tuple[str, ...]:
-        """The host's own networks, for the managers to keep away from."""
-        self._subnets = await self._kernel.host_subnets()
-        return self._subnets
+    async def surroundings(self) -> Surroundings:
+        """The host's own networks and routes, for the managers to keep away from."""
+        self._around = await self._kernel.surroundings([*self.local.segments(), *self._of_swarm()])
+        return self._around
+
+    def _of_swarm(self) -> Iterator[HostSegment]:
+        """Networks of the swarm that this host makes for itself, as far as it can."""
+        for table in self.swarm.tables.values():
+            if table.network.driver != OVERLAY:
+                try:
+                    yield self.local.of_swarm(table.network)
+                except SwarmError:
+                    continue
 
     def tables(self) -> Mapping[str, NetworkTable]:
         return self.swarm.tables

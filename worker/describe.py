@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Awaitable, Callable, Mapping
 
+from netoverlay.surroundings import Surroundings
 from swarmcore.model.base import Platform
 from swarmcore.model.node import EngineDescription, NodeDescription, Plugin, TLSInfo
 from swarmcore.model.resources import Resources
@@ -33,7 +34,7 @@ class Describer:
         hostname: Callable[[], str] = platform.node,
         plugins: tuple[Plugin, ...] = PLUGINS,
         data_path_addr: str = "",
-        host_subnets: Callable[[], Awaitable[tuple[str, ...]]] | None = None,
+        surroundings: Callable[[], Awaitable[Surroundings]] | None = None,
         fault: Callable[[], str] = lambda: "",
     ) -> None:
         """`data_path_addr`: where others send overlay traffic; empty means where the session comes from.
@@ -47,10 +48,11 @@ class Describer:
         self._hostname = hostname
         self._plugins = plugins
         self._data_path_addr = data_path_addr
-        self._host_subnets = host_subnets
+        self._surroundings = surroundings
         self._fault = fault
 
     async def __call__(self) -> NodeDescription:
+        around = await self._surroundings() if self._surroundings is not None else Surroundings()
         return NodeDescription(
             hostname=self._hostname(),
             platform=Platform(architecture=os.uname().machine, os="linux"),
@@ -60,6 +62,7 @@ class Describer:
             ),
             tls_info=self._tls_info(),
             data_path_addr=self._data_path_addr,
-            host_subnets=await self._host_subnets() if self._host_subnets is not None else (),
+            host_subnets=around.addresses,
+            host_routes=around.routes,
             fault=self._fault(),
         )

@@ -17,6 +17,7 @@ from manager.allocator.addresses import Addresses, held
 from manager.allocator.networks import is_allocated, is_overlay, plan_network
 from manager.allocator.ports import Ports, published
 from manager.allocator.waiting import INGRESS, PORTS, SUBNETS, Agenda, Kind, Waits, network_key, service_key
+from manager.rules.clashes import around
 from manager.store.tables import Tables, View
 from manager.store.tx import Tx
 from manager.store.watch import Change, Commit
@@ -112,9 +113,7 @@ class Ledger:
 
     def _follow_node(self, change: Change, node: Node) -> None:
         old = change.old
-        before = old.description.host_subnets if isinstance(old, Node) and old.description else ()
-        after = node.description.host_subnets if change.new is not None and node.description else ()
-        if set(before) - set(after):
+        if isinstance(old, Node) and _has_given_up(old, node if change.new is not None else None):
             self._agenda.wake(SUBNETS)
         if change.new is None:
             self._agenda.drop(Kind.NODE, node.id)
@@ -281,6 +280,13 @@ class Ledger:
 
     def _ingress_of(self, tx: Tx) -> Network | None:
         return tx.networks.get(self._ingress) if self._ingress else None
+
+
+def _has_given_up(old: Node, new: Node | None) -> bool:
+    """Whether the node's host is less in the way of networks than it was."""
+    if new is not None and (old.description, old.status.addr) == (new.description, new.status.addr):
+        return False
+    return bool(set(around(old)) - set(around(new) if new is not None else ()))
 
 
 def _place(network: Network | None) -> tuple[bool, bool]:

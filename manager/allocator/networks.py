@@ -5,15 +5,16 @@ That a spec makes sense, and asks for nothing that another network has, was chec
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from itertools import chain
 from random import Random
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from manager.rules.clashes import Around, around_all
 from manager.store.tables import Tables
 from netoverlay import ipam
 from netoverlay.ipam import Subnet
@@ -24,7 +25,9 @@ from swarmcore.model.network import OVERLAY, VXLAN_IDS, IPAMConfig, IPAMOptions,
 from swarmcore.numbers import whole
 
 FIRST_VNI, LAST_VNI = 4096, (1 << 24) - 1  # of those that we choose; users may also take lower ones
-DEFAULT_POOL = ("10.0.0.0/8",)
+#: The first is Docker's. The others are for swarms whose first host has no room in it.
+DEFAULT_POOLS = (("10.0.0.0/8",), ("172.16.0.0/12",), ("192.168.0.0/16",))
+DEFAULT_POOL = DEFAULT_POOLS[0]
 DEFAULT_SUBNET_SIZE = 24
 INGRESS_SIZE = 20  # prefix length: room for 4,000 nodes and published tasks
 IPV6_SIZE = 64
@@ -71,16 +74,20 @@ def plan_network(spec: NetworkSpec, tables: Tables, random: Random, *, network_i
     others = [network for network in tables.networks if network.id != network_id]
     wanted = _wanted(spec)
     explicit = [_parse(config.subnet) for pair in wanted for config in pair if config is not None]
-    taken = [*_taken_by_networks(others), *_taken_by_hosts(tables)]
+    hosts = around_all(tables)
     # Hosts' networks do not stand against a user's own choice, of which a warning was given. Nor does a network
     # that is being removed: a stack that is deployed again names its subnets again.
     _check_free(explicit, _taken_by_networks(n for n in others if not n.pending_delete))
-    blocked = [*explicit, *taken]
+    blocked = [*explicit, *_taken_by_networks(others)]
     configs: list[IPAMConfig] = []
     for v4, v6 in wanted:
-        configs.append(_completed(v4) if v4 is not None else _chosen(_ipv4_pools(cluster, spec), blocked))
+        configs.append(
+            _completed(v4) if v4 is not None else _chosen(_ipv4_pools(cluster, spec), blocked, hosts)
+        )
         if spec.ipv6_enabled:
-            configs.append(_completed(v6) if v6 is not None else _chosen(_ipv6_pools(cluster), blocked))
+            configs.append(
+                _completed(v6) if v6 is not None else _chosen(_ipv6_pools(cluster), blocked, hosts)
+            )
     # IPv4 first, each family in its own order: the subnets at the same place of both share a VNI.
     configs.sort(key=lambda config: _parse(config.subnet).version)
     options = dict(spec.options)
@@ -134,10 +141,20 @@ def _completed(config: IPAMConfig) -> IPAMConfig:
 
 
 # -- subnets that we choose ----------------------------------------------------------------------
-def _chosen(where: tuple[list[Subnet], int], blocked: list[Subnet]) -> IPAMConfig:
-    """The first free one; it is blocked from then on."""
+def free_beside(
+    pools: Sequence[Subnet], size: int, blocked: Sequence[Subnet], hosts: Iterable[Around], *, strict: bool
+) -> Subnet | None:
+    """The first free one that is in no host's way; if `strict`, none behind a wide route either."""
+    avoided = (each.subnet for each in hosts if strict or not each.is_wider_than(size))
+    return ipam.free_subnet(pools, size, [*blocked, *avoided])
+
+
+def _chosen(where: tuple[list[Subnet], int], blocked: list[Subnet], hosts: Sequence[Around]) -> IPAMConfig:
+    """It is blocked from then on."""
     pools, size = where
-    subnet = ipam.free_subnet(pools, size, blocked)
+    subnet = free_beside(pools, size, blocked, hosts, strict=True)
+    if subnet is None:
+        subnet = free_beside(pools, size, blocked, hosts, strict=False)
     if subnet is None:
         raise FailedPrecondition(
             f"no free /{size} subnet is left in the address pools {', '.join(map(str, pools)) or '(none)'}",
@@ -152,11 +169,13 @@ def _ipv4_pools(cluster: Cluster | None, spec: NetworkSpec) -> tuple[list[Subnet
     texts = (cluster.default_addr_pool if cluster is not None else ()) or DEFAULT_POOL
     size = (cluster.subnet_size if cluster is not None else 0) or DEFAULT_SUBNET_SIZE
     pools: list[Subnet] = [IPv4Network(text) for text in texts]
-    if spec.ingress:
-        # One for the whole swarm, so a large one; but a small pool is not spent on it alone.
-        widest = min(pool.prefixlen for pool in pools)
-        size = max(INGRESS_SIZE, min(widest + 4, size))
-    return pools, size
+    return pools, ingress_size(pools, size) if spec.ingress else size
+
+
+def ingress_size(pools: Sequence[Subnet], size: int) -> int:
+    """Prefix length. One for the whole swarm, so a large one; but a small pool is not spent on it alone."""
+    widest = min(pool.prefixlen for pool in pools)
+    return max(INGRESS_SIZE, min(widest + 4, size))
 
 
 def _ipv6_pools(cluster: Cluster | None) -> tuple[list[Subnet], int]:
@@ -171,17 +190,6 @@ def _taken_by_networks(networks: Iterable[Network]) -> dict[Subnet, str]:
         for network in networks
         for config in (network.ipam_options.configs if network.ipam_options is not None else ())
     }
-
-
-def _taken_by_hosts(tables: Tables) -> Iterator[Subnet]:
-    for node in tables.nodes:
-        for text in node.description.host_subnets if node.description is not None else ():
-            try:
-                subnet = ip_network(text, strict=False)  # it has the host's own address
-            except ValueError:
-                continue  # an agent's mistake must not keep networks from being made
-            if subnet.prefixlen:
-                yield subnet
 
 
 def _check_free(wanted: Sequence[Subnet], taken: Mapping[Subnet, str]) -> None:

@@ -11,10 +11,13 @@ from manager.control import network_spec
 from manager.control.lookup import lookup_network
 from manager.control.network_spec import Subnet
 from manager.current import holds_network, is_on_network
+from manager.rules.clashes import around
 from manager.store.tables import Tables
 from manager.store.tx import Tx
+from netoverlay.ipam import overlap
 from swarmcore.errors import Conflict, FailedPrecondition
-from swarmcore.model.network import VXLAN_IDS, Network, NetworkSpec
+from swarmcore.model.network import OVERLAY, VXLAN_IDS, Network, NetworkSpec
+from swarmcore.model.node import Node
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState
 from swarmcore.rpc.messages.control import ControlReply, CreateNetwork, RemoveNetwork
@@ -29,6 +32,7 @@ def create(tx: Tx, request: CreateNetwork) -> ControlReply:
         raise Conflict(f"network with name {spec.name} already exists", "choose another name")
     if spec.ingress:
         _check_only_ingress(tx)
+        _check_ingress_subnets(tx, spec)
     _check_apart(tx, spec)
     tx.networks.put(Network(id=request.id, spec=spec))
     return ControlReply(id=request.id, warnings=tuple(_warnings(tx, spec)))
@@ -78,13 +82,28 @@ def _vxlan_ids(network: Network) -> tuple[int, ...]:
 def _warnings(tx: Tx, spec: NetworkSpec) -> Iterator[str]:
     for option in network_spec.ignored_options(spec):
         yield f"option {option} has no effect on an overlay network"
+    wanted = network_spec.subnets_of(spec) if spec.driver == OVERLAY else ()
     for node in tx.nodes:
-        if node.description is None:
-            continue
-        for text in node.description.host_subnets:
-            for own in network_spec.subnets_of(spec):
-                if own.overlaps(ip_network(text, strict=False)):
-                    yield f"subnet {own} overlaps with network {text} of node {node.description.hostname}"
+        for each in around(node):
+            for own in wanted:
+                if overlap(own, each.subnet):
+                    yield f"subnet {own} overlaps with {each} of node {_hostname(node)}"
+
+
+def _hostname(node: Node) -> str:
+    return node.description.hostname if node.description is not None else node.id
+
+
+def _check_ingress_subnets(tx: Tx, spec: NetworkSpec) -> None:
+    """Hosts themselves are on the ingress network: one in their way would cut them off."""
+    for own in network_spec.subnets_of(spec):
+        for node in tx.nodes:
+            for each in around(node):
+                if each.forbids(own):
+                    raise Conflict(
+                        f"subnet {own} of the ingress network overlaps with {each} of node {_hostname(node)}",
+                        "choose another subnet, or leave it out to get a free one",
+                    )
 
 
 # -- removal ---------------------------------------------------------------------------------------

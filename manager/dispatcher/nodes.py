@@ -8,6 +8,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from manager.dispatcher.statuses import MAX_TEXT, TxChange
+from manager.rules.clashes import remark
 from manager.store.tables import Tables
 from manager.store.tx import Tx
 from swarmcore.model.node import Node, NodeDescription, NodeState, NodeStatus
@@ -22,7 +23,8 @@ def ready(node_id: str, description: NodeDescription, address: str) -> TxChange:
     def change(tx: Tx) -> None:
         if (node := tx.nodes.get(node_id)) is None:
             return
-        status = NodeStatus(state=NodeState.READY, addr=address, message=description.fault[:MAX_TEXT])
+        told = replace(node, description=description, status=NodeStatus(addr=address))
+        status = NodeStatus(state=NodeState.READY, addr=address, message=_message(told, tx))
         if node.status != status or node.description != description:
             tx.nodes.put(replace(node, status=status, description=description))
 
@@ -34,12 +36,18 @@ def described(node_id: str, description: NodeDescription) -> TxChange:
         node = tx.nodes.get(node_id)
         if node is None or node.description == description:
             return
-        status = node.status
-        if status.state is NodeState.READY:
-            status = replace(status, message=description.fault[:MAX_TEXT])
-        tx.nodes.put(replace(node, description=description, status=status))
+        node = replace(node, description=description)
+        if node.status.state is NodeState.READY:
+            node = replace(node, status=replace(node.status, message=_message(node, tx)))
+        tx.nodes.put(node)
 
     return change
+
+
+def _message(node: Node, tx: Tx) -> str:
+    """What is wrong with a node that is there."""
+    told = node.description.fault if node.description is not None else ""
+    return "; ".join(filter(None, (told, remark(node, tx.networks))))[:MAX_TEXT]
 
 
 def absent(node_id: str, state: NodeState, message: str, holds: Callable[[], bool]) -> TxChange:

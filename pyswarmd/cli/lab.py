@@ -12,6 +12,7 @@ from pyswarmd.cli import render
 from pyswarmd.lab import processes
 from pyswarmd.lab.demo import run_demo
 from pyswarmd.lab.lab import DEFAULT_NAME, Lab, locked
+from pyswarmd.lab.wires import DEFAULT, wires
 from swarmcore.errors import Invalid
 
 
@@ -30,6 +31,15 @@ def add(commands: Any) -> None:
     up = command("up", _up, "make hosts m1… and w1…, each with a daemon, joined to one swarm")
     up.add_argument("--managers", type=int, default=3)
     up.add_argument("--workers", type=int, default=2)
+    up.add_argument("--subnet", default="", metavar="CIDR", help="the hosts' IPv4 subnet (10.77.0.0/24)")
+    up.add_argument(
+        "--route",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="a foreign network, behind the subnet's address 201",
+    )
+    up.add_argument("--ipv6", action="store_true", help="the nodes meet over IPv6")
     command("ls", _ls, "list the hosts")
     kill = command("kill", _kill, "power hosts off: everything on them dies at once", hosts="+")
     kill.add_argument("--daemon", action="store_true", help="kill -9 only the daemon; containers go on")
@@ -47,7 +57,8 @@ def add(commands: Any) -> None:
 
 
 async def _up(options: argparse.Namespace) -> None:
-    lab = Lab(options.name)
+    wished = wires(options.subnet, options.route, ipv6=options.ipv6)
+    lab = Lab(options.name, wires=wished if wished != DEFAULT else None)
     async with locked(lab):
         await lab.up(options.managers, options.workers)
     await _ls(options)

@@ -11,9 +11,9 @@ from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.lab import Lab
 from swarmcore.errors import Conflict, Internal
 
-NEXT = """
+_NEXT = """
 Try next:
-  pyswarm lab exec w2 -- busybox wget -qO- http://10.77.0.11:8080/cgi-bin/client   # who answers, whom it sees
+  pyswarm lab exec w2 -- busybox wget -qO- http://{address}:8080/cgi-bin/client   # who answers, whom it sees
   pyswarm lab exec m1 -- pyswarm network check
   pyswarm lab exec m1 -- pyswarm service scale web=10
   pyswarm lab exec m1 -- pyswarm service logs web
@@ -74,7 +74,7 @@ async def run_demo(lab: Lab) -> None:
     _say(f"\nport {PUBLISHED} of every node answers from one of the replicas:")
     for host in lab.hosts():
         _say(f"  http://{host.address}:{PUBLISHED}/  ->  {await _answer(first, host.address)}")
-    _say(NEXT)
+    _say(_NEXT.format(address=first.address))
 
 
 def _say(text: str) -> None:

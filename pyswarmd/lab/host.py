@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pyswarmd.client import EngineClient
 from pyswarmd.lab import processes
-from pyswarmd.lab.network import LabNetwork
+from pyswarmd.lab.network import LabNetwork, ipv6_of
 from swarmcore.errors import SwarmError, Unavailable
 
 
@@ -38,6 +38,11 @@ class LabHost:
     @property
     def log_file(self) -> Path:
         return self.directory / "daemon.log"
+
+    @property
+    def advertised(self) -> str:
+        """Where other nodes of the swarm reach it."""
+        return ipv6_of(self.address) if self._network.wires.ipv6 else self.address
 
     def client(self) -> EngineClient:
         return EngineClient(self.endpoint)

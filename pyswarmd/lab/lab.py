@@ -20,7 +20,9 @@ from msgspec import Struct
 from pyswarmd.config import PORT
 from pyswarmd.lab import processes
 from pyswarmd.lab.host import LabHost
-from pyswarmd.lab.network import SUBNET, LabNetwork
+from pyswarmd.lab.network import LabNetwork
+from pyswarmd.lab.wires import Wires
+from pyswarmd.membership import joined
 from swarmcore.errors import FailedPrecondition, Invalid, NotFound, SwarmError, Unavailable
 from swarmcore.patterns import Pattern
 
@@ -43,7 +45,8 @@ class HostRow(Struct, frozen=True):
 class Lab:
     """Hosts m1..mN (managers) and w1..wN (workers) on one switch."""
 
-    def __init__(self, name: str = DEFAULT_NAME, root: Path = LAB_ROOT) -> None:
+    def __init__(self, name: str = DEFAULT_NAME, root: Path = LAB_ROOT, wires: Wires | None = None) -> None:
+        """`wires` None: as they are, or the default ones."""
         if not _NAME.fullmatch(name):
             raise Invalid(f"invalid lab name {name!r}", "use lower-case letters, digits and '-'")
         if os.geteuid() != 0:
@@ -55,7 +58,7 @@ class Lab:
                 )
         self.name = name
         self.base = root / name
-        self.network = LabNetwork(name)
+        self.network = LabNetwork(name, wires)
 
     # -- what is there -----------------------------------------------------------------------------
     def host(self, name: str) -> LabHost:
@@ -65,7 +68,7 @@ class Lab:
                 f"no lab host {name!r}", "hosts are called m1, m2 … and w1, w2 …; see: pyswarm lab ls"
             )
         number = int(match[2]) + (10 if match[1] == "m" else 100)
-        return LabHost(self.name, name, f"{SUBNET}.{number}", self.network, self.base)
+        return LabHost(self.name, name, self.network.address(number), self.network, self.base)
 
     def existing(self, name: str) -> LabHost:
         host = self.host(name)
@@ -115,7 +118,10 @@ class Lab:
             async with hosts[0].client() as client:
                 await client.post(
                     "/swarm/init",
-                    {"ListenAddr": f"{hosts[0].address}:{PORT}", "AdvertiseAddr": hosts[0].address},
+                    {
+                        "ListenAddr": joined(hosts[0].advertised, PORT),
+                        "AdvertiseAddr": hosts[0].advertised,
+                    },
                 )
             members = [hosts[0]]
         first = next((h for h in members if h.name.startswith("m")), None)
@@ -135,9 +141,9 @@ class Lab:
             await client.post(
                 "/swarm/join",
                 {
-                    "ListenAddr": f"{host.address}:{PORT}",
-                    "AdvertiseAddr": host.address,
-                    "RemoteAddrs": [f"{manager.address}:{PORT}"],
+                    "ListenAddr": joined(host.advertised, PORT),
+                    "AdvertiseAddr": host.advertised,
+                    "RemoteAddrs": [joined(manager.advertised, PORT)],
                     "JoinToken": token,
                 },
             )
@@ -218,9 +224,11 @@ async def _in_swarm(host: LabHost) -> bool:
 
 
 @asynccontextmanager
-async def temporary_lab(name: str, managers: int = 3, workers: int = 2) -> AsyncIterator[Lab]:
+async def temporary_lab(
+    name: str, managers: int = 3, workers: int = 2, wires: Wires | None = None
+) -> AsyncIterator[Lab]:
     """A lab that is gone when the block ends, whatever happened in it."""
-    lab = Lab(name)
+    lab = Lab(name, wires=wires)
     await lab.down()
     try:
         if managers:

@@ -7,14 +7,16 @@ taken down after any crash. `ip` does the work: one batch per namespace.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import json
+import subprocess
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from swarmcore.errors import Internal
+from pyswarmd.lab.wires import DEFAULT, ROUTER, Wires, wires_of
+from swarmcore.errors import FailedPrecondition, Internal
 from swarmcore.patterns import Pattern
 
 NETNS_DIR = Path("/run/netns")
-SUBNET = "10.77.0"
 SUBNET6 = "fd77:"  # the host part is the last number of the IPv4 address
 _HOST = Pattern(r"sw|[cmw][0-9]+", 16)  # what a lab's namespaces are called after its name
 _MAIN, _CUT = "br0", "br1"  # a partitioned host's port moves to the second bridge
@@ -44,11 +46,39 @@ def ipv6_of(address: str) -> str:
 
 
 class LabNetwork:
-    """Namespaces `<lab>-<host>` on the bridge of `<lab>-sw`."""
+    """Namespaces `<lab>-<host>` on the bridge of `<lab>-sw`, whose alias says what `wires` were wished for."""
 
-    def __init__(self, lab: str) -> None:
+    def __init__(self, lab: str, wished: Wires | None = None) -> None:
         self._lab = lab
         self._switch = f"{lab}-sw"
+        self._wished = wished
+        self._wires: Wires | None = None
+
+    @property
+    def wires(self) -> Wires:
+        """Those of the lab that is there, else those to come. Blocks for milliseconds the first time."""
+        if self._wires is None:
+            found = self._found()
+            if found is None:
+                return self._wished or DEFAULT
+            if self._wished is not None and found != self._wished:
+                raise FailedPrecondition(
+                    f"this lab has other wires already: {found.text()}",
+                    "take it down first: pyswarm lab down",
+                )
+            self._wires = found
+        return self._wires
+
+    def _found(self) -> Wires | None:
+        if not (NETNS_DIR / self._switch).exists():
+            return None
+        words = ["ip", "-n", self._switch, "-json", "link", "show", "dev", _MAIN]
+        shown = subprocess.run(words, capture_output=True, text=True, check=False)
+        links = json.loads(shown.stdout or "[]")
+        return wires_of(text) if links and (text := links[0].get("ifalias")) else None
+
+    def address(self, number: int) -> str:
+        return self.wires.address(number)
 
     def namespace(self, host: str) -> str:
         return f"{self._lab}-{host}"
@@ -75,6 +105,7 @@ class LabNetwork:
             [
                 "link set lo up",
                 f"link add {_MAIN} type bridge",
+                f'link set {_MAIN} alias "{self.wires.text()}"',
                 f"link set {_MAIN} up",
                 f"link add {_CUT} type bridge",
                 f"link set {_CUT} up",
@@ -91,12 +122,18 @@ class LabNetwork:
             [
                 "link set lo up",
                 f"link add eth0 type veth peer name {host} netns {self._switch}",
-                f"address add {address}/24 dev eth0",
+                f"address add {address}/{self.wires.prefix} dev eth0",
                 f"address add {ipv6_of(address)}/64 dev eth0 nodad",
                 "link set eth0 up",
+                *self._routes(address),
             ],
         )
         await _batch(self._switch, [f"link set {host} master {_MAIN}", f"link set {host} up"])
+
+    def _routes(self, address: str) -> Iterator[str]:
+        router = self.address(ROUTER)
+        for each in self.wires.routes if address != router else ():
+            yield f"route add {each} via {ipv6_of(router) if ':' in each else router} dev eth0"
 
     async def reboot(self, host: str, address: str) -> None:
         """Nothing of what the host's kernel was told survives: a new namespace, on the same wire as before."""
@@ -118,3 +155,4 @@ class LabNetwork:
     async def remove(self) -> None:
         for namespace in self.namespaces():
             await ip("netns", "delete", namespace, check=False)
+        self._wires = None

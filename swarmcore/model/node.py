@@ -75,6 +75,8 @@ class NodeDescription(Part, frozen=True, kw_only=True):
     data_path_addr: Annotated[str, INTERNAL] = ""
     # The host's own addresses, each with the prefix length of its network, which no overlay may overlap.
     host_subnets: Annotated[tuple[str, ...], INTERNAL] = ()
+    # Networks (CIDR) to which it has a route; none that says "everywhere".
+    host_routes: Annotated[tuple[str, ...], INTERNAL] = ()
     # What is wrong on the node though it is there (a full disk); shown as its status' message.
     fault: Annotated[str, INTERNAL] = ""
 

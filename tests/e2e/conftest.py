@@ -13,6 +13,7 @@ from pyswarmd.demo_image import build_demo_image
 from pyswarmd.lab.demo import load_image
 from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.lab import Lab
+from tests.e2e.places import HERE
 from tests.e2e.swarm import Swarm
 
 NAMES = ("m1", "m2", "m3", "w1", "w2")
@@ -24,7 +25,7 @@ _CRASH = re.compile(r" (ERROR|CRITICAL) ")
 def lab_name(request: pytest.FixtureRequest) -> Iterator[str]:
     """A swarm of three managers and two workers with the demo image on every host."""
     name = f"pst-{os.getpid()}-{request.module.__name__.rpartition('_')[2]}"[:24].replace("_", "-").lower()
-    lab = Lab(name)
+    lab = Lab(name, wires=HERE)
 
     async def up() -> None:
         await lab.down()

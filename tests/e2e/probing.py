@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmcore.errors import Unavailable
+from tests.e2e.places import at
 from tests.e2e.swarm import Swarm
 
 PORT = 8000
@@ -19,7 +20,7 @@ _REPAIRS = re.compile(r"^pyswarm_network_repairs_total\{.*\} ([0-9.e+]+)$", re.M
 
 
 def mesh(*hosts: str) -> list[str]:
-    return [f"http://10.77.0.{HOSTS[host]}:8080/" for host in hosts or HOSTS]
+    return [f"http://{at(HOSTS[host])}:8080/" for host in hosts or HOSTS]
 
 
 async def run(namespace: Path | str, *words: str, check: bool = True) -> str:

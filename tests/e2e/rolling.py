@@ -22,6 +22,7 @@ from typing import Any
 from pyswarmd.demo_image import DEMO_PORT, build_demo_image
 from pyswarmd.lab.demo import load_image
 from pyswarmd.lab.lab import temporary_lab
+from tests.e2e.places import at
 from tests.e2e.swarm import Outcome, Swarm
 
 NODES = {"m1": 11, "m2": 12, "m3": 13, "w1": 101, "w2": 102}
@@ -69,7 +70,7 @@ async def under_traffic(swarm: Swarm, story: Callable[[], Awaitable[None]]) -> d
     inside = swarm.namespace_of(client)
     web, echo = await _virtual_address(swarm, "web"), await _virtual_address(swarm, "echo")
     outside = await swarm.outside()
-    mesh = [f"http://10.77.0.{number}:{PUBLISHED}/" for number in NODES.values()]
+    mesh = [f"http://{at(number)}:{PUBLISHED}/" for number in NODES.values()]
     kinds: dict[str, tuple[Any, list[str], str]] = {
         "mesh": (outside, mesh, "traffic"),
         "virtual address": (inside, [f"http://{web}:{DEMO_PORT}/"], "traffic"),

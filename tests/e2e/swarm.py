@@ -16,7 +16,6 @@ from pyswarmd.client import filters
 from pyswarmd.demo_image import DEMO_REFERENCE
 from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.lab import Lab
-from pyswarmd.lab.network import SUBNET
 from swarmcore.errors import SwarmError, Unavailable
 
 PATIENCE = 60.0  # generous: tests wait for conditions and never assert times
@@ -87,8 +86,8 @@ class Swarm:
 
     # -- traffic -----------------------------------------------------------------------------------
     async def outside(self) -> Path:
-        """The namespace of a client that is no host of the swarm, at 10.77.0.201 and fd77::201."""
-        await self.lab.network.ensure_host(CLIENT, f"{SUBNET}.201")
+        """The namespace of a client that is no host of the swarm, at number 201 of the subnet."""
+        await self.lab.network.ensure_host(CLIENT, self.lab.network.address(201))
         return self.lab.network.path(CLIENT)
 
     async def requests(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pyswarmd.lab.lab import Lab, temporary_lab
+from tests.e2e.places import at
 from tests.e2e.swarm import Swarm
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -53,7 +54,7 @@ async def test_wrong_tokens_and_addresses_are_refused_and_change_nothing(swarm: 
         code, out, err = await join(swarm, "w2", token)
         assert (code, out, one_line(err)) == (1, "", True), err
         assert await inactive(swarm, "w2")
-    code, _, err = await join(swarm, "w2", good, "10.77.0.250:2377")
+    code, _, err = await join(swarm, "w2", good, f"{at(250)}:2377")
     assert (code, one_line(err)) == (1, True), err
     code, _, err = await join(swarm, "w2", good, "not an address")
     assert (code, one_line(err)) == (1, True), err

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from swarmcore.errors import SwarmError
+from tests.e2e.places import at
 from tests.e2e.swarm import Swarm, client_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 NODES = {"m1": 11, "m2": 12, "m3": 13, "w1": 101, "w2": 102}
 WEB: dict[str, Any] = {"Protocol": "tcp", "TargetPort": 8000, "PublishedPort": 8080}
-CLIENT = "10.77.0.201"
+CLIENT = at(201)
 
 
 async def until_meshed(swarm: Swarm, replicas: int, *nodes: str) -> None:
@@ -21,7 +22,7 @@ async def until_meshed(swarm: Swarm, replicas: int, *nodes: str) -> None:
     for node in nodes or NODES:
 
         async def complete(node: str = node) -> bool:
-            seen = await swarm.requests(outside, f"http://10.77.0.{NODES[node]}:8080/", count=10 * replicas)
+            seen = await swarm.requests(outside, f"http://{at(NODES[node])}:8080/", count=10 * replicas)
             return not seen.errors and len(seen.answers) == replicas
 
         await swarm.until(complete, f"{replicas} replicas behind {node}")
@@ -33,7 +34,7 @@ async def test_every_node_answers_and_the_client_keeps_its_address(swarm: Swarm)
     await until_meshed(swarm, 3)
     outside = await swarm.outside()
     for number in NODES.values():
-        url = f"http://10.77.0.{number}:8080/cgi-bin/client"
+        url = f"http://{at(number)}:8080/cgi-bin/client"
         seen = await swarm.requests(outside, url, count=30)
         assert seen.errors == {}
         assert {client_of(answer) for answer in seen.answers} == {CLIENT}
@@ -61,11 +62,11 @@ async def test_the_node_itself_and_containers_reach_the_published_port(swarm: Sw
     await until_meshed(swarm, 2)
     for name, number in NODES.items():
         namespace = swarm.lab.network.path(name)
-        for address in ("127.0.0.1", f"10.77.0.{number}", "10.77.0.102"):
+        for address in ("127.0.0.1", at(number), at(102)):
             seen = await swarm.requests(namespace, f"http://{address}:8080/", count=10)
             assert seen.errors == {}, (name, address, seen)
     for number in NODES.values():
-        seen = await swarm.requests(swarm.namespace_of(probe), f"http://10.77.0.{number}:8080/", count=10)
+        seen = await swarm.requests(swarm.namespace_of(probe), f"http://{at(number)}:8080/", count=10)
         assert seen.errors == {}, (number, seen)
 
 
@@ -79,7 +80,7 @@ async def test_a_port_that_is_taken_is_refused_and_a_removed_service_closes_it(s
     outside = await swarm.outside()
 
     async def closed() -> bool:
-        seen = await swarm.requests(outside, "http://10.77.0.12:8080/", count=1)
+        seen = await swarm.requests(outside, f"http://{at(12)}:8080/", count=1)
         return any("ConnectionRefused" in error for error in seen.errors)
 
     await swarm.until(closed, "port 8080 to be closed again")
@@ -92,11 +93,11 @@ async def test_a_port_of_mode_host_answers_only_where_the_task_is(swarm: Swarm) 
     outside = await swarm.outside()
 
     async def answered() -> bool:
-        seen = await swarm.requests(outside, "http://10.77.0.101:8081/cgi-bin/client", count=3)
+        seen = await swarm.requests(outside, f"http://{at(101)}:8081/cgi-bin/client", count=3)
         return not seen.errors and all(client_of(answer) == CLIENT for answer in seen.answers)
 
     await swarm.until(answered, "an answer by w1")
-    seen = await swarm.requests(outside, "http://10.77.0.102:8081/", count=1)
+    seen = await swarm.requests(outside, f"http://{at(102)}:8081/", count=1)
     assert seen.total == 0
 
 
@@ -110,7 +111,7 @@ async def test_local_ingress_answers_only_where_a_replica_is(swarm: Swarm) -> No
     )
     await swarm.until_running("web", 1)
     await until_meshed(swarm, 1, "w1")
-    seen = await swarm.requests(await swarm.outside(), "http://10.77.0.102:8080/", count=1)
+    seen = await swarm.requests(await swarm.outside(), f"http://{at(102)}:8080/", count=1)
     assert seen.total == 0
 
 
@@ -121,7 +122,7 @@ async def test_no_request_fails_while_the_service_is_scaled_and_updated(swarm: S
     await swarm.publish("web", 4, ports=[WEB], update=update, Command=server)
     await swarm.until_running("web", 4)
     await until_meshed(swarm, 4)
-    urls = [f"http://10.77.0.{number}:8080/" for number in NODES.values()]
+    urls = [f"http://{at(number)}:8080/" for number in NODES.values()]
     async with swarm.continuous(await swarm.outside(), *urls, parallel=4) as end:
         await swarm.scale("web", 8)
         await swarm.until_running("web", 8)
@@ -154,7 +155,7 @@ async def test_a_dead_node_disturbs_no_request_through_the_others_once_it_is_kno
     await swarm.until_running("web", 5)
 
     async def served() -> bool:
-        urls = [f"http://10.77.0.{NODES[name]}:8080/" for name in ("m1", "m2", "m3", "w1")]
+        urls = [f"http://{at(NODES[name])}:8080/" for name in ("m1", "m2", "m3", "w1")]
         seen = await swarm.requests(await swarm.outside(), *urls, count=60, parallel=2)
         return not seen.errors and len(seen.answers) == 5
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.places import HERE, at
 from tests.e2e.probing import WEB, address, lookup, on, run, url, vips, works
 from tests.e2e.swarm import Swarm
 
@@ -118,9 +119,7 @@ async def test_a_service_container_joins_and_leaves_a_bridge_of_its_host(swarm: 
         (vip,) = await vips(swarm, "one")
 
         async def both() -> bool:
-            seen = await swarm.requests(
-                swarm.namespace_of(two), url(vip), "http://10.77.0.102:8080/", count=6
-            )
+            seen = await swarm.requests(swarm.namespace_of(two), url(vip), f"http://{at(102)}:8080/", count=6)
             return not seen.errors
 
         await swarm.until(both, "the overlay and the mesh to work beside it")
@@ -145,12 +144,12 @@ async def test_a_service_container_joins_and_leaves_a_bridge_of_its_host(swarm: 
 
 
 async def test_tasks_on_a_macvlan_network_of_the_swarm_reach_each_other(swarm: Swarm) -> None:
-    ranges = {"m1": "10.77.0.208/29", "w1": "10.77.0.216/29", "w2": "10.77.0.224/29"}
+    ranges = {"m1": f"{at(208)}/29", "w1": f"{at(216)}/29", "w2": f"{at(224)}/29"}
     for host, part in ranges.items():
         words = (
             "--config-only",
             "--subnet",
-            "10.77.0.0/24",
+            HERE.subnet,
             "--ip-range",
             part,
             "-o",
@@ -165,8 +164,8 @@ async def test_tasks_on_a_macvlan_network_of_the_swarm_reach_each_other(swarm: S
         await swarm.publish("right", 1, "wire", placement=on("w2"), mode="dnsrr")
         (left,) = await swarm.until_running("left", 1)
         (right,) = await swarm.until_running("right", 1)
-        (target,) = {each for each in await own_addresses(swarm, right) if each.startswith("10.77.0.22")}
-        assert any(each.startswith("10.77.0.21") for each in await own_addresses(swarm, left))
+        (target,) = {each for each in await own_addresses(swarm, right) if each.startswith(at(22))}
+        assert any(each.startswith(at(21)) for each in await own_addresses(swarm, left))
 
         async def answered() -> bool:
             seen = await swarm.requests(swarm.namespace_of(left), url(target), count=3)

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from swarmcore.errors import Invalid
+from tests.e2e.places import at
 from tests.e2e.swarm import Swarm, client_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -84,7 +85,7 @@ async def test_containers_reach_the_outside_but_not_from_an_internal_network(swa
             "httpd",
             "-f",
             "-p",
-            "10.77.0.201:8099",
+            f"{at(201)}:8099",
             "-h",
             "/etc",
         )
@@ -95,7 +96,7 @@ async def test_containers_reach_the_outside_but_not_from_an_internal_network(swa
         await swarm.publish("free", 1, "shop")
         await swarm.publish("plain", 1)
         await swarm.publish("locked", 1, "bank")
-        url = "http://10.77.0.201:8099/hostname"
+        url = f"http://{at(201)}:8099/hostname"
         for name, gets_out in (("free", True), ("plain", True), ("locked", False)):
             (task,) = await swarm.until_running(name, 1)
             code, text = await swarm.inside(task, "timeout", "3", "wget", "-qO-", url)

@@ -12,7 +12,7 @@ from pki.tokens import parse_join_token, pins
 from swarmcore.errors import FailedPrecondition, Invalid
 from swarmcore.ids import is_id, new_id
 from swarmcore.model.cluster import CAConfig, SwarmSpec
-from swarmcore.model.node import Availability, NodeRole
+from swarmcore.model.node import Availability, NodeDescription, NodeRole
 from tests.fakes.raft import StepClock, solo_store
 
 
@@ -95,3 +95,39 @@ def test_a_node_tells_of_its_issuer_what_the_swarm_says() -> None:
     told = issued_by(cluster.root_ca.ca_cert)
     assert told == cluster.tls_info
     assert told.cert_issuer_public_key and told.cert_issuer_subject
+
+
+@pytest.mark.parametrize(
+    ("host", "wanted", "pools"),
+    [
+        (NodeDescription(host_subnets=("10.0.0.1/24",)), (), ("10.0.0.0/8",)),
+        (NodeDescription(host_subnets=("10.0.0.1/8",)), (), ("172.16.0.0/12",)),
+        (NodeDescription(host_routes=("10.0.0.0/8", "172.16.0.0/12")), (), ("192.168.0.0/16",)),
+        # All are behind the company's router: then as Docker.
+        (NodeDescription(host_routes=("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")), (), ("10.0.0.0/8",)),
+        (NodeDescription(host_subnets=("10.0.0.1/16",)), ("10.0.0.0/15",), ("10.0.0.0/15",)),
+        (NodeDescription(host_routes=("10.0.0.0/8",)), ("10.3.0.0/16",), ("10.3.0.0/16",)),
+    ],
+)
+def test_address_pools_are_chosen_around_the_first_host(
+    host: NodeDescription, wanted: tuple[str, ...], pools: tuple[str, ...]
+) -> None:
+    made = new_swarm(clock=StepClock(), new_id=new_id, default_addr_pool=wanted, description=host)
+    assert made.cluster.default_addr_pool == pools
+    assert made.node.description == host
+
+
+@pytest.mark.parametrize(
+    ("host", "wanted"),
+    [
+        (NodeDescription(host_subnets=("10.0.0.1/16",)), ("10.0.0.0/16",)),
+        (NodeDescription(host_routes=("10.0.0.0/24", "10.0.1.0/24")), ("10.0.0.0/23",)),
+        (NodeDescription(data_path_addr="10.0.0.1"), ("10.0.0.0/24",)),
+        (NodeDescription(host_subnets=("10.0.0.1/8", "172.16.0.1/12", "192.168.0.1/16")), ()),
+    ],
+)
+def test_pools_that_the_first_host_uses_itself_are_refused(
+    host: NodeDescription, wanted: tuple[str, ...]
+) -> None:
+    with pytest.raises(Invalid, match=r"no room for networks of the swarm in .* beside what this host uses"):
+        new_swarm(clock=StepClock(), new_id=new_id, default_addr_pool=wanted, description=host)

@@ -18,11 +18,20 @@ from pki.identity import identity_of
 from pki.keys import new_key
 from pki.root import RootAuthority, issued_by, load_certificate
 from pki.tokens import new_join_token
-from swarmcore.errors import Invalid, NoLeader, Superseded, Unauthenticated, Unavailable, WrongRole
+from swarmcore.errors import (
+    FailedPrecondition,
+    Invalid,
+    NoLeader,
+    Superseded,
+    Unauthenticated,
+    Unavailable,
+    WrongRole,
+)
 from swarmcore.ids import is_id, new_id
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.generation import FIRST
-from swarmcore.model.node import Availability, IssuanceState, NodeRole, NodeState
+from swarmcore.model.network import IPAMConfig, IPAMOptions, Network, NetworkSpec
+from swarmcore.model.node import Availability, IssuanceState, NodeDescription, NodeRole, NodeState
 from swarmcore.rpc.messages.ca import ForwardedIssue, GetRootCertificate, IssueCertificate, IssuedCertificate
 from swarmcore.rpc.server import Peer
 from tests.fakes.raft import SoloRaft, StepClock
@@ -148,6 +157,25 @@ async def test_a_bad_request_makes_no_node(scene: Scene) -> None:
     with pytest.raises(Invalid):
         await scene.leader.issue(None, IssueCertificate(csr=b"junk", token=scene.token(W)))
     assert len(scene.store.view().nodes) == 1
+
+
+async def test_a_host_in_the_way_of_a_network_of_the_swarm_gets_no_certificate(scene: Scene) -> None:
+    """The hosts of its network keep their addresses; a host elsewhere is let in, and described at once."""
+    configs = IPAMOptions(configs=(IPAMConfig(subnet="10.0.0.0/20"),))
+    async with scene.store.update() as tx:
+        tx.networks.put(
+            Network(id="shop", spec=NetworkSpec(name="shop", ipam_options=configs), ipam_options=configs)
+        )
+    for subnets, routes in ((("10.0.1.5/24",), ()), ((), ("10.0.1.0/24",))):
+        told = NodeDescription(hostname="b", host_subnets=subnets, host_routes=routes)
+        with pytest.raises(FailedPrecondition, match=r"overlaps with subnet 10\.0\.0\.0/20 of network shop"):
+            await scene.leader.issue(None, replace(request(scene.token(W)), description=told))
+        assert len(scene.store.view().nodes) == 1
+    told = NodeDescription(hostname="b", host_subnets=("10.0.16.5/24",))
+    issued = await scene.leader.issue(None, replace(request(scene.token(W)), description=told))
+    node = scene.store.view().nodes.get(issued.node_id)
+    assert node is not None
+    assert node.description == told
 
 
 async def test_a_repeated_join_request_gets_the_same_node(scene: Scene) -> None:

@@ -129,3 +129,21 @@ async def test_a_damaged_list_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "networks.json").write_text("{")
     assert networks(tmp_path).list() == []
     assert (tmp_path / "networks.damaged").exists()
+
+
+@pytest.mark.parametrize(
+    ("routes", "subnet"),
+    [
+        (("172.19.4.0/24", "172.20.0.0/15"), "172.22.0.0/16"),
+        (("172.16.0.0/12",), "192.168.0.0/20"),
+        (("172.16.0.0/12", "192.168.0.0/16"), "172.19.0.0/16"),  # they are but directions
+        (("172.16.0.0/12", "192.168.0.0/16", "172.19.1.0/24"), "172.20.0.0/16"),
+    ],
+)
+async def test_a_subnet_is_chosen_around_the_hosts_routes(
+    tmp_path: Path, routes: tuple[str, ...], subnet: str
+) -> None:
+    kept = HostNetworks(
+        tmp_path / "n.json", Devices(), StepClock(), lambda: ["172.18.0.0/16"], lambda: routes
+    )
+    assert (await kept.create(NetworkRequest(name="back"))).pools[0].subnet == subnet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from swarmcore.model.node import Availability, NodeRole
+from swarmcore.model.node import Availability, NodeDescription, NodeRole
 
 
 class GetRootCertificate(Struct, frozen=True, kw_only=True, tag="get-root-certificate"):
@@ -21,6 +21,7 @@ class IssueCertificate(Struct, frozen=True, kw_only=True, tag="issue-certificate
     csr: bytes
     token: str = ""
     availability: Availability = Availability.ACTIVE
+    description: NodeDescription | None = None  # of who joins: what is known before there is a certificate
 
     def __repr__(self) -> str:
         return "IssueCertificate(...)"  # the token must not reach a log

@@ -206,7 +206,22 @@ async def test_a_hosts_own_network_is_warned_of(bench: Bench) -> None:
         tx.nodes.put(replace(node, description=description))
     wanted = convert_spec({"Name": "shop", **subnets("10.9.0.0/16")}, NetworkSpec)
     reply = await bench.control.handle(CreateNetwork(id="x", spec=wanted))
-    assert reply.warnings == ("subnet 10.9.0.0/16 overlaps with network 10.9.7.1/24 of node alpha",)
+    assert reply.warnings == ("subnet 10.9.0.0/16 overlaps with network 10.9.7.0/24 of node alpha",)
+
+
+async def test_an_ingress_network_in_the_way_of_a_host_is_refused(bench: Bench) -> None:
+    node = await bench.node("n1", hostname="alpha")
+    async with bench.store.update() as tx:
+        description = NodeDescription(
+            hostname="alpha", host_subnets=("10.9.7.1/24",), host_routes=("10.8.0.0/24", "10.0.0.0/9")
+        )
+        tx.nodes.put(replace(node, description=description))
+    for wanted, around in (("10.9.0.0/16", "network 10.9.7.0/24"), ("10.8.0.0/16", "route 10.8.0.0/24")):
+        with pytest.raises(
+            Conflict, match=f"{wanted} of the ingress network overlaps with {around} of node alpha"
+        ):
+            await bench.network("mesh", Ingress=True, **subnets(wanted))
+    await bench.network("mesh", Ingress=True, **subnets("10.7.0.0/16"))
 
 
 async def test_options_that_mean_nothing_are_told_of(bench: Bench) -> None:

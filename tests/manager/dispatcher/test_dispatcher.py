@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from manager.raft.proposer import Member
 from swarmcore.model.cluster import DispatcherConfig
+from swarmcore.model.network import IPAMConfig, IPAMOptions, Network, NetworkSpec
 from swarmcore.model.node import Node, NodeDescription, NodeRole, NodeSpec, NodeState
 from swarmcore.model.task import TaskState
 from swarmcore.rpc.messages.session import (
@@ -250,6 +251,25 @@ async def test_a_new_description_is_stored() -> None:
         agent = await b.connect()
         await agent.end.send(DescriptionUpdate(description=NodeDescription(hostname="renamed")))
         await b.until(lambda: b.node().description == NodeDescription(hostname="renamed"))
+
+
+@virtual
+async def test_a_node_whose_host_comes_in_the_way_of_a_network_is_remarked_upon() -> None:
+    configs = IPAMOptions(configs=(IPAMConfig(subnet="10.9.0.0/24"),))
+    shop = Network(id="shop", spec=NetworkSpec(name="shop"), ipam_options=configs)
+    async with bench([node(), shop]) as b:
+        agent = await b.connect()
+        await b.until(lambda: b.node().status.state is NodeState.READY)
+        assert b.node().status.message == ""
+        for subnets, routes, words in (
+            (("10.9.0.7/16",), (), "network 10.9.0.0/16 overlaps with subnet 10.9.0.0/24 of network shop"),
+            ((), ("10.9.0.0/25",), "route 10.9.0.0/25 overlaps with subnet 10.9.0.0/24 of network shop"),
+            ((), (), ""),
+        ):
+            described = NodeDescription(hostname="host1", host_subnets=subnets, host_routes=routes)
+            await agent.end.send(DescriptionUpdate(description=described))
+            await b.until(lambda described=described: b.node().description == described)
+            assert b.node().status.message == words
 
 
 @virtual

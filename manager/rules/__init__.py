@@ -1,0 +1,1 @@
+"""Judgements that several loops share: values in, a value out."""
