@@ -21,12 +21,16 @@ class Port(NamedTuple):
 
 
 class Balanced(Struct, frozen=True, kw_only=True):
-    """Where new connections to one published port go: the replicas' addresses of both families, and their port."""
+    """Where new connections to one published port go: the replicas' addresses of both families, and their port.
+
+    `virtual` are addresses of the service that answer like every node.
+    """
 
     service: str
     target_port: int
     targets4: tuple[str, ...] = ()
     targets6: tuple[str, ...] = ()
+    virtual: tuple[str, ...] = ()
 
 
 class Forwarded(Struct, frozen=True, kw_only=True):
@@ -52,11 +56,13 @@ class Way(Struct, frozen=True, kw_only=True):
 
 
 class Ports(Struct, frozen=True, kw_only=True):
-    """`refused` have no replica to lead to, here. `reachable` are (address, protocol, port) of this host's replicas
+    """`refused` have no replica to lead to, here; nor have these ports of the virtual addresses in `unserved`.
+    `reachable` are (address, protocol, port) of this host's replicas
     that other nodes lead to. `nodes` are addresses of nodes, by number where they send over the ingress network."""
 
     balanced: Mapping[Port, Balanced] = {}
     refused: frozenset[Port] = frozenset()
+    unserved: frozenset[tuple[str, Port]] = frozenset()
     reachable: frozenset[tuple[str, Protocol, int]] = frozenset()
     numbers: frozenset[int] = frozenset()
     nodes: frozenset[str] = frozenset()
@@ -72,6 +78,7 @@ def ports(table: NetworkTable | None, node_id: str) -> Ports:
         by_service[endpoint.service_id].append(endpoint)
     balanced: dict[Port, Balanced] = {}
     refused: set[Port] = set()
+    unserved: set[tuple[str, Port]] = set()
     reachable: set[tuple[str, Protocol, int]] = set()
     for _, service in sorted(table.services.items()):
         for port in published(service):
@@ -81,6 +88,8 @@ def ports(table: NetworkTable | None, node_id: str) -> Ports:
                 balanced.setdefault(key, found)
             else:
                 refused.add(key)
+            if balanced.get(key) is not found:
+                unserved |= {(address, key) for address in service.vips}
             reachable |= {
                 (address, port.protocol, port.target_port)
                 for each in by_service[service.id]
@@ -91,6 +100,7 @@ def ports(table: NetworkTable | None, node_id: str) -> Ports:
     return Ports(
         balanced=balanced,
         refused=frozenset(refused - balanced.keys()),
+        unserved=frozenset(unserved),
         reachable=frozenset(reachable),
         numbers=frozenset(node.number for node in table.nodes.values() if node.number and node.id != node_id),
         nodes=frozenset(
@@ -128,6 +138,7 @@ def _balanced(
         target_port=port.target_port,
         targets4=tuple(each for each in addresses if ":" not in each),
         targets6=tuple(each for each in addresses if ":" in each),
+        virtual=service.vips,
     )
 
 

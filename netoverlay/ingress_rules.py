@@ -37,6 +37,7 @@ from netoverlay.nft.wire import Family
 from swarmcore.model.endpoint import Protocol
 
 TABLE = "pyswarm-mesh"
+UNSERVED = "unserved"  # chain for virtual addresses without a replica to lead to
 WIRES = "gv*"  # the host's ends of the containers' wires
 plans = Plans(Family.INET, TABLE)
 _NUMBERS = {Protocol.TCP: match.TCP, Protocol.UDP: match.UDP, Protocol.SCTP: match.SCTP}
@@ -50,7 +51,10 @@ _PORT = concatenation(PROTOCOL, PORT)
 @lru_cache(maxsize=1)
 def frame() -> Part:
     """What is the same on every host."""
-    translate = tuple(rule(match.target_is_local(), *each) for each in (_forward(4), _forward(6), _balance()))
+    translate = (
+        *(rule(match.target_is_local(), *each) for each in (_forward(4), _forward(6), _balance())),
+        *(rule(*_virtual(family, version)) for family, _, version in _VERSIONS),
+    )
     return Part(
         chains={
             "raw": Chain(_raw(), _base("filter", Hook.PREROUTING, _FIRST)),
@@ -80,6 +84,7 @@ def frame() -> Part:
                 for _, address, version in _VERSIONS
                 for name, declared in {
                     "host-ports": NamedSet(key=_PORT, value=concatenation(address, PORT)),
+                    "virtual": NamedSet(key=concatenation(address, PROTOCOL, PORT), value=VERDICT),
                     "nodes": NamedSet(key=address),
                     "outsiders": NamedSet(key=address),
                     "selves": NamedSet(key=concatenation(address, address)),
@@ -176,6 +181,16 @@ def _forward(version: int) -> tuple[Iterable[Expression], ...]:
 
 def _balance() -> tuple[Iterable[Expression], ...]:
     return _key(), (expr.decided("balanced"),)
+
+
+def _virtual(family: Family, version: str) -> tuple[Iterable[Expression], ...]:
+    """A service's own address, with which it answers on every node."""
+    target, words = (expr.ip_target(), 1) if family is Family.IPV4 else (expr.ip6_target(), 4)
+    return (
+        match.family(family),
+        (target, expr.meta(Meta.L4PROTO, words), expr.target_port(words + 1)),
+        (expr.decided(f"virtual{version}"),),
+    )
 
 
 # -- filters -------------------------------------------------------------------------------------------
@@ -293,7 +308,7 @@ class MeshParts:
         ways = tuple(ways)
         return (
             frame(),
-            self._same("own", Part(chains={"own": _own(ports.own)})),
+            self._same("own", Part(chains={"own": _own(ports.own), UNSERVED: _to_own(ports.own)})),
             self._same("nodes", Part(elements=_node_elements(ports))),
             self._same("ways", Part(elements=_way_elements(ways))),
             *(part for _, part in made.values()),
@@ -318,6 +333,25 @@ def _own(addresses: tuple[str, ...]) -> Chain:
         for address in addresses
     ]
     return Chain((*rules, rule(expr.masquerade(), note="this node")))
+
+
+def _to_own(addresses: tuple[str, ...]) -> Chain:
+    """Brings what nobody serves to this node itself, where its port is refused."""
+    families = [Family.IPV6 if ":" in address else Family.IPV4 for address in addresses]
+    return Chain(
+        tuple(
+            rule(match.family(family), expr.immediate(types.ip(address)), expr.dnat(family), note="this node")
+            for family, address in zip(families, addresses, strict=True)
+        )
+    )
+
+
+def _virtual_keys(version: str, served: Iterable[tuple[str, Port]]) -> Iterable[bytes]:
+    return (
+        types.key(types.ip(address), _NUMBERS[port.protocol], types.port(port.number))
+        for address, port in served
+        if _version(address) == version
+    )
 
 
 def _port_key(port: Port) -> bytes:
@@ -347,9 +381,11 @@ def _spread(port: Port, balanced: Balanced) -> Part:
                 note=balanced.service,
             )
         )
-    return Part(
-        chains={chain: Chain(tuple(rules))}, elements={"balanced": {_port_key(port): types.goto(chain)}}
-    )
+    elements: dict[str, dict[bytes, Value]] = {"balanced": {_port_key(port): types.goto(chain)}}
+    for _, _, version in _VERSIONS:
+        keys = _virtual_keys(version, ((each, port) for each in balanced.virtual))
+        elements[f"virtual{version}"] = dict.fromkeys(keys, types.goto(chain))
+    return Part(chains={chain: Chain(tuple(rules))}, elements=elements)
 
 
 def _node_elements(ports: Ports) -> Mapping[str, Mapping[bytes, Value]]:
@@ -359,6 +395,8 @@ def _node_elements(ports: Ports) -> Mapping[str, Mapping[bytes, Value]]:
         "refused": {_port_key(each): None for each in ports.refused},
     }
     for version in "46":
+        unserved = _virtual_keys(version, ports.unserved)
+        found[f"virtual{version}"] = dict.fromkeys(unserved, types.goto(UNSERVED))
         found[f"nodes{version}"] = {types.ip(each): None for each in ports.nodes if _version(each) == version}
         found[f"reachable{version}"] = {
             types.key(types.ip(address), _NUMBERS[protocol], types.port(port)): None

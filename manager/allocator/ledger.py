@@ -54,7 +54,7 @@ class Ledger:
             if not self._is_placed(node):
                 self._agenda.add(Kind.NODE, node.id)
         for service in view.services:
-            if not services.is_settled(service, view):
+            if not services.is_settled(service, view, found):
                 self._agenda.add(Kind.SERVICE, service.id)
         for task in view.tasks:
             if tasks.is_new(task):
@@ -106,7 +106,7 @@ class Ledger:
             self._agenda.wake(service_key(service.id))
         elif not isinstance(old, Service) or (old.spec, old.endpoint) != (service.spec, service.endpoint):
             self._agenda.wake(service_key(service.id))
-            if not services.is_settled(service, view):
+            if not services.is_settled(service, view, self._ingress_of(view)):
                 self._agenda.add(Kind.SERVICE, service.id)
             if services.publishes(service) and not self._ingress:
                 self._agenda.add(Kind.INGRESS, "")  # a user removed it
@@ -229,9 +229,9 @@ class Ledger:
         if (service := tx.services.get(id)) is None:
             return
         try:
-            endpoint = services.settle(service, tx, self._addresses, self._ports)
+            endpoint = services.settle(service, tx, self._ingress_of(tx), self._addresses, self._ports)
         except Waits:
-            kept = services.reduced(service, self._addresses)
+            kept = services.reduced(service, self._ingress_of(tx), self._addresses)
             if kept != service.endpoint:
                 self._note(service, tx.services.put(replace(service, endpoint=kept)))
             raise
@@ -278,8 +278,8 @@ class Ledger:
             if isinstance(new, Network):
                 self._addresses.forget(new.id)
 
-    def _ingress_of(self, tx: Tx) -> Network | None:
-        return tx.networks.get(self._ingress) if self._ingress else None
+    def _ingress_of(self, tables: Tables) -> Network | None:
+        return tables.networks.get(self._ingress) if self._ingress else None
 
 
 def _has_given_up(old: Node, new: Node | None) -> bool:

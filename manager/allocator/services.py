@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from manager.allocator.addresses import Addresses
 from manager.allocator.networks import is_allocated, is_overlay
 from manager.allocator.ports import Ports
-from manager.allocator.waiting import Waits, network_key
+from manager.allocator.waiting import INGRESS, Waits, network_key
 from manager.store.tables import Reader, Tables
 from swarmcore.model.endpoint import Endpoint, EndpointMode, EndpointSpec, VirtualIP
 from swarmcore.model.network import PREDEFINED, Network, NetworkAttachmentConfig
@@ -47,22 +47,36 @@ def publishes(service: Service) -> bool:
     return endpoint_spec(service).uses_ingress
 
 
-def is_settled(service: Service, tables: Tables) -> bool:
+def is_settled(service: Service, tables: Tables, ingress: Network | None) -> bool:
     """Its endpoint is what its spec asks for."""
     endpoint, spec = service.endpoint, endpoint_spec(service)
     if endpoint is None or endpoint.spec != spec:
         return False
     try:
-        networks = resolved(wanted_networks(service.spec), tables.networks)
+        networks = _networks(service, tables, ingress)
     except Waits:
         return False
     return {vip.network_id for vip in endpoint.virtual_ips} == _with_vips(spec, networks)
 
 
-def settle(service: Service, tables: Tables, addresses: Addresses, ports: Ports) -> Endpoint:
+def _networks(service: Service, tables: Tables, ingress: Network | None) -> list[Network]:
+    """All that it is on, ready; the ingress network if it publishes ports there. Raises Waits."""
+    found = [network for _, network in resolved(wanted_networks(service.spec), tables.networks)]
+    if publishes(service):
+        if ingress is None:
+            raise Waits(INGRESS, "the swarm has no ingress network")
+        if not is_allocated(ingress):
+            raise Waits(network_key(ingress.id), f"network {ingress.spec.name} has no subnet yet")
+        found.append(ingress)
+    return found
+
+
+def settle(
+    service: Service, tables: Tables, ingress: Network | None, addresses: Addresses, ports: Ports
+) -> Endpoint:
     """Its whole endpoint; addresses are taken at once. Raises Waits, and has taken nothing then."""
     spec = endpoint_spec(service)
-    networks = resolved(wanted_networks(service.spec), tables.networks)
+    networks = _networks(service, tables, ingress)
     chosen = ports.choose(service, tables.services)
     kept = _kept(service, _with_vips(spec, networks), addresses)
     on = {vip.network_id for vip in kept}
@@ -77,22 +91,22 @@ def settle(service: Service, tables: Tables, addresses: Addresses, ports: Ports)
     return Endpoint(spec=spec, ports=chosen, virtual_ips=(*kept, *new))
 
 
-def reduced(service: Service, addresses: Addresses) -> Endpoint | None:
+def reduced(service: Service, ingress: Network | None, addresses: Addresses) -> Endpoint | None:
     """What the service keeps while its spec cannot be met: not the addresses that it has given up."""
     if service.endpoint is None:
         return None
     wanted = {config.target for config in wanted_networks(service.spec)}
+    if ingress is not None and publishes(service):
+        wanted.add(ingress.id)
     if endpoint_spec(service).mode is not EndpointMode.VIP:
         wanted = set()
     return replace(service.endpoint, virtual_ips=_kept(service, wanted, addresses))
 
 
-def _with_vips(
-    spec: EndpointSpec, networks: Iterable[tuple[NetworkAttachmentConfig, Network]]
-) -> frozenset[str]:
+def _with_vips(spec: EndpointSpec, networks: Iterable[Network]) -> frozenset[str]:
     if spec.mode is not EndpointMode.VIP:
         return frozenset()
-    return frozenset(network.id for _, network in networks if is_overlay(network.spec))
+    return frozenset(network.id for network in networks if is_overlay(network.spec))
 
 
 def _kept(service: Service, wanted: Iterable[str], addresses: Addresses) -> tuple[VirtualIP, ...]:

@@ -33,7 +33,7 @@ def settle(
     `why` its service is not ready, if it is not.
     """
     service = tables.services.get(task.service_id) if task.service_id else None
-    if service is not None and not is_settled(service, tables):
+    if service is not None and not is_settled(service, tables, ingress):
         raise Waits(service_key(service.id), why or f"service {service.spec.name} has no endpoint yet")
     endpoint = task.endpoint if service is None else service.endpoint
     old_place = wanted_networks(service.spec) if service is not None else ()

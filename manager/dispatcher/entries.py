@@ -94,8 +94,8 @@ def overlay_services(service: Service) -> Iterator[tuple[str, OverlayService]]:
         )
 
 
-def mesh_service(service: Service) -> OverlayService | None:
-    """The service on the ingress network, if it publishes ports there."""
+def mesh_service(service: Service, ingress_id: str) -> OverlayService | None:
+    """The service on the ingress network, if it publishes ports there. It has an address there, but no name."""
     spec = service.spec.endpoint_spec or EndpointSpec()
     if not spec.uses_ingress or service.endpoint is None:
         return None
@@ -103,6 +103,7 @@ def mesh_service(service: Service) -> OverlayService | None:
         id=service.id,
         name=service.spec.name,
         mode=EndpointMode.DNSRR,
+        vips=tuple(_bare(vip.addr) for vip in service.endpoint.virtual_ips if vip.network_id == ingress_id),
         ports=service.endpoint.ports,
         local_only=service.spec.labels.get(INGRESS_LABEL) == "local",
     )
@@ -181,7 +182,7 @@ def service_entries(service: Service, ingress: Network | None) -> dict[str, Over
     entries = dict(overlay_services(service))
     if ingress is not None:
         entries.pop(ingress.id, None)
-        if (mesh := mesh_service(service)) is not None:
+        if (mesh := mesh_service(service, ingress.id)) is not None:
             entries[ingress.id] = mesh
     return entries
 

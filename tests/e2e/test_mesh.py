@@ -60,14 +60,23 @@ async def test_the_node_itself_and_containers_reach_the_published_port(swarm: Sw
     await swarm.until_running("web", 2)
     (probe,) = await swarm.until_running("probe", 1)
     await until_meshed(swarm, 2)
+    ingress = (await swarm.get("m1", "/networks/ingress"))["Id"]
+    entries = (await swarm.get("m1", "/services/web"))["Endpoint"]["VirtualIPs"]
+    assert [entry["NetworkID"] for entry in entries] == [ingress, ingress]
+    virtual = [entry["Addr"].partition("/")[0] for entry in entries]
+    own = [f"[{each}]" if ":" in each else each for each in virtual]
     for name, number in NODES.items():
         namespace = swarm.lab.network.path(name)
-        for address in ("127.0.0.1", at(number), at(102)):
+        for address in ("127.0.0.1", at(number), at(102), *own):
             seen = await swarm.requests(namespace, f"http://{address}:8080/", count=10)
             assert seen.errors == {}, (name, address, seen)
     for number in NODES.values():
         seen = await swarm.requests(swarm.namespace_of(probe), f"http://{at(number)}:8080/", count=10)
         assert seen.errors == {}, (number, seen)
+    seen = await swarm.requests(
+        swarm.namespace_of(probe), *(f"http://{each}:8080/" for each in own), count=20
+    )
+    assert (seen.errors, len(seen.answers)) == ({}, 2)
 
 
 async def test_a_port_that_is_taken_is_refused_and_a_removed_service_closes_it(swarm: Swarm) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.netoverlay.hosts import eventually, ip
 from tests.netoverlay.mesh import (
@@ -20,6 +21,7 @@ from tests.netoverlay.mesh import (
     Connection,
     World,
     ask,
+    is_reachable,
     published,
     service,
     worlds,
@@ -129,6 +131,40 @@ def test_a_container_without_an_ingress_address_reaches_published_ports(
     other = world.hosts[0].box("other")
     found = answers(world, other.namespace, world.hosts[0].v4)
     assert found == {("b1", other.way.addresses[0]), ("b2", "10.0.0.1")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_services_own_address_answers_hosts_and_containers_like_a_node(
+    world: World, replicas: tuple[Box, Box], kind: int, version: int
+) -> None:
+    web = replace(service(), vips=("10.0.0.99", f"{PREFIX6}63"))
+    world.publish(*replicas, of=(web,))
+    vip = web.vips[version == 6]
+    first, last = world.hosts[0], world.hosts[2]
+    for host in (first, last):
+        seen = {4: f"10.0.0.{host.number}", 6: f"{PREFIX6}{host.number}"}[version]
+        assert answers(world, host.home, vip, PUBLISHED, kind) == {("b1", seen), ("b2", seen)}
+    for inside in (last.box("lonely").namespace, replicas[0].namespace):  # itself among them
+        assert {name for name, _ in answers(world, inside, vip, PUBLISHED, kind)} == {"b1", "b2"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_services_own_address_refuses_at_once_without_replicas(world: World, version: int) -> None:
+    web = replace(service(), vips=("10.0.0.99", f"{PREFIX6}63"))
+    vip = web.vips[version == 6]
+    host = world.hosts[0]
+    box = host.box("b1")
+    world.publish(of=(web,))
+    for namespace in (host.home, box.namespace):
+        with pytest.raises(ConnectionRefusedError):
+            ask(namespace, vip)
+    replica = world.hosts[1].box("b2", 22)
+    world.publish(replica, of=(web,))
+    for namespace in (host.home, box.namespace):
+        assert ask(namespace, vip)[0] == "b2"
+    world.publish(replica)  # it is the service's no more
+    assert not is_reachable(box.namespace, vip, PUBLISHED, timeout=0.5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

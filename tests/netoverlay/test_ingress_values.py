@@ -68,6 +68,18 @@ def test_a_port_leads_to_active_replicas_of_all_nodes() -> None:
     assert found.refused == frozenset()
 
 
+def test_virtual_addresses_answer_like_nodes() -> None:
+    made = table(endpoint(21, 1), local_only=True)
+    made = replace(made, services={"web": replace(made.services["web"], vips=("10.0.0.9", "fdc0:1:2:3::9"))})
+    assert ports(made, "n1").balanced[WEB].virtual == ("10.0.0.9", "fdc0:1:2:3::9")
+    assert ports(made, "n1").unserved == frozenset()
+    assert ports(made, "n2").unserved == {
+        (address, Port(kind, 8080))
+        for address in ("10.0.0.9", "fdc0:1:2:3::9")
+        for kind in (Protocol.TCP, Protocol.UDP)
+    }
+
+
 def test_a_draining_replica_stays_reachable_for_other_nodes() -> None:
     found = ports(table(endpoint(21, 1, active=False)), "n1")
     assert ("10.0.0.21", Protocol.TCP, 8000) in found.reachable

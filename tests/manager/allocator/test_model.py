@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec.structs import replace
 
+from manager.allocator import ingress
 from manager.allocator.addresses import held, holds, usage
 from manager.allocator.allocator import Allocator
 from manager.allocator.networks import trouble, vnis_of
@@ -218,12 +219,12 @@ class AllocatorUnderFire(RuleBasedStateMachine):
         for item in view.networks:
             assert self.world.subnets(item.id) or trouble(item, view) != "it waits for the leader"
         for found in view.services:
-            assert is_settled(found, view) or self._waits(found)
+            assert is_settled(found, view, ingress.find(view)) or self._waits(found)
         for one in view.tasks:
             if one.status.state is S.NEW and one.desired_state <= S.COMPLETE:
                 assert one.status.err
                 service = view.services.get(one.service_id)
-                unsettled = service is not None and not is_settled(service, view)
+                unsettled = service is not None and not is_settled(service, view, ingress.find(view))
                 wanted = {wish.target for wish in one.spec.networks} | {self.world.ingress().id}
                 assert unsettled or any(map(self._is_full, wanted))
             elif one.status.state is S.PENDING and one.service_id in view.services:

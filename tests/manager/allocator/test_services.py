@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from manager.allocator.addresses import usage
 from swarmcore.model.endpoint import EndpointMode, EndpointSpec, Protocol, PublishMode
 from swarmcore.model.service import Service, ServiceSpec
 from swarmcore.model.task import TaskSpec
@@ -31,6 +32,49 @@ def test_a_service_has_a_virtual_address_on_each_of_its_networks() -> None:
             assert found.endpoint is not None
             assert found.endpoint.spec == made.spec.endpoint_spec
             assert found.spec_version == made.spec_version
+
+    run_virtual(story())
+
+
+def test_a_service_that_publishes_ports_has_an_address_on_the_ingress_network() -> None:
+    async def story() -> None:
+        world = World()
+        async with world.allocating():
+            web, host = service("s1", ["a"], [port(80, 8080)]), port(80, 81, PublishMode.HOST)
+            await world.put(network("a", "10.1.0.0/24"), web, task("t1", web), service("s2", [], [host]))
+            assert world.vips("s1") == []  # the swarm has yet to begin
+            assert world.task("t1").status.err.startswith("the swarm has no ingress network")
+            assert world.vips("s2") == []
+            await world.put(cluster())
+            ingress = world.ingress().id
+            (_, on_a), *both = sorted(world.vips("s1"))
+            assert on_a == "10.1.0.2/24"
+            assert [network_id for network_id, _ in both] == [ingress, ingress]
+            assert [":" in address for _, address in both] == [False, True]
+            assert world.task("t1").status.state is S.PENDING
+            # It stays through updates, goes with the last published port, and is given again.
+            await world.put(replace(world.service("s1"), spec=service_spec("s1", ["a"], [port(80, 9090)])))
+            assert sorted(world.vips("s1"))[1:] == both
+            await world.put(replace(world.service("s1"), spec=service_spec("s1", ["a"], [host])))
+            assert world.vips("s1") == [("a", "10.1.0.2/24")]
+            await world.remove("t1")
+            assert [each.used for each in usage(world.view, ingress)] == [0, 0]
+
+    run_virtual(story())
+
+
+def test_services_of_an_older_release_get_their_address_on_the_ingress_network() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(cluster())
+        async with world.allocating():
+            await world.put(service("s1", [], [port(80, 8080)]))
+        old = world.service("s1")
+        assert old.endpoint is not None
+        await world.put(replace(old, endpoint=replace(old.endpoint, virtual_ips=())))
+        async with world.allocating():
+            assert {network_id for network_id, _ in world.vips("s1")} == {world.ingress().id}
+            assert world.ports("s1") == [8080]
 
     run_virtual(story())
 
