@@ -136,6 +136,7 @@ class EndpointTables:
     def reset(self, view: Tables, revision: int = 0) -> None:
         """Start over from the whole state: sessions send every table anew."""
         self.revision = revision
+        self.tables, self._awaited = {}, {}
         self._build(view, [network.id for network in view.networks])
 
     def follow(self, changes: Iterable[Change], view: Tables, revision: int) -> set[str]:
@@ -204,8 +205,6 @@ class EndpointTables:
 
     def _build(self, view: Tables, network_ids: list[str]) -> None:
         """Make these tables from the state, in one pass over it."""
-        if len(network_ids) == len(view.networks):
-            self.tables, self._awaited = {}, {}
         self._ingress = find_ingress(view)
         port = data_path_port(view)
         built = set(network_ids)

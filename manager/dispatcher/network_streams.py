@@ -35,6 +35,7 @@ class NetworkStream:
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
         self._wanted: set[str] | None = None  # None: to be found again
+        self._ingress = ""  # the ingress network that is among the wanted ones
         self._positions: dict[str, tuple[TrackedTable, int]] = {}
         self._complete = False
         self.sent = 0
@@ -65,8 +66,11 @@ class NetworkStream:
 
     def updates(self, view: Tables, tables: EndpointTables) -> list[NetworkUpdate]:
         """What the agent must hear now, as the parts of one update; nothing if it knows it all."""
-        if self._wanted is None or (tables.ingress and tables.ingress not in self._wanted):
-            self._wanted = wanted_networks(view, self._node_id, tables.ingress)
+        if self._wanted is None or self._ingress != tables.ingress:
+            self._wanted, self._ingress = (
+                wanted_networks(view, self._node_id, tables.ingress),
+                tables.ingress,
+            )
         wanted = self._wanted
         deltas: list[NetworkDelta] = []
         removed: list[str] = []

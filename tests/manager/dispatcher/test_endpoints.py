@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -210,7 +210,25 @@ def same(one: NetworkTable | None, other: NetworkTable | None) -> bool:
     return replace(one, revision=0) == replace(other, revision=0)
 
 
+def _mesh(id: str) -> tuple[str, Any]:
+    return "networks", network(id, False)
+
+
+_ON_MESH = ("tasks", task(0, TaskState.ASSIGNED, TaskState.RUNNING, "w1", ("mesh",)))
+_GONE = ("delete", ("networks", "mesh")), ("delete", ("networks", "newer-mesh"))
+
+
 @settings(max_examples=100, deadline=None)
+# A network becomes the ingress network that a node carries already, for a task.
+@example([([_mesh("newer-mesh"), _ON_MESH], True, {"w1"}), ([_mesh("mesh")], False, set())])
+# Followed late: by then, the only network left is the one that became the ingress network.
+@example(
+    [
+        ([_mesh("mesh"), _mesh("n1"), _mesh("newer-mesh")], True, set()),
+        ([_GONE[0]], False, set()),
+        ([("delete", ("networks", "n1"))], False, set()),
+    ]
+)
 @given(
     commits=st.lists(
         st.tuples(
