@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 2000
 APT := crun runc conmon skopeo nftables iproute2 busybox-static procps golang-github-containers-common python3-venv
 
-.PHONY: help setup apt demo demo-down test check sim bench clean
+.PHONY: help setup apt demo demo-down test test-places check sim bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,10 @@ check: $(VENV)/.done ## ruff, mypy --strict and the import arrows
 
 test: setup ## all tests
 	$(BIN)/python -m pytest
+
+NETWORK_TESTS := tests/e2e/test_networks.py tests/e2e/test_mesh.py tests/e2e/test_network_kinds.py tests/e2e/test_network_check.py tests/e2e/test_membership.py
+test-places: setup ## the network tests with the hosts on other subnets, behind routes, and over IPv6
+	for place in readme docker routes dual; do PYSWARM_LAB=$$place $(BIN)/python -m pytest $(NETWORK_TESTS) || exit; done
 
 sim: setup ## raft under simulated faults: make sim SEEDS=2000
 	$(BIN)/python -m tests.sim.run --seeds $(SEEDS)
