@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 
+import msgspec
 from msgspec.structs import replace
 
 from manager.allocator.moving import make_room
@@ -22,7 +23,7 @@ from pki.join import Caller
 from pki.root import RootAuthority
 from pki.tokens import same_token
 from swarmcore.clock import Clock
-from swarmcore.errors import NoLeader, SwarmError, Unauthenticated, Unavailable, WrongRole
+from swarmcore.errors import Invalid, NoLeader, SwarmError, Unauthenticated, Unavailable, WrongRole
 from swarmcore.ids import NewId
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.node import Node, NodeRole, NodeSpec
@@ -37,6 +38,7 @@ from swarmcore.rpc.refusals import Refusals
 from swarmcore.rpc.server import Peer, RpcServer
 
 log = logging.getLogger(__name__)
+MOST_BYTES = 256 << 10  # of what a host tells of itself before it is let in
 MANAGERS = frozenset({NodeRole.MANAGER})
 
 
@@ -126,6 +128,9 @@ class CAServer:
             # The answer to an earlier attempt was lost: only the owner of that key can use it.
             if node.certificate is not None and node.certificate.csr == request.csr and node.role is role:
                 return node
+        told = request.description
+        if told is not None and len(msgspec.msgpack.encode(told)) > MOST_BYTES:
+            raise Invalid(f"the description of the host is larger than {MOST_BYTES >> 10} KiB")
         spec = NodeSpec(role=role, availability=request.availability)
         return accepted_node(self._new_id(), spec, description=request.description)
 

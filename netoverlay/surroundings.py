@@ -19,6 +19,7 @@ _OUR_DEVICE = "vxi"
 _WIDEST = 8
 #: More is not told: a description has to fit a message.
 MOST_ROUTES = 256
+MOST_ADDRESSES = 1024
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
@@ -60,7 +61,15 @@ def arranged(
             "this host has more routes than the swarm is told of",
             extra={"routes": len(told), "told": MOST_ROUTES},
         )
-    return Surroundings(addresses=tuple(sorted(found)), routes=tuple(map(str, told[:MOST_ROUTES])))
+    own_addresses = sorted(found)
+    if len(own_addresses) > MOST_ADDRESSES:
+        log.warning(
+            "this host has more addresses than the swarm is told of",
+            extra={"addresses": len(own_addresses), "told": MOST_ADDRESSES},
+        )
+    return Surroundings(
+        addresses=tuple(own_addresses[:MOST_ADDRESSES]), routes=tuple(map(str, told[:MOST_ROUTES]))
+    )
 
 
 def _is_ours(name: str, own: Collection[str]) -> bool:

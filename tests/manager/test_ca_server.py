@@ -171,6 +171,9 @@ async def test_a_host_in_the_way_of_a_network_of_the_swarm_gets_no_certificate(s
         with pytest.raises(FailedPrecondition, match=r"overlaps with subnet 10\.0\.0\.0/20 of network shop"):
             await scene.leader.issue(None, replace(request(scene.token(W)), description=told))
         assert len(scene.store.view().nodes) == 1
+    with pytest.raises(Invalid, match="larger than 256 KiB"):
+        large = NodeDescription(hostname="b" * 300_000)
+        await scene.leader.issue(None, replace(request(scene.token(W)), description=large))
     told = NodeDescription(hostname="b", host_subnets=("10.0.16.5/24",))
     issued = await scene.leader.issue(None, replace(request(scene.token(W)), description=told))
     node = scene.store.view().nodes.get(issued.node_id)
