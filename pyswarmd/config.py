@@ -11,8 +11,11 @@ RUN_DIR = Path("/run/pyswarm")
 PORT = 2377
 SOCKET_NAME = "pyswarm.sock"
 VERSION = "0.1.0"
+# What clients compare when they ask for the engine's version: a current one, marked as ours (semantic versioning's
+# build metadata, which comparisons leave out). Behaviour follows API_VERSION, as with Docker's engine.
+ENGINE_VERSION = f"28.0.0+pyswarm{VERSION}"
 API_VERSION = "1.41"
-MIN_API_VERSION = "1.24"
+MIN_API_VERSION = "1.12"
 
 
 class Settings(Struct, frozen=True, kw_only=True):

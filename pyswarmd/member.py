@@ -19,7 +19,7 @@ from pki.contexts import Contexts
 from pki.identity import Identity, identify
 from pki.keystore import KeyStore
 from pki.renewer import Renewer
-from pyswarmd.config import VERSION, Settings
+from pyswarmd.config import ENGINE_VERSION, Settings
 from pyswarmd.manager_side import ManagerSide
 from pyswarmd.membership import LocalState, Status, split
 from pyswarmd.node_networks import NodeNetworks
@@ -114,7 +114,7 @@ class Member:
             self._networks.swarm.joined(self._keystore.node_id, data_path)
         describer = Describer(
             resources=self._executor.resources,
-            engine_version=VERSION,
+            engine_version=ENGINE_VERSION,
             labels=self._settings.labels,
             tls_info=self._tls_info,
             hostname=lambda: self._settings.hostname or platform.node(),

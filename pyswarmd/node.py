@@ -33,7 +33,7 @@ from pyswarmd.membership import (
 from pyswarmd.metrics import Sample
 from pyswarmd.node_networks import NodeNetworks
 from swarmcore.clock import Clock
-from swarmcore.errors import FailedPrecondition, NotFound, NotInSwarm, SwarmError, Unavailable
+from swarmcore.errors import FailedPrecondition, Invalid, NotFound, NotInSwarm, SwarmError, Unavailable
 from swarmcore.faults import Faults
 from swarmcore.ids import new_id
 from swarmcore.model.node import NodeDescription
@@ -422,6 +422,16 @@ class Node:
 
     def running_containers(self) -> int:
         return self._executor.running
+
+    def has_container(self, text: str) -> bool:
+        """Whether an id, the beginning of one, or a name is that of a container here (or of several)."""
+        try:
+            self._executor.find(text)
+        except NotFound:
+            return False
+        except Invalid:  # of several
+            return True
+        return True
 
     def image_count(self) -> int:
         return len(self.images.list())

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from swarmcore.errors import Invalid, clipped
 from swarmcore.patterns import ASCII, Pattern
 
-_DEFAULT_DOMAIN = "docker.io"
+DEFAULT_DOMAIN = "docker.io"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _MAX_PATH = 255
 _PATH = Pattern(rf"{_COMPONENT}(?:/{_COMPONENT})*", _MAX_PATH)
@@ -30,7 +30,7 @@ class Reference(Struct, frozen=True, kw_only=True, order=True):
     @property
     def familiar_name(self) -> str:
         """The repository without what Docker leaves out."""
-        if self.domain == _DEFAULT_DOMAIN:
+        if self.domain == DEFAULT_DOMAIN:
             return self.path.removeprefix("library/")
         return f"{self.domain}/{self.path}"
 
@@ -58,10 +58,10 @@ def parse(text: str) -> Reference:
     if slash and (any(c in first for c in ".:[") or first == "localhost" or first != first.lower()):
         domain, rest = first, remainder
     else:
-        domain = _DEFAULT_DOMAIN
+        domain = DEFAULT_DOMAIN
     path, colon, tag = rest.partition(":")
     if domain == "index.docker.io":
-        domain = _DEFAULT_DOMAIN
+        domain = DEFAULT_DOMAIN
     if colon and not _TAG.fullmatch(tag):
         raise wrong("the tag may have letters, digits, '_', '.' and '-', at most 128 characters")
     if not _DOMAIN.fullmatch(domain):
@@ -70,7 +70,7 @@ def parse(text: str) -> Reference:
         raise wrong("the repository name must be lower case")
     if not _PATH.fullmatch(path):
         raise wrong("the repository name is malformed")
-    if domain == _DEFAULT_DOMAIN and "/" not in path:
+    if domain == DEFAULT_DOMAIN and "/" not in path:
         path = f"library/{path}"
     return Reference(domain=domain, path=path, tag=tag, digest=digest)
 

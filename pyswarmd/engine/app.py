@@ -20,6 +20,7 @@ from pyswarmd.engine import (
     swarm,
     system,
     tasks,
+    unserved,
 )
 from pyswarmd.engine.context import NODE, Route
 from pyswarmd.engine.errors import error_response, errors_as_json
@@ -90,6 +91,7 @@ def routes() -> Iterator[Route]:
         images,
         logs,
         metrics,
+        unserved,
     ):
         for method, path, handler in module.ROUTES:
             for prefix in ("", "/v{version:[0-9]+[.][0-9]+}"):

@@ -28,7 +28,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return await handler(request)
     except SwarmError as error:
         return error_response(error.status, str(error), error.hint)
-    except web.HTTPNotFound:
+    except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
         return error_response(404, f"page not found: {request.method} {request.path}")
     except web.HTTPException as error:
         return error_response(error.status, error.reason)

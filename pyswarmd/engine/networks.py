@@ -159,7 +159,9 @@ async def inspect(request: web.Request) -> web.Response:
     elif found.table is not None:
         more = views.carried_details(found.table, own)
         more |= {"Services": views.carried_services(found.table)} if verbose else {}
-    return answer(found.shown | more)
+    # Docker leaves out lists of nobody.
+    left_out = [name for name in ("Peers", "Services") if not more.get(name)]
+    return answer(found.shown | {name: value for name, value in more.items() if name not in left_out})
 
 
 # -- changes ---------------------------------------------------------------------------------------

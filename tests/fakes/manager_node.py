@@ -29,6 +29,7 @@ class ManagerNode:
     def __init__(self, folder: Path) -> None:
         self.bench = Bench()
         self.settings = Settings(state_dir=folder, run_dir=folder / "run", hostname="m1")
+        self.containers: set[str] = set()
         self.images = ImageStore(folder / "images")
 
     async def begin(self) -> ManagerNode:
@@ -68,6 +69,9 @@ class ManagerNode:
 
     def running_containers(self) -> int:
         return 0
+
+    def has_container(self, text: str) -> bool:
+        return text in self.containers
 
     def image_count(self) -> int:
         return len(self.images.list())

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from pyswarmd.config import Settings
+from pyswarmd.config import VERSION, Settings
 from pyswarmd.engine.app import build_app
 from pyswarmd.engine.swarm import InitRequest, JoinRequest
 from pyswarmd.membership import split
@@ -51,14 +51,27 @@ async def test_ping_announces_version_and_swarm_state(client: Client) -> None:
     assert (head.status, head.headers["Api-Version"]) == (200, "1.41")
 
 
-@pytest.mark.parametrize("prefix", ["", "/v1.24", "/v1.41"])
+@pytest.mark.parametrize("prefix", ["", "/v1.12", "/v1.22", "/v1.24", "/v1.41"])
 async def test_every_announced_version_is_served(client: Client, prefix: str) -> None:
     body = await (await client.get(f"{prefix}/version")).json()
-    assert (body["ApiVersion"], body["MinAPIVersion"]) == ("1.41", "1.24")
+    assert (body["ApiVersion"], body["MinAPIVersion"]) == ("1.41", "1.12")
+
+
+async def test_the_engine_s_version_compares_as_a_current_one_and_says_whose_it_is(client: Client) -> None:
+    shown = await (await client.get("/version")).json()
+    number, _, ours = shown["Version"].partition("+")
+    assert tuple(map(int, number.split("."))) >= (28, 0, 0)
+    assert ours == f"pyswarm{VERSION}"
+    components = {each["Name"]: each for each in shown["Components"]}
+    assert components["Engine"]["Version"] == shown["Version"]
+    assert components["pyswarm"]["Version"] == VERSION
+    assert shown["Platform"]["Name"] == f"pyswarm {VERSION}"
+    assert shown["GoVersion"]
+    assert (await (await client.get("/info")).json())["ServerVersion"] == shown["Version"]
 
 
 @pytest.mark.parametrize(
-    ("version", "why"), [("1.42", "too new"), ("2.0", "too new"), ("1.23", "too old"), ("0.9", "too old")]
+    ("version", "why"), [("1.42", "too new"), ("2.0", "too new"), ("1.11", "too old"), ("0.9", "too old")]
 )
 async def test_other_versions_are_refused(client: Client, version: str, why: str) -> None:
     response = await client.get(f"/v{version}/version")
@@ -66,10 +79,12 @@ async def test_other_versions_are_refused(client: Client, version: str, why: str
     assert f"client version {version} is {why}" in (await response.json())["message"]
 
 
-async def test_an_unknown_path_is_404_in_json(client: Client) -> None:
-    response = await client.get("/v1.41/nonsense")
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1.41/nonsense"), ("PUT", "/v1.41/services")])
+async def test_an_unknown_path_is_404_in_json(client: Client, method: str, path: str) -> None:
+    """One that Docker has for another method, too."""
+    response = await client.request(method, path)
     assert response.status == 404
-    assert (await response.json())["message"] == "page not found: GET /v1.41/nonsense"
+    assert (await response.json())["message"] == f"page not found: {method} {path}"
     assert response.headers["Api-Version"] == "1.41"
 
 
