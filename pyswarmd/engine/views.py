@@ -46,9 +46,8 @@ def service(item: Service, *, defaults: bool = False) -> dict[str, Any]:
             if defaults:
                 _insert_defaults(found[name])
     endpoint = found.setdefault("Endpoint", {})
-    if "EndpointSpec" not in found["Spec"] and endpoint.get("Spec") == {"Mode": "vip"}:
-        endpoint["Spec"] = {}  # Docker copies what was said: nothing
-    endpoint.setdefault("Spec", {})
+    if endpoint.get("Spec", {"Mode": "vip"}) == {"Mode": "vip"} and not endpoint.get("VirtualIPs"):
+        endpoint["Spec"] = {}  # Docker fills it in where there was something to give: no address, no port
     return found
 
 

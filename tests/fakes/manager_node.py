@@ -7,10 +7,11 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from manager.raft.proposer import RaftStatus
+from manager.raft.proposer import Member, RaftStatus
 from manager.store.tables import View
 from pyswarmd.config import Settings
-from pyswarmd.membership import Status
+from pyswarmd.membership import InitOptions, Status
+from swarmcore.errors import Unavailable
 from swarmcore.ids import new_id
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest, Create
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector
@@ -34,6 +35,9 @@ class ManagerNode:
 
     async def begin(self) -> ManagerNode:
         await self.bench.begin()
+        (own,) = self.bench.store.view().nodes
+        self.bench.raft.me = Member(node_id=own.id, address="10.0.0.1:2377")
+        self.bench.raft.member_table = {own.id: self.bench.raft.me}
         await self.images.open()
         return self
 
@@ -47,6 +51,9 @@ class ManagerNode:
         return Status(
             node_id=own, address="10.0.0.1", state="active", control_available=True, managers=managers
         )
+
+    async def init(self, options: InitOptions) -> str:
+        raise Unavailable("This node is already part of a swarm.")
 
     def raft_status(self) -> RaftStatus:
         return self.bench.raft.status()
