@@ -19,7 +19,7 @@ from netoverlay.netns import Namespace
 from netoverlay.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
 from netoverlay.surroundings import Surroundings
 from netoverlay.wiring import Repairs, Tables, Wiring
-from swarmcore.aio import TaskGroup
+from swarmcore.aio import TaskGroup, to_the_end
 from swarmcore.clock import Clock
 from swarmcore.rpc.messages.check import HostFacts
 
@@ -121,12 +121,13 @@ class HostNetwork:
     async def attach(self, spec: SandboxSpec) -> str:
         """Make the sandbox; the path of its namespace."""
         async with self._attaching:
-            namespace = await self._do(self._wiring.attach, spec, self._tables)
             try:
+                namespace = await self._do(self._wiring.attach, spec, self._tables)
                 port = self._dns.add(spec, namespace, spec.hostname)
                 await self._do(self._wiring.serve, spec, port)
             except BaseException:
-                await self.release(spec)
+                # Cancelled: the thread goes on with it, and takes it down right after.
+                await to_the_end(self.release(spec))
                 raise
             return namespace.path
 

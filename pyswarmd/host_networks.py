@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from netoverlay.ipam import AddressSet, Subnet, contains, first_address, free_subnet, overlap, parse_subnet
 from netoverlay.sandboxes import HostJoin, HostSegment, SandboxSpec
 from pyswarmd.local_networks import AddressPool, ConnectedContainer, LocalNetwork, NetworkRequest
+from swarmcore.aio import to_the_end
 from swarmcore.clock import Clock
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound
 from swarmcore.ids import check_name
@@ -84,6 +85,9 @@ class HostNetworks:
         ]
 
     async def create(self, wanted: NetworkRequest) -> LocalNetwork:
+        return await to_the_end(self._create(wanted))  # half made it would be nobody's
+
+    async def _create(self, wanted: NetworkRequest) -> LocalNetwork:
         async with self._changing:
             check_name(wanted.name, "network")
             if any(network.wanted.name == wanted.name for network in self._networks.values()):
@@ -107,6 +111,9 @@ class HostNetworks:
             return made
 
     async def remove(self, network_id: str) -> None:
+        await to_the_end(self._remove(network_id))
+
+    async def _remove(self, network_id: str) -> None:
         async with self._changing:
             network = self._networks.get(network_id)
             if network is None:

@@ -32,6 +32,7 @@ from pyswarmd.membership import (
 )
 from pyswarmd.metrics import Sample
 from pyswarmd.node_networks import NodeNetworks
+from swarmcore.aio import in_thread
 from swarmcore.clock import Clock
 from swarmcore.errors import FailedPrecondition, Invalid, NotFound, NotInSwarm, SwarmError, Unavailable
 from swarmcore.faults import Faults
@@ -142,7 +143,7 @@ class Node:
             )
             self._pending = True
             try:
-                await asyncio.to_thread(swarm.save, keystore)
+                await in_thread(swarm.save, keystore)
                 local.save(self.settings.local_state)
                 member = self._new_member(local, keystore)
                 try:
@@ -217,7 +218,7 @@ class Node:
                     availability=options.availability,
                     description=description,
                 )
-                await asyncio.to_thread(got.save, keystore)
+                await in_thread(got.save, keystore)
                 local = LocalState(
                     listen=joined(*listen),
                     advertise=advertise,

@@ -10,12 +10,13 @@ from contextvars import Context
 from itertools import islice
 from random import Random
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from swarmcore.clock import Clock
 from swarmcore.faults import Faults, log_level, one_line, passes
 
 log = logging.getLogger(__name__)
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -107,6 +108,32 @@ async def owned(coro: Coroutine[Any, Any, Any], name: str) -> AsyncIterator[asyn
         yield tasks.start(coro, name)
     finally:
         await tasks.close()
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` to its end, whatever happens to the caller: a cancellation is passed on only then.
+
+    For what cannot be broken off and must end before something else goes on: a lock around it is held as long as it
+    takes, what the caller undoes afterwards stays undone. `asyncio.shield` returns at once instead, and `work` goes on
+    beside whoever comes next. Only for work that ends by itself, and soon.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            log.warning("work failed whose caller has gone", extra={"reason": repr(failure)})
+        raise cancelled
+    return task.result()
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`asyncio.to_thread`, but the caller goes on, or is cancelled, only when the thread is done with it."""
+    return await to_the_end(asyncio.to_thread(function, *args, **kwargs))
 
 
 class Backoff:

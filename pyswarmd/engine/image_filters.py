@@ -11,7 +11,8 @@ from manager.control.filters import has_label
 from pyswarmd.engine.filters import Filters, moment
 from pyswarmd.engine.patterns import matches
 from swarmcore.errors import Invalid
-from worker.images.store import Image, ImageStore
+from worker.images.index import Image
+from worker.images.store import ImageStore
 
 KNOWN = ("before", "dangling", "label", "reference", "since", "until")
 _BOOLEANS = {"1": True, "true": True, "0": False, "false": False}

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyswarmd.engine.views import ZERO_TIME
-from worker.images.store import Image, ImageStore
+from worker.images.index import Image
+from worker.images.store import ImageStore
 
 Shown = dict[str, Any]
 DRIVER = "overlayfs"  # not overlay2: clients that know that one look for Docker's own directories

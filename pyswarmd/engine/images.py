@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ from pyswarmd.engine import image_filters, image_views
 from pyswarmd.engine.context import Route, answer, api_version, asked, empty, filters, node_of
 from pyswarmd.engine.import_changes import run_config
 from swarmcore.errors import Invalid, SwarmError, Unimplemented
-from worker.images.store import DiskFull, ImageStore
+from worker.images.limits import DiskFull
+from worker.images.store import ImageStore
 
 _CHUNK = 1 << 20
 
@@ -28,17 +30,17 @@ def _store(request: web.Request) -> ImageStore:
 
 @contextlib.asynccontextmanager
 async def _upload(request: web.Request) -> AsyncIterator[Path]:
-    """The request's body in a file, gone when the block ends."""
+    """The request's body in a file without a name: whatever becomes of the daemon, nothing of it is left."""
     folder = node_of(request).settings.state_dir / "upload"
     folder.mkdir(mode=0o700, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="archive-") as file:
+    with tempfile.TemporaryFile(dir=folder) as file:
         try:
             async for chunk in request.content.iter_chunked(_CHUNK):
                 await asyncio.to_thread(file.write, chunk)
             await asyncio.to_thread(file.flush)
         except OSError as error:
             raise DiskFull(f"cannot store the upload: {error.strerror}") from None
-        yield Path(file.name)
+        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
 
 
 def _lines(*messages: dict[str, Any]) -> web.Response:
@@ -56,9 +58,9 @@ async def load(request: web.Request) -> web.Response:
             return _lines(message | ({"hint": error.hint} if error.hint else {}))
     return _lines(
         *(
-            {"stream": f"Loaded image: {name}\n"}
+            {"stream": f"{line}\n"}
             for image in images
-            for name in image.names or (f"ID {image.id}",)
+            for line in [f"Loaded image: {name}" for name in image.names] or [f"Loaded image ID: {image.id}"]
         )
     )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from datetime import UTC, datetime
 from random import Random
 
 import pytest
 
 from netoverlay.netlink.wire import NetlinkError
-from swarmcore.aio import Backoff, TaskGroup, Tasks, owned, supervise
+from swarmcore.aio import Backoff, TaskGroup, Tasks, in_thread, owned, supervise, to_the_end
 from swarmcore.errors import Internal
 from swarmcore.faults import Faults, passes
 
@@ -194,3 +195,60 @@ def test_what_passes_is_known_by_its_number(error: Exception, expected: bool) ->
     wrapped = Internal("cannot write")
     wrapped.__cause__ = error
     assert passes(wrapped) is expected
+
+
+async def test_a_lock_is_held_as_long_as_the_work_that_it_guards() -> None:
+    lock, begun, finish, over = asyncio.Lock(), asyncio.Event(), threading.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        finish.wait()
+        over.set()
+
+    async def guarded() -> None:
+        async with lock:
+            await in_thread(work)
+
+    async def next_one() -> bool:
+        async with lock:
+            return over.is_set()
+
+    async with owned(guarded(), "guarded") as first:
+        await begun.wait()
+        async with owned(next_one(), "next") as second:
+            for _ in range(3):  # an impatient caller
+                first.cancel()
+                await asyncio.sleep(0)
+            assert not first.done() and not second.done()
+            finish.set()
+            assert await second
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+
+async def test_work_to_the_end_returns_and_raises_as_if_awaited() -> None:
+    async def answer() -> int:
+        await asyncio.sleep(0)
+        return 42
+
+    assert await to_the_end(answer()) == 42
+    with pytest.raises(Broken):
+        await to_the_end(fail())
+
+
+async def test_a_failure_after_the_caller_was_cancelled_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with owned(to_the_end(fail()), "failing") as task:
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert "Broken" in caplog.records[-1].__dict__["reason"]
+
+
+async def test_work_that_ends_itself_by_a_cancellation_cancels_its_caller() -> None:
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await to_the_end(cancelled())

@@ -13,10 +13,15 @@ from msgspec import Struct, field
 from swarmcore.errors import Invalid
 
 T = TypeVar("T")
+_VARIANTS = {"arm": "v7", "arm64": "v8"}  # what a machine without a word of its own is
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "riscv64": "riscv64"}
-INDEX_TYPES = frozenset(
-    {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
-)
+_DOCKER = "application/vnd.docker"
+_OCI = "application/vnd.oci.image"
+MANIFEST_TYPES = frozenset({f"{_OCI}.manifest.v1+json", f"{_DOCKER}.distribution.manifest.v2+json"})
+INDEX_TYPES = frozenset({f"{_OCI}.index.v1+json", f"{_DOCKER}.distribution.manifest.list.v2+json"})
+
+
+CONFIG_TYPES = frozenset({f"{_OCI}.config.v1+json", f"{_DOCKER}.container.image.v1+json"})
 
 
 class Descriptor(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -24,23 +29,49 @@ class Descriptor(Struct, frozen=True, kw_only=True, rename="camel"):
     digest: str
     size: int = 0
     annotations: dict[str, str] = {}
-    platform: dict[str, Any] | None = None
+    artifact_type: str = ""
+    platform: Platform | None = None
+
+    @property
+    def is_other(self) -> bool:
+        """It says itself that it is no image: an attestation, a signature, something for another program."""
+        by_type = self.media_type and self.media_type not in MANIFEST_TYPES
+        beside = self.platform is not None and self.platform.os == "unknown"
+        return bool(
+            by_type or beside or self.artifact_type or "vnd.docker.reference.type" in self.annotations
+        )
+
+
+class Platform(Struct, frozen=True, kw_only=True):
+    os: str = "linux"
+    architecture: str = ""
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, (self.os, self.architecture, self.variant)))
 
 
 class Index(Struct, frozen=True, kw_only=True, rename="camel"):
-    manifests: tuple[Descriptor, ...]
+    manifests: tuple[Descriptor, ...] = ()
 
 
 class Manifest(Struct, frozen=True, kw_only=True, rename="camel"):
     config: Descriptor
-    layers: tuple[Descriptor, ...]
+    layers: tuple[Descriptor, ...] = ()
+    artifact_type: str = ""
+
+    @property
+    def is_other(self) -> bool:
+        """Config types that nobody has heard of are given a chance: some tools make up their own."""
+        known = "vnd.oci.empty" not in self.config.media_type and "artifact" not in self.config.media_type
+        return bool(self.artifact_type) or not known
 
 
 class SavedImage(Struct, frozen=True, kw_only=True, rename="pascal"):
     """One entry of docker save's manifest.json."""
 
     config: str
-    repo_tags: tuple[str, ...] | None = None
+    repo_tags: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
 
 
@@ -71,14 +102,20 @@ class RootFs(Struct, frozen=True, kw_only=True):
 class ImageConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an image id is the digest of."""
 
-    architecture: str
-    os: str
+    architecture: str = ""
+    os: str = ""
     created: datetime | None = None
     author: str = ""
     config: RunConfig | None = field(default_factory=RunConfig)
     rootfs: RootFs
     history: tuple[dict[str, Any], ...] | None = None
     variant: str = ""
+
+    @property
+    def platform(self) -> Platform:
+        """Where it runs; what it does not say is as here, as in Docker."""
+        architecture = self.architecture or host_architecture()
+        return Platform(os=self.os or "linux", architecture=architecture, variant=self.variant)
 
     @property
     def run(self) -> RunConfig:
@@ -90,11 +127,21 @@ def digest_of(content: bytes) -> str:
 
 
 def decode(content: bytes, kind: type[T], what: str) -> T:
-    """`content` as `kind`; Invalid names `what` if it is not that."""
+    """`content` as `kind`, read as Go reads it: null means absent. Invalid names `what` if it is not that."""
     try:
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(f"{what} is malformed: {error}") from None
+        return msgspec.convert(_as_in_go(msgspec.json.decode(content)), kind)
+    except (msgspec.DecodeError, msgspec.ValidationError, ValueError, OverflowError, RecursionError) as error:
+        raise Invalid(f"{what} is malformed: {str(error)[:300]}") from None
+
+
+def _as_in_go(value: Any) -> Any:
+    if isinstance(value, dict):
+        found = {key: _as_in_go(inner) for key, inner in value.items() if inner is not None}
+        for key in ("Cmd", "Entrypoint"):  # one word may stand for itself
+            if isinstance(word := found.get(key), str):
+                found[key] = [word]
+        return found
+    return [_as_in_go(inner) for inner in value] if isinstance(value, list) else value
 
 
 def host_architecture() -> str:
@@ -103,9 +150,21 @@ def host_architecture() -> str:
     return _ARCHITECTURES.get(machine, machine)
 
 
+def rank(wanted: Platform) -> int | None:
+    """How well an image of that platform runs here: 0 is best, None not at all."""
+    if wanted.os not in ("", "linux") or wanted.architecture not in ("", host_architecture()):
+        return None
+    best = _VARIANTS.get(wanted.architecture, "v1")
+    if wanted.variant in ("", best):
+        return 0
+    version = wanted.variant.removeprefix("v")
+    mine = int(best.removeprefix("v"))
+    return mine - int(version) if version.isdecimal() and int(version) <= mine else None
+
+
 def check_config(config: ImageConfig) -> None:
     """Refuse what cannot run here or is no image at all."""
-    if config.os != "linux":
-        raise Invalid(f"the image is for {config.os or 'an unnamed system'}; only linux images can run")
-    if not config.rootfs.diff_ids:
-        raise Invalid("the image has no layers")
+    if config.os not in ("", "linux"):
+        raise Invalid(f"the image is for {config.os[:40]}; only linux images can run")
+    if config.rootfs.type not in ("", "layers"):
+        raise Invalid(f"the image has a root file system of the unknown kind {config.rootfs.type[:40]!r}")

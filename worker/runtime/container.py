@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from netoverlay.sandboxes import SandboxSpec
-from swarmcore.aio import Backoff, Tasks, supervise
+from swarmcore.aio import Backoff, Tasks, in_thread, supervise
 from swarmcore.clock import Clock
 from swarmcore.faults import Faults
 from worker.files import write_atomically
@@ -70,8 +70,8 @@ async def discard(engine: Engine, container_id: str) -> None:
     conmon.kill_unfinished(_supervision(engine, container_id))
     for runtime in engine.runtimes.values():
         await runtime.delete(container_id)
-    await asyncio.to_thread(engine.cgroups.destroy, container_id)
-    await asyncio.to_thread(engine.places.forget, container_id)
+    await in_thread(engine.cgroups.destroy, container_id)
+    await in_thread(engine.places.forget, container_id)
 
 
 class Container:
@@ -201,7 +201,7 @@ class Container:
         if self.record.sandbox is None:
             return
         path = await self._engine.networking.path(self.record.sandbox)
-        await asyncio.to_thread(self._rewrite_bundle, path)
+        await in_thread(self._rewrite_bundle, path)
 
     def _rewrite_bundle(self, path: str) -> None:
         file = self.directory / "bundle" / "config.json"
@@ -257,8 +257,8 @@ class Container:
             await engine.spawner.unmount(targets)
             if self.record.sandbox is not None:
                 await engine.networking.release(self.record.sandbox)
-            await asyncio.to_thread(self._remove_files)
-            engine.images.release(self.record.image_id, self.record.id)
+            await in_thread(self._remove_files)
+            engine.images.release(self.record.id)
             if not self.ended.done():
                 self.ended.set_result(Exit(code=conmon.LOST, at=engine.clock.now(), reason="removed"))
 
@@ -272,7 +272,7 @@ class Container:
                 await runtime.delete(self.record.id)
             except RuntimeFailed as failure:
                 log.warning("runtime delete failed", extra={**self._fields, "err": str(failure)})
-        await asyncio.to_thread(engine.cgroups.destroy, self.record.id)
+        await in_thread(engine.cgroups.destroy, self.record.id)
 
     def _remove_files(self) -> None:
         engine = self._engine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import secrets as random_source
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from swarmcore.aio import in_thread
 from swarmcore.errors import Invalid, NotFound, Unsupported, clipped
 from swarmcore.model.container import ConfigReference, ContainerSpec, MountType, SecretReference
 from swarmcore.model.naming import task_name
@@ -61,7 +61,8 @@ async def prepare(
             await engine.networking.release(network.sandbox)
         await engine.spawner.unmount([_rootfs(engine, container_id), engine.places.secrets / container_id])
         engine.volumes.release(container_id)
-        await asyncio.to_thread(engine.places.forget, container_id)
+        engine.images.release(container_id)
+        await in_thread(engine.places.forget, container_id)
         raise
 
 
@@ -78,11 +79,11 @@ async def _prepare(
     container_id: str,
 ) -> Container:
     spec = task.spec.container
-    image = engine.images.get(spec.image)
+    image = engine.images.take(spec.image, container_id)  # before anything is awaited: it stays from here on
     run = engine.images.config(image).run
     directory, rootfs = engine.places.of(container_id), _rootfs(engine, container_id)
     secret_files, secret_mounts = _secret_files(engine, spec, payloads, container_id)
-    etc = await asyncio.to_thread(_lay_out, directory, spec, hostname, network)
+    etc = await in_thread(_lay_out, directory, spec, hostname, network)
     overlay = MountRequest(
         source="overlay",
         target=str(rootfs),
@@ -96,9 +97,7 @@ async def _prepare(
     passwd, group = await engine.spawner.mount(
         (overlay, *secret_mounts), read=[(str(rootfs), "etc/passwd"), (str(rootfs), "etc/group")]
     )
-    sources, anonymous = await asyncio.to_thread(
-        _volumes, engine, spec, run.volumes or {}, rootfs, container_id
-    )
+    sources, anonymous = await in_thread(_volumes, engine, spec, run.volumes or {}, rootfs, container_id)
     config = oci_config(
         BundleInput(
             container_id=container_id,
@@ -132,7 +131,7 @@ async def _prepare(
         anonymous_volumes=anonymous,
         sandbox=network.sandbox,
     )
-    await asyncio.to_thread(_write, directory, msgspec.json.encode(config), made)
+    await in_thread(_write, directory, msgspec.json.encode(config), made)
     container = Container(engine, made)
     container.give_secrets(secret_mounts)
     return container

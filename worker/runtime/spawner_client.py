@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from swarmcore.aio import Tasks
+from swarmcore.aio import Tasks, to_the_end
 from swarmcore.errors import Internal, SwarmError
 
 log = logging.getLogger(__name__)
@@ -131,30 +131,34 @@ class Spawner:
 
     async def _connected(self) -> _Link:
         async with self._starting:
-            if self._link is not None and self._link.alive:
-                return self._link
-            ours, theirs = socket.socketpair()
-            ours.setblocking(False)
-            with theirs:
-                argv = [sys.executable, "-I", "-S", "-c", _CODE, str(_ROOT), str(theirs.fileno())]
-                child = await asyncio.to_thread(
-                    subprocess.Popen,
-                    [*argv, "hide" if self._hide else "show"],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    start_new_session=True,  # a signal to the daemon's process group must not reach it
-                    env=_ENV,
-                    cwd="/",
-                )
-            link = _Link(child, ours)
-            self._tasks.start(link.listen(), "spawner")
-            hello = await link.ready
-            if "error" in hello:
-                raise Internal(f"cannot start the container spawner: {hello['error']}")
-            log.debug("spawner started", extra={"pid": child.pid, "hidden": hello["hidden"]})
-            self._link = link
-            return link
+            if self._link is None or not self._link.alive:
+                # Started for all who wait: the one that asked first may be cancelled.
+                await to_the_end(self._new_link())
+            assert self._link is not None
+            return self._link
+
+    async def _new_link(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            argv = [sys.executable, "-I", "-S", "-c", _CODE, str(_ROOT), str(theirs.fileno())]
+            child = await asyncio.to_thread(
+                subprocess.Popen,
+                [*argv, "hide" if self._hide else "show"],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,  # a signal to the daemon's process group must not reach it
+                env=_ENV,
+                cwd="/",
+            )
+        link = _Link(child, ours)
+        self._tasks.start(link.listen(), "spawner")
+        hello = await link.ready
+        if "error" in hello:
+            raise Internal(f"cannot start the container spawner: {hello['error']}")
+        log.debug("spawner started", extra={"pid": child.pid, "hidden": hello["hidden"]})
+        self._link = link
 
     async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         link = await self._connected()

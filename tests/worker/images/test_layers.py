@@ -11,7 +11,9 @@ import pytest
 
 from swarmcore.errors import Invalid
 from tests.worker.images.archives import folder, link, member, tar
-from worker.images.layers import directory_name, unpack
+from worker.images.keys import directory_name
+from worker.images.layers import unpack
+from worker.images.limits import Budget, Limits
 
 pytestmark = pytest.mark.root
 
@@ -24,7 +26,7 @@ def target(tmp_path: Path) -> Path:
 
 
 def unpacked(target: Path, *members: object) -> int:
-    return unpack(io.BytesIO(tar(*members)), target)  # type: ignore[arg-type]
+    return unpack(io.BytesIO(tar(*members)), target, Budget(Limits(), target)).size  # type: ignore[arg-type]
 
 
 def is_whiteout(path: Path) -> bool:
@@ -96,8 +98,8 @@ def test_file_capabilities_are_kept_and_overlay_marks_of_others_ignored(target: 
 
 @pytest.mark.parametrize(
     "name",
-    ["../escape", "a/../../escape", "/../escape", "a/b/../../../escape"],
-    ids=["up", "through", "root", "deep"],
+    ["../escape", "a/../../escape", "a/b/../../../escape"],
+    ids=["up", "through", "deep"],
 )
 def test_paths_that_lead_out_are_refused(target: Path, name: str) -> None:
     with pytest.raises(Invalid, match="leads out of the image"):
@@ -125,11 +127,10 @@ def test_a_link_to_a_directory_of_the_host_leads_nowhere(
 ) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    with pytest.raises(Invalid, match="as a directory, which it is not"):
-        unpacked(
-            target, link("trap", str(outside) if absolute else "../../outside"), member("trap/file", b"x")
-        )
+    unpacked(target, link("trap", str(outside) if absolute else "../../outside"), member("trap/file", b"x"))
     assert list(outside.iterdir()) == []
+    inside = target / (str(outside).lstrip("/") if absolute else "outside")
+    assert (inside / "file").read_bytes() == b"x"
 
 
 def test_a_member_does_not_write_through_a_link(target: Path, tmp_path: Path) -> None:
@@ -151,15 +152,15 @@ def test_hard_links_to_what_is_not_in_the_layer_are_refused(
 
 @pytest.mark.parametrize("content", [b"garbage" * 300, b"\0" * 100])
 def test_garbage_is_refused_in_one_line(target: Path, content: bytes) -> None:
-    with pytest.raises(Invalid, match="no valid tar archive") as failure:
-        unpack(io.BytesIO(content), target)
+    with pytest.raises(Invalid, match="tar archive") as failure:
+        unpack(io.BytesIO(content), target, Budget(Limits(), target))
     assert "\n" not in str(failure.value)
 
 
 def test_a_layer_cut_short_is_refused(target: Path) -> None:
     whole = tar(member("a", b"x" * 5000))
     with pytest.raises(Invalid):
-        unpack(io.BytesIO(whole[:3000]), target)
+        unpack(io.BytesIO(whole[:3000]), target, Budget(Limits(), target))
 
 
 def test_directory_names_are_short_and_distinct() -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from swarmcore.aio import owned
 from swarmcore.errors import Conflict, Invalid, NotFound
 from tests.worker.images.archives import config, digest, folder, member, oci_layout, saved, tar, written
 from worker.images.changes import apply_changes
+from worker.images.limits import DiskFull
 from worker.images.oci import RunConfig
-from worker.images.store import DiskFull, ImageStore
+from worker.images.store import ImageStore
 from worker.runtime.mounts import mount, unmount
 
 pytestmark = pytest.mark.root
@@ -62,8 +65,9 @@ async def test_an_oci_layout_with_compressed_layers_is_loaded_and_pinned_by_dige
     archive = oci_layout([BASE], [gzip.compress(BASE)], "registry.example/app:v1")
     (image,) = await store.load(written(tmp_path / "a.tar", archive))
     assert image.names == ("registry.example/app:v1",)
-    (pinned,) = image.digests
-    assert store.get(pinned) == store.get(pinned.replace("app@", "app:v1@")) == image
+    assert len(image.digests) == 2  # the index's and the manifest's
+    for pinned in image.digests:
+        assert store.get(pinned) == store.get(pinned.replace("app@", "app:v1@")) == image
 
 
 async def test_a_compressed_archive_is_loaded_as_well(store: ImageStore, tmp_path: Path) -> None:
@@ -118,7 +122,6 @@ def _broken() -> Iterator[tuple[str, bytes]]:
     yield "config missing", tar(member("manifest.json", b'[{"Config": "x", "Layers": []}]'))
     yield "layer of another content", saved([BASE], ["app"], raw_config=config([TOP]))
     yield "layer count differs", saved([BASE], ["app"], raw_config=config([BASE, TOP]))
-    yield "no layers", saved([], ["app"])
     yield "windows", saved([BASE], ["app"], raw_config=config([BASE], os="windows"))
     yield "bad name", saved([BASE], ["Not A Name"])
     yield "escaping layer", saved([tar(member("../../evil", b"x"))], ["app"])
@@ -213,7 +216,7 @@ async def test_names_are_added_and_removed_and_the_last_takes_the_image_with_it(
     assert (first.untagged, first.deleted) == (("app:latest",), ())
     second = await store.remove("app:2")
     assert (second.untagged, second.deleted) == (("app:2",), (image.id,))
-    assert content(store, tmp_path) - empty == {"images.json"}
+    assert content(store, tmp_path) == empty
 
 
 async def test_a_layer_that_another_image_uses_stays(store: ImageStore, tmp_path: Path) -> None:
@@ -228,8 +231,43 @@ async def test_an_image_that_is_held_is_not_removed(store: ImageStore, tmp_path:
     store.hold(image.id, "container")
     with pytest.raises(Conflict, match="used by 1 container"):
         await store.remove("app")
-    store.release(image.id, "container")
+    store.release("container")
     assert (await store.remove("app")).deleted == (image.id,)
+
+
+async def test_an_image_that_is_being_removed_cannot_be_taken(store: ImageStore, tmp_path: Path) -> None:
+    await store.load(written(tmp_path / "a.tar", saved([BASE], ["app"])))
+    async with owned(store.remove("app"), "remove") as removing:
+        while not removing.done():
+            try:
+                image = store.take("app", "container")
+            except NotFound:
+                break
+            assert all((store.layers_directory / name).is_dir() for name in store.layer_names(image))
+            store.release("container")
+            await asyncio.sleep(0)
+        await removing
+    assert store.list() == ()
+
+
+async def test_a_load_that_nobody_waits_for_ends_before_the_next_change(
+    store: ImageStore, tmp_path: Path
+) -> None:
+    """The archive is a pipe: the reader is known to be in the middle of it, and to be gone."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    async with owned(store.load(pipe), "load") as loading:
+        writer = await asyncio.to_thread(os.open, pipe, os.O_WRONLY)  # returns when the reader has opened it
+        try:
+            loading.cancel()
+            (image,) = await store.load(written(tmp_path / "a.tar", saved([BASE], ["app"])))
+            assert loading.done()
+            with pytest.raises(BrokenPipeError):
+                os.write(writer, b"x")
+        finally:
+            os.close(writer)
+    assert (store.layers_directory / store.layer_names(image)[0] / "bin/sh").is_file()
+    assert not any((tmp_path / "images/staging").iterdir())
 
 
 async def test_unknown_images_are_not_found_with_a_hint(store: ImageStore) -> None:

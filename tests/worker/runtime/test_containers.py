@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from swarmcore.aio import owned
 from swarmcore.errors import Conflict, Invalid, NotFound
@@ -27,8 +29,11 @@ from swarmcore.model.resources import Limit
 from swarmcore.model.secret import Config, ConfigSpec, Secret, SecretSpec
 from tests.worker.images.archives import folder, link, member, saved, tar, written
 from tests.worker.runtime.conftest import IMAGE, Node
+from worker.images.store import ImageStore
+from worker.runtime import preparation
 from worker.runtime.controller import ContainerFailed
 from worker.runtime.spawner import hybrid_mounts
+from worker.runtime.spawner_client import MountRequest, Spawner
 from worker.runtime.tools import preflight
 
 pytestmark = pytest.mark.root
@@ -83,6 +88,39 @@ async def test_an_image_of_many_layers_with_equal_ones_among_them_starts(node: N
     await node.images.load(written(tmp_path / "many.tar", saved(layers, ["many"])))
     result = await node.run(["/bin/sh", "-c", "echo /n*"], image="many")
     assert (result.code, len(result.out.split())) == (0, 70)
+
+
+class RemovingSpawner(Spawner):
+    """Somebody removes the image while its file system is being mounted."""
+
+    def __init__(self, real: Spawner, images: ImageStore) -> None:
+        super().__init__()
+        self._real, self._images = real, images
+        self.refusals: list[str] = []
+
+    async def mount(
+        self, requests: Sequence[MountRequest], *, read: Sequence[tuple[str, str]] = ()
+    ) -> list[str]:
+        with pytest.raises(Conflict) as refusal:
+            await self._images.remove(IMAGE)
+        self.refusals.append(str(refusal.value))
+        return await self._real.mount(requests, read=read)
+
+    async def unmount(self, targets: Sequence[str | os.PathLike[str]]) -> None:
+        await self._real.unmount(targets)
+
+
+async def test_an_image_is_held_before_it_is_mounted_and_let_go_when_that_fails(node: Node) -> None:
+    engine = node.executor.engine
+    spawner = RemovingSpawner(node.executor.spawner, node.images)
+    mounting = replace(engine, spawner=spawner)
+    payloads = preparation.Payloads(secrets={}, configs={})
+    nobody = node.task(["true"], user="nobody-knows-me")
+    with pytest.raises(Invalid, match="nobody-knows-me"):
+        await preparation.prepare(mounting, nobody, payloads, node_hostname="h")
+    assert len(spawner.refusals) == 1
+    removed = await node.images.remove(IMAGE)
+    assert removed.deleted
 
 
 async def test_memory_beyond_the_limit_is_reported_as_oom(node: Node) -> None:

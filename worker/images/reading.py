@@ -1,0 +1,88 @@
+"""The daemon's side of the process that reads an archive: start it, wait for it, end it when nobody waits any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+
+from swarmcore.aio import to_the_end
+from swarmcore.errors import Internal, Invalid, SwarmError, from_wire
+from worker.images.limits import DiskFull
+from worker.images.reader import Answer, Failure, Job
+
+log = logging.getLogger(__name__)
+_ROOT = Path(__file__).resolve().parents[2]
+_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from worker.images.reader import main; main()"
+_ANSWER_LIMIT = 1 << 28  # bytes; a thousand configs, and what was unpacked
+_CHUNK = 1 << 20
+
+
+async def read(job: Job) -> Answer:
+    """What `job` found. SwarmError if the archive, or the disk, is not as it should be.
+
+    A caller that is cancelled ends the process, and is let go only then: nothing writes to the staging directory
+    after this has returned.
+    """
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-I", "-c", _CODE, str(_ROOT)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+        start_new_session=True,  # a signal to the daemon's process group is the daemon's to handle
+    )
+    assert child.stdin is not None and child.stdout is not None
+    try:
+        child.stdin.write(msgspec.json.encode(job) + b"\n")
+        found = bytearray()
+        while chunk := await child.stdout.read(_CHUNK):
+            found += chunk
+            if len(found) > _ANSWER_LIMIT:
+                raise Invalid("the archive has too many images")
+    finally:
+        await to_the_end(_ended(child))
+    if not found:
+        raise _died(child.returncode or 0, job)
+    answer = msgspec.json.decode(bytes(found), type=Answer)
+    if answer.failure is not None:
+        raise _error(answer.failure)
+    return answer
+
+
+async def _ended(child: asyncio.subprocess.Process) -> None:
+    """Also one that is not asked any more: it has answered, or nobody waits for it."""
+    if child.returncode is None:
+        try:
+            child.kill()
+        except ProcessLookupError:
+            pass
+    assert child.stdin is not None
+    child.stdin.close()
+    await child.wait()
+
+
+def _died(code: int, job: Job) -> SwarmError:
+    if code in (-signal.SIGXCPU, -signal.SIGKILL):
+        return Invalid(
+            "reading the archive took more processor time, or memory, than an archive of its size may",
+            "compress it with gzip or zstd, or load its images one by one",
+        )
+    log.error("the process that reads archives ended", extra={"code": code, "archive": job.path})
+    return Internal(f"the process that reads archives ended with {code}")
+
+
+def _error(failure: Failure) -> SwarmError:
+    if failure.details:
+        log.warning(
+            "an archive could not be read", extra={"reason": failure.message, "details": failure.details}
+        )
+    if failure.kind == DiskFull.__name__:
+        return DiskFull(failure.message, failure.hint)
+    return from_wire(failure.kind, failure.message, failure.hint)
