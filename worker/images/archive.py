@@ -16,7 +16,7 @@ from worker.images import oci
 from worker.images.compression import BROKEN, HashingReader, decompressed
 from worker.images.limits import Budget
 from worker.images.reference import DIGEST, parse_tagged
-from worker.images.tarstream import Kind, TarStream
+from worker.images.tarstream import Damaged, Kind, TarStream
 
 _JSON_LIMIT = 4 << 20
 _CHUNK = 1 << 20
@@ -265,19 +265,26 @@ def _image(
     return ArchivedImage(id=oci.digest_of(raw), raw_config=raw, names=names, digests=digests, layers=layers)
 
 
+def _indexed(file: IO[bytes], budget: Budget) -> Archive:
+    try:
+        return Archive(file, budget)
+    except Damaged as error:
+        raise Invalid(f"this is no image archive: {error}") from None
+
+
 @contextmanager
 def opened(path: Path, scratch: Path, budget: Budget) -> Iterator[Archive]:
     """The archive in `path`; a compressed one is unpacked to the file `scratch` first."""
     try:
         with path.open("rb") as raw, decompressed(raw) as plain:
             if plain is raw:
-                yield Archive(raw, budget)
+                yield _indexed(raw, budget)
                 return
             with scratch.open("wb+") as out:
                 while chunk := plain.read(_CHUNK):
                     budget.write(len(chunk))
                     out.write(chunk)
                 out.seek(0)
-                yield Archive(out, budget)
+                yield _indexed(out, budget)
     except BROKEN as error:
         raise Invalid(f"this is no image archive: {error}") from None

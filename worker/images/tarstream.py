@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Protocol
@@ -23,8 +22,8 @@ _HEADERS_IN_A_ROW = 16
 _PIECES_LIMIT = 1 << 17  # of one sparse file
 _MAX = (1 << 63) - 1
 _CHUNK = 1 << 18
+_DECIMALS = 100  # of a time
 _XATTR = "SCHILY.xattr."
-_DECIMAL = re.compile(r"(-?)([0-9]{1,19})(?:\.([0-9]*))?", re.ASCII)
 
 
 class Kind(Enum):
@@ -352,9 +351,9 @@ def _amend(member: Member, records: Mapping[str, bytes], stored: int) -> int:
 
 
 def _nanoseconds(raw: bytes) -> int:
-    found = _DECIMAL.fullmatch(raw[:64].decode("ascii", "replace"))
-    if found is None:
+    """Seconds since the epoch, with a sign and any number of decimals."""
+    whole, _, part = raw.removeprefix(b"-").partition(b".")
+    if len(part) > _DECIMALS or (part and not part.isdigit()):
         raise Damaged(f"this is no valid tar archive: {raw[:20]!r} is no time")
-    sign, whole, part = found.groups()
-    value = int(whole) * 10**9 + int(((part or "") + "0" * 9)[:9])
-    return -value if sign else value
+    value = _decimal(whole) * 10**9 + int((part + b"0" * 9)[:9])
+    return -value if raw.startswith(b"-") else value
