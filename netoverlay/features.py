@@ -34,6 +34,17 @@ table inet pyswarm-doctor {
   chain filter { type filter hook output priority 0; ip daddr 192.0.2.9 meta l4proto tcp reject with tcp reset; }
 }
 """
+# What checks the ports of bridges (netoverlay/antispoof.py).
+_BRIDGE_RULES = """
+table bridge pyswarm-doctor {
+  set given { type ifname . ether_addr . ipv6_addr; }
+  chain claims { @th,64,128 0 accept; }
+  chain ports {
+    type filter hook prerouting priority -300;
+    iifname . ether saddr . ip6 saddr @given meta l4proto 58 goto claims
+  }
+}
+"""
 
 
 class Feature(Struct, frozen=True, kw_only=True):
@@ -75,8 +86,15 @@ def _features(scratch: Namespace) -> Iterator[Feature]:
         name="nftables",
         purpose="balances load and publishes ports",
         needed=True,
-        missing=scratch.run(_rules),
+        missing=scratch.run(lambda: _rules(_RULES)),
         hint="use a kernel with nf_tables, nft_nat, nft_numgen, nft_fib, nft_ct and nft_reject, and nft 1.0 or newer",
+    )
+    yield Feature(
+        name="nftables for bridges",
+        purpose="keeps containers from using others' addresses",
+        needed=False,
+        missing=scratch.run(lambda: _rules(_BRIDGE_RULES)),
+        hint="load the kernel modules nf_tables and nft_meta_bridge, of a kernel with NF_TABLES_BRIDGE",
     )
     yield Feature(
         name="IPv6",
@@ -133,11 +151,11 @@ def _link(kind: str) -> str:
     return ""
 
 
-def _rules() -> str:
+def _rules(rules: str) -> str:
     """The first complaint of nft about rules like ours; a process that is started here is in the namespace."""
     if (nft := shutil.which("nft")) is None:
         return "the command nft is missing"
-    done = subprocess.run([nft, "-f", "-"], input=_RULES, capture_output=True, text=True, check=False)
+    done = subprocess.run([nft, "-f", "-"], input=rules, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["nft failed"])[0]
 
 

@@ -87,6 +87,7 @@ def frame() -> Part:
                     "virtual": NamedSet(key=concatenation(address, PROTOCOL, PORT), value=VERDICT),
                     "nodes": NamedSet(key=address),
                     "outsiders": NamedSet(key=address),
+                    "senders": NamedSet(key=concatenation(INTERFACE, address)),
                     "selves": NamedSet(key=concatenation(address, address)),
                     "reachable": NamedSet(key=concatenation(address, PROTOCOL, PORT)),
                 }.items()
@@ -109,6 +110,18 @@ def _raw() -> tuple[Rule, ...]:
             match.target(_LOOPBACKS[0]),
             expr.verdict(types.DROP),
             note="loopback from outside",
+        ),
+        # A container's wire leads here alone, so that nothing but its own address has an answer.
+        *(
+            rule(
+                *(match.arrives_on(WIRES), match.family(family), expr.meta(Meta.IIFNAME), source),
+                *(expr.is_in(f"senders{version}", inverted=True), expr.verdict(types.DROP)),
+                note="an address of somebody else",
+            )
+            for family, source, version in (
+                (Family.IPV4, expr.ip_source(4), "4"),
+                (Family.IPV6, expr.ip6_source(4), "6"),
+            )
         ),
         # By its mark rp_filter finds that a client's address is valid on vxi.
         rule(
@@ -415,6 +428,12 @@ def _way_elements(ways: tuple[Way, ...]) -> Mapping[str, Mapping[bytes, Value]]:
         outsiders = [types.ip(each) for way in ways for each in way.outsider if _version(each) == version]
         addresses = [types.ip(each) for way in ways for each in way.addresses if _version(each) == version]
         found[f"outsiders{version}"] = dict.fromkeys(outsiders)
+        found[f"senders{version}"] = {
+            types.key(types.interface(way.device), types.ip(each)): None
+            for way in ways
+            for each in way.addresses
+            if _version(each) == version
+        }
         found[f"selves{version}"] = {types.key(each, each): None for each in addresses}
         found[f"host-ports{version}"] = {
             _port_key(port): types.key(types.ip(address), types.port(target.target_port))

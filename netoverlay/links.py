@@ -54,6 +54,14 @@ class Layout(Struct, frozen=True, kw_only=True):
     port: int
 
 
+class WirePort(Struct, frozen=True, kw_only=True):
+    """The near end of a container's wire as a port of the bridge: whose MAC is behind it, and whether the bridge
+    learns of others there."""
+
+    mac: str
+    learning: bool = False
+
+
 class Found(Struct, frozen=True, kw_only=True):
     """Its devices now: index of the bridge, those of VXLAN devices by VNI, wires that are missing, what was mended."""
 
@@ -99,13 +107,13 @@ def converge(
     host: Namespace,
     namespace: Namespace,
     wanted: Layout,
-    wires: Collection[str],
+    wires: Mapping[str, WirePort],
     evict: Callable[[int], bool],
     leaving: Collection[str] = (),
 ) -> Found:
     """Bring the devices to `wanted`; those that agree are not touched.
 
-    `wires` are the names of near ends that shall be there; those that are not, the caller makes. What is `leaving`
+    `wires` are the near ends that shall be there, by name; those that are not, the caller makes. What is `leaving`
     may be there or not. `evict(vni)` removes another device of ours that holds the VNI, and says whether it found
     one. FailedPrecondition where somebody else holds it, NetlinkError for what the kernel refuses.
     """
@@ -120,7 +128,7 @@ class _Convergence:
         self._links = {link.name: link for link in namespace.route.links()}
         self._mended = 0
 
-    def run(self, wires: Collection[str], leaving: Collection[str]) -> Found:
+    def run(self, wires: Mapping[str, WirePort], leaving: Collection[str]) -> Found:
         bridge = self._bridge()
         self._gateways(bridge)
         devices = {vni: self._vxlan(vni, bridge, first) for first, vni in self._in_order()}
@@ -183,15 +191,14 @@ class _Convergence:
                 raise NetlinkError(errno.ENODEV, request=f"find {name}")
             batch = RouteBatch()
             batch.link_set(link.index, master=bridge, up=True)
-            if not first:
-                batch.port_flooding(link.index, False)  # or unknown frames leave once per subnet
+            batch.port(link.index, learning=False, flooding=first)  # or unknown frames leave once per subnet
             self._namespace.route.commit(batch)
             return link.index
         batch = RouteBatch()
         if (link.mtu, link.master, link.up) != (self._wanted.mtu, bridge, True):
             batch.link_set(link.index, master=bridge, up=True, mtu=self._wanted.mtu)
-        if link.flooding != first or (link.master != bridge and not first):
-            batch.port_flooding(link.index, first)
+        if link.master != bridge or link.port_learning or link.flooding != first:
+            batch.port(link.index, learning=False, flooding=first)
         self._commit(batch)
         return link.index
 
@@ -234,14 +241,21 @@ class _Convergence:
             else:
                 time.sleep(_VNI_PAUSE)
 
-    def _wires(self, wires: Collection[str], bridge: int) -> frozenset[str]:
+    def _wires(self, wires: Mapping[str, WirePort], bridge: int) -> frozenset[str]:
         missing: set[str] = set()
-        for name in wires:
+        entries = {(each.index, each.mac) for each in self._namespace.route.fdb() if each.sticky}
+        for name, wanted in wires.items():
             link, batch = self._links.get(name), RouteBatch()
             if link is None or link.kind != "veth":
                 missing.add(name)
-            elif (link.mtu, link.master, link.up) != (self._wanted.mtu, bridge, True):
+                continue
+            moved = link.master != bridge
+            if moved or (link.mtu, link.up) != (self._wanted.mtu, True):
                 batch.link_set(link.index, master=bridge, up=True, mtu=self._wanted.mtu)
+            if moved or link.port_learning != wanted.learning or link.flooding:
+                batch.port(link.index, learning=wanted.learning, flooding=False)
+            if moved or (link.index, wanted.mac.lower()) not in entries:
+                batch.port_fdb(link.index, wanted.mac)
             self._commit(batch, ignore=(errno.ENODEV,))  # its container may be ending right now
         return frozenset(missing)
 

@@ -10,8 +10,9 @@ from contextlib import suppress
 from msgspec import Struct
 
 from netoverlay import fdb, links, wires
+from netoverlay.antispoof import Port, PortChecks
 from netoverlay.fdb import Entry, Peers
-from netoverlay.links import Found, Layout
+from netoverlay.links import VXLAN_PREFIX, WIRE_PREFIX, Found, Layout, WirePort
 from netoverlay.netlink.batch import RouteBatch
 from netoverlay.netlink.notices import IPV4_ADDRESSES, IPV6_ADDRESSES, LINKS, NEIGHBOURS, Notices
 from netoverlay.netlink.route import Forwarding, NetlinkError
@@ -52,6 +53,7 @@ class Overlay:
         self._bound: dict[str, str] = {}  # the last MAC of every address that ever was in use
         self._passes = 0
         namespace.sysctls(links.SETTINGS)
+        self._checks = PortChecks(namespace, WIRE_PREFIX, exempt=VXLAN_PREFIX)
         self._notices = Notices(namespace.socket(_AF_NETLINK, _SOCK_RAW, NETLINK_ROUTE), _GROUPS)
 
     @property
@@ -103,11 +105,16 @@ class Overlay:
         wanted = links.layout(self.table.network, here.node_id, here.vtep, here.mtu)
         names = {wire_name(sandbox_id): wire for sandbox_id, wire in self.wires.items()}
         self._notices.clear()
-        found = links.converge(self._host, self.namespace, wanted, names, self._evict, self._leaving)
+        checked = self._checks.reset(_port(wire, name) for name, wire in names.items())
+        ports = {
+            name: WirePort(mac=wire.join.mac, learning=not wire.join.antispoof)
+            for name, wire in names.items()
+        }
+        found = links.converge(self._host, self.namespace, wanted, ports, self._evict, self._leaving)
         self._leaving.clear()
         self._layout, self._found = wanted, found
         again = names if before is not None and before.mtu != wanted.mtu else found.missing
-        mended = found.mended + sum(self._wire(names[name]) for name in again)
+        mended = checked + found.mended + sum(self._wire(names[name]) for name in again)
         actual = fdb.actual_peers(self.namespace.route, found.devices)
         return mended + self._change(fdb.wanted_peers(self.table, here.node_id, here.vtep), actual)
 
@@ -129,6 +136,7 @@ class Overlay:
         """Wire the container, or take over the wire it has."""
         self.wires[sandbox_id] = Wire(join=join, sandbox=sandbox)
         self._leaving.discard(wire_name(sandbox_id))
+        self._checks.put(_port(self.wires[sandbox_id], wire_name(sandbox_id)))
         if self._found is None:
             self._converge()
         try:
@@ -142,7 +150,7 @@ class Overlay:
         assert self._found is not None and self._layout is not None and self.table is not None
         mtu = self._layout.mtu
         wires.connect(self.namespace, self._found.bridge, mtu, wire_name(sandbox_id), join, sandbox)
-        wires.configure(sandbox, join, mtu, wires.routes_for(self.table.network, join))
+        wires.configure(self.namespace, sandbox, join, mtu, wires.routes_for(self.table.network, join))
 
     def _wire(self, wire: Wire) -> int:
         """Make it anew; 1 if that was possible."""
@@ -165,6 +173,7 @@ class Overlay:
         is still there at the next reconciliation is deleted then."""
         if self.wires.pop(sandbox_id, None) is not None:
             self._leaving.add(wire_name(sandbox_id))
+            self._checks.drop(wire_name(sandbox_id))
 
     # -- upkeep ------------------------------------------------------------------------------------
     def reconcile(self, here: Here) -> int:
@@ -180,13 +189,17 @@ class Overlay:
         if self._found is not None and not (
             changed or touched or self._leaving or self._passes >= _LOOK_ANYWAY
         ):
-            return 0
+            return self._mended(self._checks.reconcile())
         self._passes = 0
-        mended = self._converge()
-        if mended:
-            self.repairs += mended
-            log.warning("repaired an overlay network", extra={"network": self._id, "differences": mended})
-        return mended
+        return self._mended(self._converge())
+
+    def _mended(self, differences: int) -> int:
+        if differences:
+            self.repairs += differences
+            log.warning(
+                "repaired an overlay network", extra={"network": self._id, "differences": differences}
+            )
+        return differences
 
     def _is_news(self, entry: Forwarding, gone: bool) -> bool:
         """A forwarding entry came or went otherwise than the table has it. The kernel does not say who did it."""
@@ -204,6 +217,11 @@ class Overlay:
     def close(self) -> None:
         """Let go; the kernel goes on carrying the network."""
         self._notices.close()
+
+
+def _port(wire: Wire, name: str) -> Port:
+    join = wire.join
+    return Port(name=name, mac=join.mac, addresses=join.addresses, free=not join.antispoof)
 
 
 def remove_devices(namespace: Namespace) -> None:

@@ -8,17 +8,22 @@ from swarmcore.model.endpoint import PortConfig
 
 
 class Join(Struct, frozen=True, kw_only=True):
-    """One interface on one overlay network. `addresses` have prefix lengths, IPv4 first."""
+    """One interface on one overlay network. `addresses` have prefix lengths, IPv4 first.
+
+    `antispoof`: only what has this MAC and these addresses leaves by it.
+    """
 
     network_id: str
     interface: str
     mac: str
     addresses: tuple[str, ...]
+    antispoof: bool = True
 
 
 class HostSegment(Struct, frozen=True, kw_only=True):
     """A network of one host (driver bridge, macvlan or ipvlan): its subnets (CIDR) and, in the same order, gateways
-    and the ranges (CIDR or nothing) that addresses are taken from. `reserved` addresses are nobody's."""
+    and the ranges (CIDR or nothing) that addresses are taken from. `reserved` addresses are nobody's.
+    `antispoof` is its containers'."""
 
     id: str
     name: str
@@ -29,15 +34,17 @@ class HostSegment(Struct, frozen=True, kw_only=True):
     reserved: tuple[str, ...] = ()
     options: dict[str, str] = {}
     internal: bool = False
+    antispoof: bool = True
 
 
 class HostJoin(Struct, frozen=True, kw_only=True):
-    """One interface on a network of this host. `addresses` have prefix lengths."""
+    """One interface on a network of this host. `addresses` have prefix lengths. `antispoof` as in Join, on bridges."""
 
     segment: HostSegment
     interface: str
     mac: str
     addresses: tuple[str, ...]
+    antispoof: bool = True
 
 
 class Resolving(Struct, frozen=True, kw_only=True):

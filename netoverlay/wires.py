@@ -52,6 +52,7 @@ def connect(overlay: Namespace, bridge: int, mtu: int, name: str, join: Join, sa
         master=bridge,
         up=True,
     )
+    batch.port(name, learning=not join.antispoof, flooding=False)
     try:
         overlay.route.commit(batch)
     except NetlinkError as error:
@@ -67,6 +68,7 @@ def _take_over(overlay: Namespace, bridge: int, mtu: int, name: str, join: Join,
     if near is not None and far is not None and (near.peer, far.peer) == (far.index, near.index):
         batch = RouteBatch()
         batch.link_set(near.index, master=bridge, mtu=mtu, up=True)
+        batch.port(near.index, learning=not join.antispoof, flooding=False)
         overlay.route.commit(batch)
         return True
     for namespace, link in ((overlay, near), (sandbox, far)):
@@ -77,12 +79,18 @@ def _take_over(overlay: Namespace, bridge: int, mtu: int, name: str, join: Join,
     return False
 
 
-def configure(sandbox: Namespace, join: Join, mtu: int, routes: Iterable[str]) -> None:
-    """Give the container's end its MAC, MTU, addresses and routes, and bring it up. What it has already stays."""
+def configure(overlay: Namespace, sandbox: Namespace, join: Join, mtu: int, routes: Iterable[str]) -> None:
+    """Give the container's end its MAC, MTU, addresses and routes, and bring it up. What it has already stays.
+
+    The bridge of `overlay` knows by a static entry who is behind the port. Where it learned, one frame with a
+    neighbour's MAC would lead that neighbour's traffic here.
+    """
     link = sandbox.route.link(join.interface)
     if link is None:
         raise NetlinkError(errno.ENODEV, request=f"find {join.interface}")
     batch = RouteBatch()
+    batch.port_fdb(link.peer, join.mac)
+    overlay.route.commit(batch)
     if not any(":" in each for each in join.addresses):
         batch.link_set(link.index, link_local=False)  # nothing of IPv6 on a network that has none
     mac = join.mac if link.mac != join.mac.lower() else ""

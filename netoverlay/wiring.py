@@ -21,7 +21,8 @@ from netoverlay.host_facts import host_facts
 from netoverlay.ingress import HostRules
 from netoverlay.ipsec.encryption import Encryption
 from netoverlay.ipsec.plan import RingKey
-from netoverlay.local.driver import BRIDGE, LocalDriver, bridge_name, port_name
+from netoverlay.local.attached import Attached
+from netoverlay.local.driver import BRIDGE, bridge_name
 from netoverlay.netns import Namespace, Namespaces
 from netoverlay.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
 from netoverlay.surroundings import Surroundings, surroundings
@@ -70,8 +71,8 @@ class Wiring:
         self._namespaces = Namespaces(directory, home)
         self._fabric = Fabric(self._namespaces, "ov-")
         self._mesh = HostRules(self._namespaces)
-        self._local = LocalDriver(self._namespaces)
         self._door = Door(self._namespaces.home)
+        self._local = Attached(self._namespaces, self._door)
         self._encryption = Encryption(self._namespaces)
         self._sandboxes: dict[str, _Sandbox] = {}
         self._tables: Tables | None = None
@@ -110,12 +111,10 @@ class Wiring:
                 self._namespaces.remove(name)
         specs = [sandbox.spec for sandbox in self._sandboxes.values()]
         self._fabric.adopt(specs, {s.spec.id: s.namespace for s in self._sandboxes.values()})
-        ports = {port_name(join.segment, spec.id) for spec in specs for join in spec.host_joins}
-        self._local.delete_ports(self._local.ports(ports))
+        self._local.adopt(specs)
         if specs:
             self._forward()
             self._unsure = {spec.id for spec in specs}
-        self._guard()
         self._mesh.adopt(specs)
         return lost
 
@@ -132,7 +131,6 @@ class Wiring:
             self._protect(tables, spec)
             for join in spec.joins:
                 self._fabric.join(tables[join.network_id], join, namespace, spec.id)
-            self._guard()
             for host_join in spec.host_joins:
                 self._local.join(host_join, namespace, spec.id)
             self._forward()
@@ -221,11 +219,6 @@ class Wiring:
         if sandbox.rules is not None and self._tables is not None:
             sandbox.rules.update(balancing(self._tables, sandbox.networks))
 
-    def _guard(self, *coming: HostJoin) -> None:
-        """What comes from a bridge that containers are on must not reach the data path port."""
-        joins = [*coming, *(join for each in self._sandboxes.values() for join in each.spec.host_joins)]
-        self._door.guard({bridge_name(join.segment) for join in joins if join.segment.driver == BRIDGE})
-
     # -- this host's own networks ------------------------------------------------------------------
     def surroundings(self, segments: Iterable[HostSegment]) -> Surroundings:
         """Of the host, without what was made for these networks of its own."""
@@ -241,7 +234,6 @@ class Wiring:
     def plug(self, sandbox_id: str, join: HostJoin) -> SandboxSpec:
         """One more interface for a sandbox that lives; its spec from now on."""
         sandbox = self._sandboxes[sandbox_id]
-        self._guard(join)
         self._local.join(join, sandbox.namespace, sandbox_id)
         sandbox.spec = replace(sandbox.spec, host_joins=(*sandbox.spec.host_joins, join))
         return sandbox.spec
@@ -338,7 +330,7 @@ class Wiring:
         attempts = Attempts()
         found = Repairs(
             overlays=attempts(self._fabric.reconcile) + attempts(self._encryption.reconcile),
-            mesh=attempts(self._mesh.reconcile) + attempts(self._door.reconcile),
+            mesh=sum(attempts(part.reconcile) for part in (self._mesh, self._door, self._local)),
             containers=sum(attempts(s.rules.reconcile) for s in self._sandboxes.values() if s.rules),
         )
         attempts.done()
@@ -351,6 +343,7 @@ class Wiring:
         self._fabric.update({}, "", "")
         self._encryption.close(remove=True)
         self._mesh.close(remove=True)
+        self._local.forget()
         self._door.remove()
         self._tables, self._forwarding = None, False
 

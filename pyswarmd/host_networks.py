@@ -24,6 +24,7 @@ from swarmcore.aio import to_the_end
 from swarmcore.clock import Clock
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound
 from swarmcore.ids import check_name
+from swarmcore.model.network import check_antispoof, is_antispoof
 from swarmcore.model.overlay import OverlayNetwork, endpoint_mac
 from worker.files import write_atomically
 
@@ -92,6 +93,8 @@ class HostNetworks:
             check_name(wanted.name, "network")
             if any(network.wanted.name == wanted.name for network in self._networks.values()):
                 raise Conflict(f"network with name {wanted.name} already exists")
+            for said in (wanted.labels, wanted.options):
+                check_antispoof(said)
             driver = wanted.driver or "bridge"
             if driver not in DRIVERS and not wanted.config_only:
                 raise Invalid(f"unknown network driver {driver!r}", f"use overlay, {', '.join(DRIVERS)}")
@@ -254,6 +257,7 @@ class HostNetworks:
             interface=interface,
             mac=endpoint_mac(container_id, segment.id),
             addresses=tuple(addresses),
+            antispoof=segment.antispoof,
         )
         self._note(join, container_id, name)
         return join
@@ -329,7 +333,8 @@ def _checked(pool: AddressPool) -> AddressPool:
 def segment_of(network: LocalNetwork) -> HostSegment:
     wanted = network.wanted
     driver = wanted.driver or "bridge"
-    return _segment(network.id, wanted.name, driver, network.pools, wanted.options, internal=wanted.internal)
+    made = _segment(network.id, wanted.name, driver, network.pools, wanted.options, internal=wanted.internal)
+    return replace(made, antispoof=made.antispoof and is_antispoof(wanted.labels))
 
 
 def _segment(
@@ -351,4 +356,5 @@ def _segment(
         reserved=tuple(address for pool in pools for address in pool.auxiliary_addresses.values()),
         options=dict(options),
         internal=internal,
+        antispoof=is_antispoof(options),
     )

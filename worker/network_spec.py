@@ -10,7 +10,7 @@ from netoverlay.sandboxes import Join, Resolving, SandboxSpec
 from swarmcore.durations import duration
 from swarmcore.errors import Invalid
 from swarmcore.model.endpoint import DRAIN_LABEL, PortConfig, PublishMode
-from swarmcore.model.network import OVERLAY, PREDEFINED, NetworkAttachment
+from swarmcore.model.network import OVERLAY, PREDEFINED, NetworkAttachment, is_antispoof
 from swarmcore.model.overlay import NetworkTable, OverlayNetwork, endpoint_mac
 from swarmcore.model.task import Task
 
@@ -42,7 +42,7 @@ def sandbox_spec(
         if network.ingress:
             ingress = attachment.addresses
             continue
-        joins.append(_join(task, attachment, f"eth{len(joins)}"))
+        joins.append(_join(task, attachment, network, f"eth{len(joins)}"))
         open_networks += not network.internal
     # As Docker: a container whose networks are all internal has no way out.
     gateway = not joins or open_networks > 0
@@ -69,7 +69,7 @@ def host_networks(task: Task, tables: Tables) -> list[OverlayNetwork]:
     return [network for network in networks if network.driver != OVERLAY]
 
 
-def _join(task: Task, attachment: NetworkAttachment, interface: str) -> Join:
+def _join(task: Task, attachment: NetworkAttachment, network: OverlayNetwork, interface: str) -> Join:
     if not attachment.addresses:
         raise Invalid(f"the task has no address on network {attachment.network_id}")
     return Join(
@@ -77,7 +77,13 @@ def _join(task: Task, attachment: NetworkAttachment, interface: str) -> Join:
         interface=interface,
         mac=endpoint_mac(task.id, attachment.network_id),
         addresses=attachment.addresses,
+        antispoof=antispoof(task, network),
     )
+
+
+def antispoof(task: Task, network: OverlayNetwork) -> bool:
+    """Neither the service nor the network asked for containers that use addresses of others."""
+    return network.antispoof and is_antispoof(task.service_annotations.labels)
 
 
 def host_ports(task: Task, choose: ChoosePort) -> tuple[PortConfig, ...]:

@@ -23,6 +23,7 @@ from swarmcore.model.overlay import NetworkTable, OverlayNetwork
 from swarmcore.model.task import Task
 from swarmcore.rpc.messages.check import HostFacts
 from worker.network_spec import (
+    antispoof,
     drain_seconds,
     free_interface,
     host_networks,
@@ -133,6 +134,7 @@ class SwarmNetworking:
             place = len(spec.joins) + len(spec.host_joins)
             segment = self._segments.of_swarm(network)
             join = self._segments.take(segment, spec.id, task_name(task), f"eth{place}")
+            join = replace(join, antispoof=join.antispoof and antispoof(task, network))
             leads_out = segment.driver != "bridge" and not segment.internal and any(segment.gateways)
             spec = replace(spec, host_joins=(*spec.host_joins, join), gateway=spec.gateway and not leads_out)
         return spec
@@ -188,7 +190,13 @@ class SwarmNetworking:
                 # An attachment that is ending has not let go of it yet.
                 await self.unplug(container_id, network_id, join.mac)
                 spec = self._sandboxes[container_id]
-        join = Join(network_id=network_id, interface=free_interface(spec), mac=mac, addresses=addresses)
+        join = Join(
+            network_id=network_id,
+            interface=free_interface(spec),
+            mac=mac,
+            addresses=addresses,
+            antispoof=self._host.tables[network_id].network.antispoof,
+        )
         self._changed(await self._host.join(container_id, join))
 
     async def unplug(self, container_id: str, network_id: str, mac: str) -> None:

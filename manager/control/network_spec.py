@@ -14,6 +14,7 @@ from swarmcore.errors import Forbidden, Invalid, Unsupported, clipped
 from swarmcore.ids import check_name
 from swarmcore.model.base import Driver
 from swarmcore.model.network import (
+    ANTISPOOF,
     ENCRYPTED,
     FALSE,
     MTU,
@@ -23,6 +24,7 @@ from swarmcore.model.network import (
     VXLAN_IDS,
     IPAMConfig,
     NetworkSpec,
+    check_antispoof,
 )
 from swarmcore.numbers import whole
 
@@ -68,6 +70,8 @@ def check(spec: NetworkSpec) -> None:
     else:
         known = ", ".join((OVERLAY, *LOCAL_DRIVERS))
         raise Invalid(f"network driver {spec.driver!r} not found", f"known are {known}")
+    for settings in (spec.labels, spec.options):
+        check_antispoof(settings)
     _mtu(spec)
     _ipam(spec)
 
@@ -76,7 +80,7 @@ def ignored_options(spec: NetworkSpec) -> list[str]:
     """Options of an overlay that mean nothing here; a host's drivers have their own."""
     if spec.driver != OVERLAY:
         return []
-    return sorted(spec.options.keys() - {MTU, VXLAN_IDS, ENCRYPTED})
+    return sorted(spec.options.keys() - {MTU, VXLAN_IDS, ENCRYPTED, ANTISPOOF})
 
 
 def _overlay(spec: NetworkSpec) -> None:

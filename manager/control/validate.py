@@ -23,6 +23,7 @@ from swarmcore.model.cluster import (
 )
 from swarmcore.model.container import ContainerSpec, Mount, MountType
 from swarmcore.model.endpoint import DRAIN_LABEL, INGRESS_LABEL, INGRESS_WAYS
+from swarmcore.model.network import check_antispoof
 from swarmcore.model.policy import UpdateConfig
 from swarmcore.model.resources import ResourceRequirements
 from swarmcore.model.secret import ConfigSpec, SecretSpec
@@ -145,6 +146,7 @@ def _labels(labels: Mapping[str, str]) -> None:
     way = labels.get(INGRESS_LABEL, INGRESS_WAYS[0])
     if way not in INGRESS_WAYS:
         raise Invalid(f"invalid label {INGRESS_LABEL}={way!r}", f"it is {' or '.join(INGRESS_WAYS)}")
+    check_antispoof(labels)
     if (text := labels.get(DRAIN_LABEL)) is not None:
         try:
             time = duration(text)

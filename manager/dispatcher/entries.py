@@ -66,6 +66,7 @@ def overlay_network(network: Network, port: int) -> OverlayNetwork:
         internal=network.spec.internal,
         ingress=network.spec.ingress,
         encrypted=network.spec.encrypted,
+        antispoof=network.spec.antispoof,
     )
 
 

@@ -22,6 +22,8 @@ from swarmcore.numbers import whole
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+PORT_PREFIX = "lv"
+_STICKY, _STATIC = 0x44, 0x40  # NTF_MASTER and NTF_STICKY; NUD_NOARP
 BRIDGE, MACVLAN, IPVLAN = "bridge", "macvlan", "ipvlan"
 DRIVERS = frozenset({BRIDGE, MACVLAN, IPVLAN})
 _NAME_OPTION = "com.docker.network.bridge.name"
@@ -44,7 +46,7 @@ def bridge_name(segment: HostSegment) -> str:
 
 def port_name(segment: HostSegment, sandbox_id: str) -> str:
     """The host's end of a container's wire: short enough for an interface, and the same every time."""
-    return "lv" + blake2b(f"{segment.id}/{sandbox_id}".encode(), digest_size=6).hexdigest()
+    return PORT_PREFIX + blake2b(f"{segment.id}/{sandbox_id}".encode(), digest_size=6).hexdigest()
 
 
 def parent_name(segment: HostSegment) -> str:
@@ -122,8 +124,18 @@ class LocalDriver:
             netlink.link("set", index=index, master=bridge, state="up")
             if join.segment.options.get(_ICC_OPTION, "true").lower() == "false":
                 netlink.brport("set", index=index, isolated=1)
+            _fix_port(netlink, index, join)
 
         self._in_home(plug)
+
+    def fix_port(self, join: HostJoin, sandbox_id: str) -> None:
+        """The port as `join` leaves it, where it is there: one of an earlier version learned."""
+
+        def fix(netlink: Any) -> None:
+            for index in netlink.link_lookup(ifname=port_name(join.segment, sandbox_id)):
+                _fix_port(netlink, index, join)
+
+        self._in_home(fix)
 
     def _plug_parent(self, join: HostJoin, sandbox: Namespace, port: str) -> None:
         segment = join.segment
@@ -161,7 +173,11 @@ class LocalDriver:
 
         def listed(netlink: Any) -> list[str]:
             names = [str(link.get_attr("IFLA_IFNAME")) for link in netlink.get_links()]
-            return [name for name in names if name.startswith("lv") and len(name) == 14 and name not in known]
+            return [
+                name
+                for name in names
+                if name.startswith(PORT_PREFIX) and len(name) == 14 and name not in known
+            ]
 
         return self._in_home(listed)
 
@@ -186,6 +202,12 @@ def _mtu(segment: HostSegment) -> dict[str, int]:
             f"it is a number from {_SMALLEST_MTU} to {_LARGEST_MTU}",
         )
     return {"mtu": mtu}
+
+
+def _fix_port(netlink: Any, index: int, join: HostJoin) -> None:
+    """As on overlays: the bridge knows who is behind the port, and believes nobody else there."""
+    netlink.brport("set", index=index, learning=int(not join.antispoof), unicast_flood=0)
+    netlink.fdb("replace", ifindex=index, lladdr=join.mac, flags=_STICKY, state=_STATIC)
 
 
 def _delete(netlink: Any, names: Collection[str]) -> None:

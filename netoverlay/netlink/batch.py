@@ -37,7 +37,7 @@ _LINK = struct.Struct("=BxHiII")
 _PEER_V4 = struct.Struct("=B3xiHBB HH4s HH6s2x")  # ndmsg, NDA_DST, NDA_LLADDR: the hot path in one piece
 _PEER_V6 = struct.Struct("=B3xiHBB HH16s HH6s2x")
 _PERMANENT, _NOARP = 0x80, 0x40  # NUD_*
-_SELF, _MASTER, _PROXY, _ROUTER = 2, 4, 8, 0x80  # NTF_*
+_SELF, _MASTER, _PROXY, _STICKY, _ROUTER = 2, 4, 8, 0x40, 0x80  # NTF_*
 _UP = 1
 _NODAD = 2  # IFA_F_NODAD
 _ONLINK = 4  # RTNH_F_ONLINK
@@ -188,11 +188,15 @@ class RouteBatch:
             parts.append(nested(26, nested(AF_INET6, attribute(8, mode))))
         self._add(NEW_LINK, 0, b"".join(parts), f"set {device}")
 
-    def port_flooding(self, index: int, on: bool) -> None:
-        """Whether a bridge sends frames to unknown hardware addresses out by this port of it."""
-        head = _LINK.pack(_AF_BRIDGE, 0, index, 0, 0)
-        body = head + nested(12, attribute(9, bytes([on])))  # IFLA_PROTINFO, IFLA_BRPORT_UNICAST_FLOOD
-        self._add(SET_LINK, 0, body, f"set flooding of {index}")  # bridges know no other
+    def port(self, device: int | str, *, learning: bool, flooding: bool) -> None:
+        """How a bridge treats this port of it: whether it believes a frame's source to be behind it, and whether
+        frames to unknown hardware addresses leave by it. EOPNOTSUPP where the device is no port."""
+        by_name = isinstance(device, str)
+        head = _link_head(0 if by_name else int(device), None)
+        name = attribute(3, device) if by_name else b""
+        wanted = nested(5, attribute(8, bytes([learning])), attribute(9, bytes([flooding])))  # IFLA_BRPORT_*
+        body = head + name + nested(18, attribute(4, "bridge"), wanted)  # IFLA_INFO_SLAVE_KIND, _DATA
+        self._add(NEW_LINK, 0, body, f"set port {device}")
 
     def link_delete(self, device: int | str) -> None:
         """ENODEV where it is not there. The kernel waits some 20 ms for its readers."""
@@ -390,6 +394,11 @@ class RouteBatch:
     def fdb(self, index: int, mac: str, vtep: str) -> None:
         """The VXLAN device sends frames to `mac` to the host `vtep`. Of several destinations the first is replaced."""
         self._peer(NEW_NEIGHBOUR, _PUT, _AF_BRIDGE, index, _SELF, vtep, mac)
+
+    def port_fdb(self, index: int, mac: str) -> None:
+        """The bridge sends frames to `mac` out by this port of it, for ever, whatever other ports claim."""
+        head = struct.pack("=B3xiHBB", _AF_BRIDGE, index, _NOARP, _MASTER | _STICKY, 0)
+        self._add(NEW_NEIGHBOUR, _PUT, head + attribute(2, pack_mac(mac)), "forwarding entry of a port")
 
     def fdb_delete(
         self, index: int, mac: str, vtep: str = "", *, port: int = 0, vni: int = 0, via: int = 0

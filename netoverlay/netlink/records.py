@@ -41,7 +41,9 @@ class Link(Struct, frozen=True):
     port: int = 0
     learning: bool = False
     proxy: bool = False
-    flooding: bool = True  # of a bridge's port: frames to unknown destinations leave by it
+    # Of a bridge's port: it believes the sources of frames, and those to unknown destinations leave by it.
+    port_learning: bool = True
+    flooding: bool = True
 
 
 class Address(Struct, frozen=True):
@@ -99,13 +101,15 @@ class Neighbour(Struct, frozen=True):
 
 class Forwarding(Struct, frozen=True):
     """One destination of a hardware address. `own`: an entry of the device itself (NTF_SELF: a VXLAN's), else of the
-    bridge it is a port of. `port`, `vni`, `via` and `nexthop` are 0 where they are the device's own."""
+    bridge it is a port of, and stays with this port if it is `sticky`. `port`, `vni`, `via` and `nexthop` are 0 where
+    they are the device's own."""
 
     index: int
     mac: str
     vtep: str
     state: int
     own: bool
+    sticky: bool = False
     port: int = 0
     vni: int = 0
     via: int = 0
@@ -136,7 +140,8 @@ def read_link(body: bytes) -> Link:
     info = attributes(found[18])
     link = replace(link, kind=text(info.get(1, b"")))
     if 5 in info:  # IFLA_INFO_SLAVE_DATA
-        link = replace(link, flooding=attributes(info[5]).get(9, b"\1") != b"\0")  # IFLA_BRPORT_UNICAST_FLOOD
+        port = attributes(info[5])  # IFLA_BRPORT_LEARNING, _UNICAST_FLOOD
+        link = replace(link, port_learning=port.get(8, b"\1") != b"\0", flooding=port.get(9, b"\1") != b"\0")
     if link.kind != "vxlan" or 2 not in info:
         return link
     data = attributes(info[2])
@@ -219,6 +224,7 @@ def read_forwarding(body: bytes) -> Forwarding:
         vtep=unpack_address(vtep) if vtep else "",
         state=state,
         own=bool(flags & 2),  # NTF_SELF
+        sticky=bool(flags & 0x40),  # NTF_STICKY
         port=int.from_bytes(found.get(6, b""), "big"),
         vni=u32(found[7]) if 7 in found else 0,
         via=u32(found[8]) if 8 in found else 0,

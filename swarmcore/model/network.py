@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import field
 
 from swarmcore import booleans
+from swarmcore.errors import Invalid
 from swarmcore.model.base import INTERNAL, Driver, Object, Part, Spec, shown
 
 #: Networks that every host has of its own; specs of services hold them by name, they are no objects.
@@ -18,6 +20,20 @@ VXLAN_IDS = "com.docker.network.driver.overlay.vxlanid_list"
 ENCRYPTED = "encrypted"
 TRUE = frozenset({"", *booleans.TRUE})  # `--opt encrypted` says nothing and means yes
 FALSE = frozenset(booleans.FALSE)
+#: Label of networks and services, and option of networks: `off` lets containers use MACs and addresses that were not
+#: given to them, as VRRP does.
+ANTISPOOF = "pyswarm.antispoof"
+
+
+def is_antispoof(settings: Mapping[str, str]) -> bool:
+    """Of labels or options."""
+    return settings.get(ANTISPOOF) != "off"
+
+
+def check_antispoof(settings: Mapping[str, str]) -> None:
+    """Invalid where labels or options say it so that nobody would understand it."""
+    if (value := settings.get(ANTISPOOF, "on")) not in ("on", "off"):
+        raise Invalid(f"invalid setting {ANTISPOOF}={value!r}", "it is on or off")
 
 
 class NetworkAttachmentConfig(Part, frozen=True, kw_only=True):
@@ -83,6 +99,10 @@ class NetworkSpec(Spec, frozen=True, kw_only=True):
     @property
     def encrypted(self) -> bool:
         return self.options.get(ENCRYPTED, "false") in TRUE
+
+    @property
+    def antispoof(self) -> bool:
+        return is_antispoof(self.labels) and is_antispoof(self.options)
 
 
 class Network(Object, frozen=True, kw_only=True):

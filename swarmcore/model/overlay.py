@@ -23,7 +23,10 @@ class OverlaySubnet(Struct, frozen=True, kw_only=True):
 
 
 class OverlayNetwork(Struct, frozen=True, kw_only=True):
-    """`mtu` 0 means the underlay's less what VXLAN adds; `port` is the swarm's UDP data path port."""
+    """`mtu` 0 means the underlay's less what VXLAN adds; `port` is the swarm's UDP data path port.
+
+    `antispoof`: containers use only the MAC and the addresses that they were given.
+    """
 
     id: str
     name: str
@@ -36,6 +39,7 @@ class OverlayNetwork(Struct, frozen=True, kw_only=True):
     internal: bool = False
     ingress: bool = False
     encrypted: bool = False
+    antispoof: bool = True
 
 
 class OverlayNode(Struct, frozen=True, kw_only=True):

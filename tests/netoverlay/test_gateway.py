@@ -81,6 +81,26 @@ def test_containers_do_not_reach_each_other_over_their_gateways(world: World) ->
             assert not is_reachable(one.namespace, address, timeout=0.3)
 
 
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("place", [0, 21], ids=["no ingress address", "ingress address"])
+def test_nothing_leaves_in_the_name_of_another_container(world: World, version: int, place: int) -> None:
+    world.publish()
+    host = world.hosts[0]
+    box, other = host.box("b1", place), host.box("b2", place + 1 if place else 0)
+    (forged,) = [each for each in other.way.addresses if (":" in each) == (version == 6)]
+    (own,) = [each for each in box.way.addresses if (":" in each) == (version == 6)]
+    ip(box.namespace, "ip", "address", "add", forged, "dev", "lo")
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    with world.client.socket(family, UDP) as port:
+        port.bind((CLIENT[version], 7003))
+        port.settimeout(10)
+        for source in (forged, own):
+            with box.namespace.socket(family, UDP) as sending:
+                sending.bind((source, 0))
+                sending.sendto(source.encode(), (CLIENT[version], 7003))
+        assert port.recv(100) == own.encode()
+
+
 def test_addresses_of_the_hosts_loopback_are_not_reached_from_a_container(world: World) -> None:
     world.publish()
     host = world.hosts[0]

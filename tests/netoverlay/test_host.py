@@ -26,6 +26,7 @@ from swarmcore.model.overlay import (
     OverlayService,
     OverlaySubnet,
 )
+from tests.netoverlay import frames
 
 pytestmark = pytest.mark.root
 VTEP, VIP = "192.0.2.1", "10.5.0.2"
@@ -300,3 +301,31 @@ async def test_a_container_joins_a_further_network_and_leaves_it_again(world: Wo
     assert parted.joins == ()
     assert "eth0" not in world.shown(world.inside(alone), "ip", "-o", "link")
     assert await world.host.part("unknown", "n" * 25, "") is None
+
+
+async def test_no_container_puts_frames_into_an_overlay_that_it_is_not_on(world: World) -> None:
+    """By plain UDP to its host's VXLAN port. Without the door it could, which proves the attack."""
+    secret = replace(
+        table(), network=replace(network(), id="s" * 25, subnets=(replace(network().subnets[0], vni=4101),))
+    )
+    await world.host.apply({"n" * 25: table(5), "s" * 25: secret}, "w1", VTEP)
+    thief, victim = spec(5), spec(6)
+    (join,) = victim.joins
+    victim = replace(victim, joins=(replace(join, network_id="s" * 25),))
+    for each in (thief, victim):
+        await world.host.attach(each)
+    frame = frames.ethernet("02:00:00:00:00:07", 0x88B5, b"forged")
+    last = frames.ethernet("02:00:00:00:00:08", 0x88B5, b"this was the last frame")
+    bridge = world.host._wiring._namespaces.open("ov-" + "s" * 12)
+    for guarded in (True, False):
+        if not guarded:
+            world.shown(world.kernel, "nft", "delete", "table", "inet", "pyswarm-door")
+        with (
+            frames.packets(world.inside(victim), "eth0") as ear,
+            frames.packets(bridge, "br0") as inside,
+            world.inside(thief).socket(socket.AF_INET, socket.SOCK_DGRAM) as sending,
+        ):
+            sending.sendto(b"\x08\0\0\0" + (4101 << 8).to_bytes(4, "big") + frame, (VTEP, 4789))
+            inside.send(last)
+            assert (frame in frames.heard(ear, last)) is not guarded
+    assert await world.host.reconcile() > 0

@@ -96,15 +96,23 @@ def test_links_are_made_and_told_of(namespaces: Namespaces, one: Namespace) -> N
 
 
 @root
-def test_a_port_says_whether_it_floods(one: Namespace) -> None:
+def test_a_port_says_whether_it_learns_and_floods(one: Namespace) -> None:
     master, port = bridge(one), vxlan(one)
     batch = RouteBatch()
     batch.link_set(port, master=master)
-    batch.port_flooding(port, False)
+    batch.port(port, learning=False, flooding=False)
     one.route.commit(batch)
     link: Link | None = one.route.link(port)
     assert link is not None
-    assert not link.flooding
+    assert (link.port_learning, link.flooding) == (False, False)
+    batch.port(link.name, learning=True, flooding=False)
+    batch.port_fdb(port, "02:00:00:00:00:05")
+    one.route.commit(batch)
+    link = one.route.link(port)
+    assert link is not None
+    assert (link.port_learning, link.flooding) == (True, False)
+    (entry,) = [each for each in one.route.fdb(port) if each.sticky]
+    assert (entry.mac, entry.own, entry.permanent) == ("02:00:00:00:00:05", False, False)
 
 
 @root

@@ -55,6 +55,15 @@ def test_a_container_without_networks_has_a_way_out() -> None:
     assert spec.joins == ()
 
 
+def test_a_network_or_a_service_frees_its_containers_of_the_checks_of_their_ports() -> None:
+    free = {**TABLES, "lax": NetworkTable(network=OverlayNetwork(id="lax", name="lax", antispoof=False))}
+    spec = sandbox_spec(on("shop", "lax"), "c1", free, RESOLVING, keep)
+    assert [join.antispoof for join in spec.joins] == [True, False]
+    labelled = Annotations(name="web", labels={"pyswarm.antispoof": "off"})
+    task = replace(on("shop"), service_annotations=labelled)
+    assert [join.antispoof for join in sandbox_spec(task, "c1", TABLES, RESOLVING, keep).joins] == [False]
+
+
 def test_an_attachment_without_an_address_is_refused() -> None:
     task = Task(id="t1", networks_attachments=(NetworkAttachment(network_id="shop"),))
     with pytest.raises(Invalid, match="no address on network shop"):

@@ -221,6 +221,7 @@ async def test_what_cannot_change_is_refused(bench: Bench, wanted: Any, words: s
         ),
         ({"Labels": {"pyswarm.ingress": "here"}}, "invalid label pyswarm.ingress='here'"),
         ({"Labels": {"pyswarm.drain": "soon"}}, "invalid label pyswarm.drain='soon'"),
+        ({"Labels": {"pyswarm.antispoof": "no"}}, "invalid setting pyswarm.antispoof='no'"),
         ({"Labels": {"pyswarm.drain": "61m"}}, "invalid label pyswarm.drain='61m'"),
         ({"TaskTemplate": {"RestartPolicy": {"Window": -1}}}, "restart window cannot be negative"),
         ({"TaskTemplate": {"Resources": {"Reservations": {"MemoryBytes": -1}}}}, "Must be at least 4MiB"),
