@@ -16,6 +16,7 @@ from manager.allocator.networks import is_allocated, is_overlay
 from manager.allocator.waiting import Waits, network_key
 from manager.store.tables import Tables
 from netoverlay.ipam import AddressSet, Subnet, parse_subnet
+from swarmcore.aio import Turns, stretches
 from swarmcore.model.base import Object
 from swarmcore.model.network import Network
 from swarmcore.model.node import Node
@@ -72,20 +73,31 @@ class _Network:
 
 
 class Addresses:
-    def __init__(self, tables: Tables) -> None:
-        """Addresses of tasks that have ended come last in turn, longest ended first: see `AddressSet`."""
+    def __init__(self) -> None:
         self._networks: dict[str, _Network] = {}
+
+    def load_in_turns(self, tables: Tables) -> Turns[None]:
+        """Take up the state.
+
+        Addresses of tasks that have ended come last in turn, longest ended first: see `AddressSet`.
+        """
         for network in tables.networks:
             self.know(network)
-        over = [task for task in tables.tasks if task.networks_attachments and not holds(task)]
-        for task in sorted(over, key=lambda t: t.status.timestamp or _LONG_AGO):
-            for address_set, address in self._sets(_named(task)):
-                address_set.was_used(address)
-        everyone: list[Object] = [*tables.nodes, *tables.services, *tables.tasks]
-        for one in sorted(everyone, key=lambda o: o.created_at or _LONG_AGO):
-            self.change(one.id, (), held(one))
-            for address_set, address in self._sets(_named(one)):
-                address_set.walk_on_from(address)
+        tasks = [task for task in tables.tasks if task.networks_attachments]
+        yield
+        over = [task for task in tasks if not holds(task)]
+        for part in stretches(sorted(over, key=lambda t: t.status.timestamp or _LONG_AGO)):
+            for task in part:
+                for address_set, address in self._sets(_named(task)):
+                    address_set.was_used(address)
+            yield
+        everyone: list[Object] = [*tables.nodes, *tables.services, *tasks]
+        for some in stretches(sorted(everyone, key=lambda o: o.created_at or _LONG_AGO)):
+            for one in some:
+                self.change(one.id, (), held(one))
+                for address_set, address in self._sets(_named(one)):
+                    address_set.walk_on_from(address)
+            yield
 
     def know(self, network: Network) -> bool:
         """Whether its subnets are news."""

@@ -6,6 +6,7 @@ made anew from the store whenever a write failed, so that what is given rests on
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from random import Random, SystemRandom
 
@@ -13,6 +14,7 @@ from manager.allocator.ledger import Ledger
 from manager.allocator.tasks import MESSAGE
 from manager.store.store import Store
 from manager.store.watch import Feed, Lagged
+from swarmcore.aio import in_turns
 from swarmcore.clock import Clock
 from swarmcore.errors import OutOfSequence, Unavailable
 from swarmcore.ids import NewId, new_id
@@ -50,10 +52,12 @@ class Allocator:
 
     async def _run(self) -> None:
         with self._store.view_and_watch() as (view, feed):
-            ledger = Ledger(view, self._new_id, self._random)
+            ledger = Ledger(self._new_id, self._random)
+            await in_turns(ledger.load_in_turns(view))
             while True:
                 while ledger.has_work:
                     await self._write(ledger, feed)
+                    await asyncio.sleep(0)  # nothing to write is nothing to wait for
                 ledger.follow([await feed.get(), *feed.drain()], self._store.view())
 
     async def _write(self, ledger: Ledger, feed: Feed) -> None:

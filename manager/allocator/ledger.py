@@ -21,6 +21,7 @@ from manager.rules.clashes import around
 from manager.store.tables import Tables, View
 from manager.store.tx import Tx
 from manager.store.watch import Change, Commit
+from swarmcore.aio import Turns, stretches
 from swarmcore.errors import SwarmError
 from swarmcore.ids import NewId
 from swarmcore.model.base import Object
@@ -31,18 +32,27 @@ from swarmcore.model.service import Service
 from swarmcore.model.task import Task
 
 log = logging.getLogger(__name__)
+MAX_ITEMS = 1_000
 _KINDS = tuple(Kind)  # in the order in which one kind of work may need the other
 
 
 class Ledger:
-    def __init__(self, view: View, new_id: NewId, random: Random) -> None:
-        self.index = view.index
+    def __init__(self, new_id: NewId, random: Random) -> None:
+        """Empty: `load_in_turns` comes first."""
+        self.index = 0
         self._new_id, self._random = new_id, random
-        self._addresses = Addresses(view)
-        self._ports = Ports(view.services)
+        self._addresses = Addresses()
+        self._ports = Ports(())
         self._agenda = Agenda()
         self._reasons: dict[str, str] = {}  # why a network or service waits, by id
         self._written: list[tuple[Object | None, Object]] = []  # by the item that is worked on: before, after
+        self._ingress = ""
+
+    def load_in_turns(self, view: View) -> Turns[None]:
+        """Take up the state; `follow` goes on from it."""
+        self.index = view.index
+        yield from self._addresses.load_in_turns(view)
+        self._ports = Ports(view.services)
         found = ingress.find(view)
         self._ingress = found.id if found is not None else ""
         if ingress.missing(view):
@@ -56,9 +66,11 @@ class Ledger:
         for service in view.services:
             if not services.is_settled(service, view, found):
                 self._agenda.add(Kind.SERVICE, service.id)
-        for task in view.tasks:
-            if tasks.is_new(task):
-                self._agenda.add(Kind.TASK, task.id)
+        for part in stretches(view.tasks):
+            for task in part:
+                if tasks.is_new(task):
+                    self._agenda.add(Kind.TASK, task.id)
+            yield
 
     @property
     def has_work(self) -> bool:
@@ -154,9 +166,16 @@ class Ledger:
 
     # -- one entry ---------------------------------------------------------------------------------
     def work(self, tx: Tx) -> None:
-        """As much of what is due as fits the entry, at least one item. `follow` must have come to `tx.base`."""
+        """As much of what is due as fits the entry, at least one item. `follow` must have come to `tx.base`.
+
+        What waits on for the same reason writes nothing: so at most MAX_ITEMS are looked at.
+        """
+        looked_at = 0
         for kind in _KINDS:
             for id in self._in_order(kind, tx):
+                if looked_at >= MAX_ITEMS:
+                    return
+                looked_at += 1
                 mark = tx.mark()
                 self._written = []
                 waits: Waits | None = None

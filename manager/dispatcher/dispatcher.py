@@ -22,7 +22,7 @@ from manager.raft.proposer import Proposer
 from manager.store.store import Store
 from manager.store.tables import View
 from manager.store.watch import Change, Commit, Feed, Lagged
-from swarmcore.aio import TaskGroup
+from swarmcore.aio import TaskGroup, Turns, in_turns
 from swarmcore.clock import Clock
 from swarmcore.errors import Forbidden
 from swarmcore.ids import NewId
@@ -235,7 +235,7 @@ class Dispatcher:
         self._writer.clear()
         try:
             with self._store.view_and_watch() as (view, feed):
-                self._start_over(view)
+                await in_turns(self._start_over(view))
                 self._feed, self._leading = feed, True
                 async with TaskGroup() as group:
                     group.create_task(self._writer.run(), name="dispatcher writer")
@@ -254,9 +254,10 @@ class Dispatcher:
             for session in tuple(self._sessions.values()):
                 session.end("this manager does not lead any more")
 
-    def _start_over(self, view: View) -> None:
-        self.tables.reset(view, view.index)
-        self._drain.restart(view.tasks)
+    def _start_over(self, view: View) -> Turns[None]:
+        """Before the first session; what is committed meanwhile waits in the feed."""
+        yield from self.tables.reset_in_turns(view, view.index)
+        yield from self._drain.restart_in_turns(view.tasks)
         grace = NEW_LEADER_GRACE * self._period()
         for node in view.nodes:
             if node.status.state is NodeState.DOWN:

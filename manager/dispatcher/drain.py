@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from manager.store.tables import Reader
+from swarmcore.aio import Turns, at_once, stretches
 from swarmcore.clock import Clock
 from swarmcore.model.task import Task, TaskState
 
@@ -68,11 +69,16 @@ class DrainBarrier:
 
     def restart(self, tasks: Iterable[Task]) -> None:
         """A new leader, without any session: it does not know whom to wait for, only how long."""
+        at_once(self.restart_in_turns(tasks))
+
+    def restart_in_turns(self, tasks: Iterable[Task]) -> Turns[None]:
         self._draining.clear()
         self._passed.clear()
-        for task in tasks:
-            if _shall_stop(task) and has_connections(task):
-                self._hold(task, {_UNKNOWN: 0})
+        for part in stretches(tasks):
+            for task in part:
+                if _shall_stop(task) and has_connections(task):
+                    self._hold(task, {_UNKNOWN: 0})
+            yield
 
     def catch_up(self, tasks: Reader[Task], holders: Collection[Holder]) -> None:
         """Any task may have changed, unseen."""

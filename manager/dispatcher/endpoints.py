@@ -21,6 +21,7 @@ from manager.dispatcher.entries import (
 from manager.dispatcher.entries import ingress_network as find_ingress
 from manager.store.tables import Tables
 from manager.store.watch import Change
+from swarmcore.aio import Turns, at_once, stretches
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.network import Network
 from swarmcore.model.node import Node, NodeState
@@ -135,9 +136,13 @@ class EndpointTables:
 
     def reset(self, view: Tables, revision: int = 0) -> None:
         """Start over from the whole state: sessions send every table anew."""
+        at_once(self.reset_in_turns(view, revision))
+
+    def reset_in_turns(self, view: Tables, revision: int = 0) -> Turns[None]:
+        """As `reset`, while nobody looks at the tables."""
         self.revision = revision
         self.tables, self._awaited = {}, {}
-        self._build(view, [network.id for network in view.networks])
+        yield from self._build(view, [network.id for network in view.networks])
 
     def follow(self, changes: Iterable[Change], view: Tables, revision: int) -> set[str]:
         """The ids of the networks of which something changed. `view` is the state after the changes, or a later one."""
@@ -181,7 +186,7 @@ class EndpointTables:
             elif tracked.set_network(overlay_network(network, port)):
                 self._touched.add(network_id)
         if rebuilt:
-            self._build(view, sorted(id for id in rebuilt if id in view.networks))
+            at_once(self._build(view, sorted(id for id in rebuilt if id in view.networks)))
             self._touched |= rebuilt
 
     def _new_table(self, network: Network, port: int, view: Tables) -> None:
@@ -203,7 +208,7 @@ class EndpointTables:
             if not waiting:
                 del self._awaited[network_id]
 
-    def _build(self, view: Tables, network_ids: list[str]) -> None:
+    def _build(self, view: Tables, network_ids: list[str]) -> Turns[None]:
         """Make these tables from the state, in one pass over it."""
         self._ingress = find_ingress(view)
         port = data_path_port(view)
@@ -218,10 +223,12 @@ class EndpointTables:
                     self.tables[network_id].put_service(service.id, entry)
                 elif network_id not in self.tables:
                     self._await(network_id, service.id)
-        for task in view.tasks:
-            on = [attachment.network_id for attachment in task.networks_attachments]
-            if any(network_id in built or network_id not in self.tables for network_id in on):
-                self._task(task.id, (), view)
+        for tasks in stretches(view.tasks):
+            for task in tasks:
+                on = [attachment.network_id for attachment in task.networks_attachments]
+                if any(network_id in built or network_id not in self.tables for network_id in on):
+                    self._task(task.id, (), view)
+            yield
         if self.ingress in built:
             for node in view.nodes:
                 self.tables[self.ingress].put_node(node.id, overlay_node(node, self._ingress))

@@ -6,6 +6,7 @@ slow agent gets one difference for all that happened meanwhile.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from manager.dispatcher.endpoints import EndpointTables, TrackedTable
 from manager.store.tables import Tables
-from swarmcore.model.task import TaskState
+from swarmcore.model.task import Task, TaskState
 from swarmcore.rpc.messages.networks import NetworkDelta, NetworkUpdate
 
 MAX_BYTES = 4 << 20  # of a message: a quarter of what a frame may carry
@@ -24,9 +25,42 @@ def wanted_networks(view: Tables, node_id: str, ingress: str) -> set[str]:
     """The networks that the node has to carry."""
     found = {ingress} if ingress else set()
     for task in view.tasks.find("node_id", node_id):
-        if task.networks_attachments and TaskState.ASSIGNED <= task.status.state <= TaskState.RUNNING:
-            found.update(attachment.network_id for attachment in task.networks_attachments)
+        found.update(_carried(task, node_id))
     return found
+
+
+def _carried(task: Task | None, node_id: str) -> tuple[str, ...]:
+    """The networks that the node has to carry for this task."""
+    if task is None or not task.networks_attachments or task.node_id != node_id:
+        return ()
+    if not TaskState.ASSIGNED <= task.status.state <= TaskState.RUNNING:
+        return ()
+    return tuple(attachment.network_id for attachment in task.networks_attachments)
+
+
+class _Carried:
+    """The networks of a node's tasks, counted: a node may have very many tasks, and few of them change."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self._of: dict[str, tuple[str, ...]] = {}  # by task
+        self._count: Counter[str] = Counter()
+
+    def look(self, view: Tables, task_ids: Iterable[str] | None) -> None:
+        """None: at all of them."""
+        if task_ids is None:
+            found = view.tasks.find("node_id", self._node_id)
+            self._of = {task.id: carried for task in found if (carried := _carried(task, self._node_id))}
+            self._count = Counter(network_id for carried in self._of.values() for network_id in carried)
+            return
+        for task_id in task_ids:
+            self._count.subtract(self._of.pop(task_id, ()))
+            if carried := _carried(view.tasks.get(task_id), self._node_id):
+                self._of[task_id] = carried
+                self._count.update(carried)
+
+    def networks(self, ingress: str) -> set[str]:
+        return {network_id for network_id, count in self._count.items() if count} | ({ingress} - {""})
 
 
 class NetworkStream:
@@ -36,14 +70,17 @@ class NetworkStream:
         self._node_id = node_id
         self._wanted: set[str] | None = None  # None: to be found again
         self._ingress = ""  # the ingress network that is among the wanted ones
+        self._carried = _Carried(node_id)
+        self._dirty: set[str] | None = None  # tasks that may carry other networks; None: any
         self._positions: dict[str, tuple[TrackedTable, int]] = {}
         self._complete = False
         self.sent = 0
         self.confirmed = 0
 
-    def tasks_changed(self) -> None:
-        """The node may have to carry other networks now."""
+    def tasks_changed(self, task_ids: Iterable[str] | None = None) -> None:
+        """The node may have to carry other networks now, because of these tasks (None: any)."""
         self._wanted = None
+        self._dirty = None if task_ids is None or self._dirty is None else self._dirty | set(task_ids)
 
     def concerned(self, changed: Iterable[str], tables: EndpointTables) -> bool:
         """Whether the agent has to hear of changes of these networks."""
@@ -67,10 +104,10 @@ class NetworkStream:
     def updates(self, view: Tables, tables: EndpointTables) -> list[NetworkUpdate]:
         """What the agent must hear now, as the parts of one update; nothing if it knows it all."""
         if self._wanted is None or self._ingress != tables.ingress:
-            self._wanted, self._ingress = (
-                wanted_networks(view, self._node_id, tables.ingress),
-                tables.ingress,
-            )
+            self._carried.look(view, self._dirty)
+            self._dirty = set()
+            self._ingress = tables.ingress
+            self._wanted = self._carried.networks(tables.ingress)
         wanted = self._wanted
         deltas: list[NetworkDelta] = []
         removed: list[str] = []

@@ -222,12 +222,16 @@ class Session:
             self._dirt.clear()
             dirty, self._dirty = self._dirty, {}
             if dirty is None or dirty:
-                self._networks.tasks_changed()
+                self._networks.tasks_changed(dirty)
             await self._send(view, self._assignments.changes(view, dirty))
             await self._clock.sleep(COALESCE)
 
-    async def _send(self, view: View, assignments: Iterable[Assignments]) -> None:
-        """A network comes before the first task that needs it: both are computed before anything is awaited."""
-        messages: list[ToAgent] = [*self._networks.updates(view, self._dispatcher.tables), *assignments]
-        for message in messages:
-            await self._stream.send(message)
+    async def _send(self, view: View, assignments: Iterable[Assignments | None]) -> None:
+        """A network comes before the first task that needs it: the tables are of this view or newer."""
+        for update in self._networks.updates(view, self._dispatcher.tables):
+            await self._stream.send(update)
+        for message in assignments:
+            if message is None:
+                await asyncio.sleep(0)
+            else:
+                await self._stream.send(message)

@@ -27,7 +27,13 @@ def evicted(node: Node, tasks: Iterable[Task]) -> frozenset[str]:
         return frozenset()
     cpus, memory = node.description.resources.nano_cpus, node.description.resources.memory_bytes
     out: set[str] = set()
-    staying = [t for t in tasks if t.desired_state <= TaskState.RUNNING and not t.status.state.is_final]
+    staying = [
+        t
+        for t in tasks
+        if t.spec.resources is not None  # the others ask for nothing
+        and t.desired_state <= TaskState.RUNNING
+        and not t.status.state.is_final
+    ]
     for task in sorted(staying, key=lambda t: (t.created_at.timestamp() if t.created_at else 0.0, t.id)):
         wanted = task.spec.resources.reservations if task.spec.resources is not None else None
         if wanted is None:

@@ -8,9 +8,14 @@ from manager.store.store import Store
 from manager.store.tables import Tables, View
 from manager.store.tx import Tx
 from manager.store.watch import Commit
+from swarmcore.aio import Turns, at_once, in_turns, stretches
 from swarmcore.clock import Clock
 from swarmcore.model.network import Network
+from swarmcore.model.node import Node
 from swarmcore.model.task import Task
+
+#: Nodes too: who is down cannot tell that a task has ended.
+CONCERNS = frozenset({Network, Task, Node})
 
 
 class NetworkReaper:
@@ -20,7 +25,7 @@ class NetworkReaper:
         self._pending: set[str] = set()
 
     async def run(self) -> None:
-        await follow(self._store, self._clock, self, frozenset({Network, Task}))
+        await follow(self._store, self._clock, self, CONCERNS)
 
     # -- Follower ----------------------------------------------------------------------------------
     def restart(self, view: View) -> None:
@@ -32,10 +37,10 @@ class NetworkReaper:
                 self._pending.add(change.new.id)
 
     async def act(self) -> float | None:
-        """Networks rarely wait, and seldom more than one: looking at their tasks at each commit is cheap enough."""
+        """Networks rarely wait, and seldom more than one: looking at all tasks then is cheap enough."""
         if not self._pending:
             return None
-        free = self._pending - held(self._store.view(), self._pending)
+        free = self._pending - await in_turns(held_in_turns(self._store.view(), self._pending))
         if free:
             await self._store.batch(sorted(free), _delete)
             networks = self._store.view().networks
@@ -45,12 +50,21 @@ class NetworkReaper:
 
 def held(view: Tables, network_ids: set[str]) -> set[str]:
     """Those of the networks that a task still needs."""
-    return {
-        network_id
-        for task in view.tasks
-        for network_id in network_ids
-        if holds_network(task, network_id, view.nodes.get(task.node_id))
-    }
+    return at_once(held_in_turns(view, network_ids))
+
+
+def held_in_turns(view: Tables, network_ids: set[str]) -> Turns[set[str]]:
+    found: set[str] = set()
+    for tasks in stretches(view.tasks):
+        found |= {
+            network_id
+            for task in tasks
+            if task.networks_attachments or task.spec.networks
+            for network_id in network_ids
+            if holds_network(task, network_id, view.nodes.get(task.node_id))
+        }
+        yield
+    return found
 
 
 def _delete(tx: Tx, network_id: str) -> None:

@@ -12,6 +12,7 @@ from manager.store.store import Store
 from manager.store.tables import View
 from manager.store.tx import Tx
 from manager.store.watch import Commit
+from swarmcore.aio import Turns, in_turns, stretches
 from swarmcore.clock import Clock
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.node import Node, NodeState
@@ -53,11 +54,20 @@ class TaskReaper:
         if not self._dirty:
             return None
         view = self._store.view()
-        dead = [task.id for slot in sorted(self._dirty) for task in _useless(view, slot)]
+        dead = await in_turns(_useless_in_turns(view, sorted(self._dirty)))
         if dead:
             await self._store.batch(dead, _delete)
         self._dirty.clear()
         return None
+
+
+def _useless_in_turns(view: View, slots: Sequence[_Slot]) -> Turns[list[str]]:
+    """The ids of the tasks that may go."""
+    dead: list[str] = []
+    for part in stretches(slots):
+        dead += [task.id for slot in part for task in _useless(view, slot)]
+        yield
+    return dead
 
 
 def _useless(view: View, slot: _Slot) -> list[Task]:

@@ -33,7 +33,7 @@ LARGE = 1_000
 REST = 20e-6  # seconds of rest a task, about twice of what its part of a plan takes
 
 
-class _Work(Struct, frozen=True):
+class _Work(Struct, frozen=True, gc=False):
     """One transaction's worth: a step of a service, or (step None) what the plan says about the service itself."""
 
     service_id: str

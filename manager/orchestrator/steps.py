@@ -38,7 +38,7 @@ class Around(Struct, frozen=True, kw_only=True):
         return task.status.state.is_final or self.must_leave(task)
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class Step(Struct, frozen=True, kw_only=True, gc=False):
     """Task ids whose desired state changes, and at most one new task: all of it or nothing."""
 
     start: tuple[str, ...] = ()  # to RUNNING

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from manager.scheduler.resources import NOTHING, Free
 from manager.store.tables import View
+from swarmcore.aio import Turns, stretches
 from swarmcore.model.endpoint import Protocol, PublishMode
 from swarmcore.model.node import Availability, Node, NodeState
 from swarmcore.model.resources import Resources
@@ -113,14 +114,20 @@ class NodeInfo:
 class NodeSet:
     """All nodes. The `put` and `remove` methods tell whether tasks that no node suits are to be decided again."""
 
-    def __init__(self, view: View, now: datetime) -> None:
-        self._nodes = {node.id: NodeInfo(node) for node in view.nodes}
+    def __init__(self) -> None:
+        self._nodes: dict[str, NodeInfo] = {}
         self._where: dict[str, NodeInfo] = {}
-        for task in view.tasks:
-            self.put_task(task, now)
-            when = task.status.timestamp
-            if _has_failed(task) and when is not None and (info := self._nodes.get(task.node_id)):
-                info.failed(service_version(task), when)
+
+    def load_in_turns(self, view: View, now: datetime) -> Turns[None]:
+        """Take up the state."""
+        self._nodes = {node.id: NodeInfo(node) for node in view.nodes}
+        for part in stretches(view.tasks):
+            for task in part:
+                self.put_task(task, now)
+                when = task.status.timestamp
+                if _has_failed(task) and when is not None and (info := self._nodes.get(task.node_id)):
+                    info.failed(service_version(task), when)
+            yield
 
     def __iter__(self) -> Iterator[NodeInfo]:
         return iter(self._nodes.values())

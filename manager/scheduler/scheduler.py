@@ -16,6 +16,7 @@ from manager.store.store import Store
 from manager.store.tables import View
 from manager.store.tx import MAX_CHANGES, Tx
 from manager.store.watch import Commit, Feed, Lagged
+from swarmcore.aio import in_turns
 from swarmcore.clock import Clock
 from swarmcore.errors import OutOfSequence, Unavailable
 from swarmcore.model.node import Node
@@ -36,7 +37,9 @@ class Scheduler:
         while True:
             try:
                 with self._store.view_and_watch(kinds=frozenset({Node, Task})) as (view, feed):
-                    await _Pass(self._store, self._clock, view).follow(feed)
+                    nodes = NodeSet()
+                    await in_turns(nodes.load_in_turns(view, self._clock.now()))
+                    await _Pass(self._store, self._clock, nodes, view).follow(feed)
             except Lagged:
                 log.info("the scheduler fell behind the store and starts over")
             except (Unavailable, OutOfSequence) as error:
@@ -48,15 +51,16 @@ class Scheduler:
 class _Pass:
     """The scheduling from one view of the state on, until a write or the feed fails."""
 
-    def __init__(self, store: Store, clock: Clock, view: View) -> None:
+    def __init__(self, store: Store, clock: Clock, nodes: NodeSet, view: View) -> None:
         self._store = store
         self._clock = clock
-        self._nodes = NodeSet(view, clock.now())
+        self._nodes = nodes
         self._waiting = {task.id: task for task in view.tasks if waits_for_node(task)}
         self._held: dict[str, Task] = {}  # no node is suitable as things are
         self._changed = False  # things are not as they were
 
     async def follow(self, feed: Feed) -> None:
+        self._note(feed.drain())
         while True:
             while self._waiting and await self._decide():
                 self._note(feed.drain())

@@ -135,7 +135,7 @@ class Table(Generic[O]):
         return len(self._indexes[index].get(search_key(index, key), ()))
 
     def find(self, index: str, key: Hashable) -> tuple[O, ...]:
-        return tuple(self._rows[id] for id in self._indexes[index].get(search_key(index, key), ()))
+        return tuple(map(self._rows.__getitem__, self._indexes[index].get(search_key(index, key), ())))
 
     def ids(self, index: str, key: Hashable) -> Iterable[str]:
         """Ids of an already folded key: cheaper than `find` where a transaction overlays the rows."""

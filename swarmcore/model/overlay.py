@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from swarmcore.model.endpoint import EndpointMode, PortConfig
 
 
-class OverlaySubnet(Struct, frozen=True, kw_only=True):
+class OverlaySubnet(Struct, frozen=True, kw_only=True, gc=False):
     """One subnet (CIDR) and its gateway (bare address). An IPv6 subnet shares the VNI of an IPv4 one."""
 
     subnet: str
@@ -22,7 +22,7 @@ class OverlaySubnet(Struct, frozen=True, kw_only=True):
     vni: int
 
 
-class OverlayNetwork(Struct, frozen=True, kw_only=True):
+class OverlayNetwork(Struct, frozen=True, kw_only=True, gc=False):
     """`mtu` 0 means the underlay's less what VXLAN adds; `port` is the swarm's UDP data path port.
 
     `antispoof`: containers use only the MAC and the addresses that they were given.
@@ -42,7 +42,7 @@ class OverlayNetwork(Struct, frozen=True, kw_only=True):
     antispoof: bool = True
 
 
-class OverlayNode(Struct, frozen=True, kw_only=True):
+class OverlayNode(Struct, frozen=True, kw_only=True, gc=False):
     """A host that carries the network. `vtep` is its data path address.
 
     On the ingress network every node is listed, `addresses` are its own there and `number` (1 to 65534) is the
@@ -57,7 +57,7 @@ class OverlayNode(Struct, frozen=True, kw_only=True):
     host_addresses: tuple[str, ...] = ()
 
 
-class OverlayEndpoint(Struct, frozen=True, kw_only=True):
+class OverlayEndpoint(Struct, frozen=True, kw_only=True, gc=False):
     """One container (id = task id) on the network. Addresses are bare, IPv4 first.
 
     Every endpoint is a peer (neighbour and forwarding entry). Only an `active` one has names and gets new
@@ -74,7 +74,7 @@ class OverlayEndpoint(Struct, frozen=True, kw_only=True):
     active: bool = False
 
 
-class OverlayService(Struct, frozen=True, kw_only=True):
+class OverlayService(Struct, frozen=True, kw_only=True, gc=False):
     """A service on the network: its names resolve to `vips` (bare; mode vip), or to its active endpoints (dnsrr).
 
     `aliases` are further names of the service. `ports` are what it publishes, with the published ports chosen.
@@ -90,7 +90,7 @@ class OverlayService(Struct, frozen=True, kw_only=True):
     local_only: bool = False
 
 
-class NetworkTable(Struct, frozen=True, kw_only=True):
+class NetworkTable(Struct, frozen=True, kw_only=True, gc=False):
     """Everything of one network, by id. `revision` is the index of the log that it reflects."""
 
     network: OverlayNetwork

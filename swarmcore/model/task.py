@@ -50,13 +50,13 @@ class RuntimeType(StrEnum):
     ATTACHMENT = "attachment"
 
 
-class PluginPrivilege(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PluginPrivilege(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     name: str = ""
     description: str = ""
     value: tuple[str, ...] = ()
 
 
-class PluginSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PluginSpec(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An engine plugin as a service; the only part of the API with lower-case names."""
 
     name: str = ""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from manager.scheduler.nodeset import NodeInfo, NodeSet
 from manager.store.store import Store
 from manager.store.tables import NODES, TASKS, Table
+from swarmcore.aio import at_once
 from swarmcore.model.base import Platform, Version
 from swarmcore.model.endpoint import Endpoint, PortConfig, PublishMode
 from swarmcore.model.node import (
@@ -124,4 +125,6 @@ def info(of: Node, *tasks: Task) -> NodeInfo:
 
 def node_set(nodes: Iterable[Node], tasks: Iterable[Task] = ()) -> NodeSet:
     view = replace(Store(StepClock()).view(), nodes=Table(NODES, nodes), tasks=Table(TASKS, tasks))
-    return NodeSet(view, NOW)
+    nodes = NodeSet()
+    at_once(nodes.load_in_turns(view, NOW))
+    return nodes
