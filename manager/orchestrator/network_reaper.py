@@ -14,9 +14,6 @@ from swarmcore.model.network import Network
 from swarmcore.model.node import Node
 from swarmcore.model.task import Task
 
-#: Nodes too: who is down cannot tell that a task has ended.
-CONCERNS = frozenset({Network, Task, Node})
-
 
 class NetworkReaper:
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -25,7 +22,8 @@ class NetworkReaper:
         self._pending: set[str] = set()
 
     async def run(self) -> None:
-        await follow(self._store, self._clock, self, CONCERNS)
+        # Nodes too: who is down cannot tell that a task has ended.
+        await follow(self._store, self._clock, self, frozenset({Network, Task, Node}))
 
     # -- Follower ----------------------------------------------------------------------------------
     def restart(self, view: View) -> None:

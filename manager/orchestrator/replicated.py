@@ -21,7 +21,7 @@ from manager.store.watch import Change, Commit
 from swarmcore.aio import in_turns
 from swarmcore.clock import Clock
 from swarmcore.model.base import Version
-from swarmcore.model.cluster import DEFAULT_MAX_REPLICAS, max_replicas
+from swarmcore.model.cluster import DEFAULT_MAX_REPLICAS, Cluster, max_replicas
 from swarmcore.model.node import Node
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState
@@ -58,7 +58,7 @@ class ReplicatedOrchestrator:
         self._began: dict[str, datetime] = {}  # by task that has ended: since when it had been running
 
     async def run(self) -> None:
-        await follow(self._store, self._clock, self, frozenset({Service, Task, Node}))
+        await follow(self._store, self._clock, self, frozenset({Service, Task, Node, Cluster}))
 
     # -- Follower ----------------------------------------------------------------------------------
     def restart(self, view: View) -> None:
@@ -77,6 +77,8 @@ class ReplicatedOrchestrator:
                 case Task() as task if task.service_id:
                     self._dirty[task.service_id] = None
                     self._note_end(change)
+                case Cluster():
+                    self._dirty |= dict.fromkeys(self._capped)  # the limit may be another one
                 case Node() as node if _matters(change):
                     tasks = self._store.view().tasks.find("node_id", node.id)
                     self._evicted[node.id] = evicted(node, tasks) if change.new else frozenset()
@@ -100,8 +102,8 @@ class ReplicatedOrchestrator:
         count = {id: view.tasks.count("service_id", id) for id in self._dirty}
         await self._reconcile([id for id in self._dirty if count[id] < LARGE], now)
         for service_id in sorted((id for id in self._dirty if self._may_plan(id)), key=count.__getitem__):
-            await self._reconcile([service_id], now)
-            self._rest[service_id] = self._clock.monotonic() + count[service_id] * REST
+            if not await self._reconcile([service_id], now):
+                self._rest[service_id] = self._clock.monotonic() + count[service_id] * REST
         return self._next_look(now)
 
     def _may_plan(self, service_id: str) -> bool:
@@ -116,8 +118,8 @@ class ReplicatedOrchestrator:
             soon.append(self._clock.monotonic() + (min(self._due.values()) - now).total_seconds())
         return min(soon, default=None)
 
-    async def _reconcile(self, service_ids: list[str], now: datetime) -> None:
-        """Plan these and carry it out; a service whose plan had no room for all stays dirty."""
+    async def _reconcile(self, service_ids: list[str], now: datetime) -> bool:
+        """Plan these and carry it out; a service whose plan had no room for all stays dirty. Whether there is one."""
         work: list[_Work] = []
         more: set[str] = set()
         for service_id in service_ids:
@@ -129,6 +131,7 @@ class ReplicatedOrchestrator:
         for service_id in service_ids:
             if service_id not in more:
                 del self._dirty[service_id]
+        return bool(more)
 
     # -- planning and writing ----------------------------------------------------------------------
     async def _plan(self, service_id: str, now: datetime) -> list[_Work]:

@@ -100,14 +100,19 @@ class Swarm:
             tx.put(node("n1"))
             tx.put(replace(service(replicas), version=Version()))
 
+    async def limit(self, number: int) -> None:
+        async with self.store.update() as tx:
+            (cluster,) = tx.clusters
+            tx.put(replace(cluster, spec=replace(cluster.spec, labels={MAX_REPLICAS_LABEL: str(number)})))
+
     def lead(self) -> None:
         ids = (f"t{number:06}" for number in count(1))
         self.loops.start(ReplicatedOrchestrator(self.store, self.clock, lambda: next(ids)).run(), "one")
         self.loops.start(TaskReaper(self.store, self.clock).run(), "two")
-        self.loops.start(self._beat(), "heartbeats")
 
-    async def _beat(self) -> None:
-        while True:
+    async def beat(self) -> None:
+        """Somebody who always wants a turn. No time passes meanwhile: virtual time waits for idle moments."""
+        while self.count() < 2 * LARGE:
             self.turns += 1
             await asyncio.sleep(0)
 
@@ -116,7 +121,7 @@ class Swarm:
 
     async def settle(self, number: int) -> None:
         while self.count() != number:
-            await asyncio.sleep(0)
+            await self.clock.sleep(0.01)
 
 
 def test_a_swarm_that_holds_a_monstrous_service_lives_and_lets_it_be_removed() -> None:
@@ -127,7 +132,10 @@ def test_a_swarm_that_holds_a_monstrous_service_lives_and_lets_it_be_removed() -
         await swarm.begin(HUGE, limit=2 * LARGE)
         try:
             swarm.lead()
+            await swarm.beat()
             await swarm.settle(2 * LARGE)
+            await swarm.limit(2 * LARGE + 5)
+            await swarm.settle(2 * LARGE + 5)
             assert swarm.turns >= 2 * LARGE // MAX_CHANGES
             async with swarm.store.update() as tx:
                 tx.services.delete("svc")
