@@ -22,8 +22,7 @@ from netoverlay.sandboxes import HostJoin, HostSegment, SandboxSpec
 from pyswarmd.local_networks import AddressPool, ConnectedContainer, LocalNetwork, NetworkRequest
 from swarmcore.aio import to_the_end
 from swarmcore.clock import Clock
-from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound
-from swarmcore.ids import check_name
+from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound, clipped
 from swarmcore.model.network import check_antispoof, is_antispoof
 from swarmcore.model.overlay import OverlayNetwork, endpoint_mac
 from worker.files import write_atomically
@@ -31,6 +30,7 @@ from worker.files import write_atomically
 log = logging.getLogger(__name__)
 # Docker's default-address-pools: (range, prefix length of each network).
 POOLS = (*((f"172.{second}.0.0/16", 16) for second in range(18, 32)), ("192.168.0.0/16", 20))
+_LONGEST_NAME = 255  # characters
 DRIVERS = ("bridge", "macvlan", "ipvlan")
 
 
@@ -90,7 +90,7 @@ class HostNetworks:
 
     async def _create(self, wanted: NetworkRequest) -> LocalNetwork:
         async with self._changing:
-            check_name(wanted.name, "network")
+            _check_name(wanted.name)
             if any(network.wanted.name == wanted.name for network in self._networks.values()):
                 raise Conflict(f"network with name {wanted.name} already exists")
             for said in (wanted.labels, wanted.options):
@@ -311,6 +311,15 @@ class HostNetworks:
                         if held.covers(address):
                             held.reserve(address, sandbox.id)
                 self._note(join, sandbox.id, names.get(sandbox.id, sandbox.id[:12]))
+
+
+def _check_name(name: str) -> None:
+    """Docker takes any name for a network of one host, also one with blanks in it; devices have names of their own."""
+    if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise Invalid(
+            f"invalid network name {clipped(name)}",
+            f"it has 1 to {_LONGEST_NAME} characters, not only blanks",
+        )
 
 
 def _overlapping(subnet: str) -> Conflict:

@@ -34,7 +34,7 @@ def create(tx: Tx, request: CreateService) -> ControlReply:
     tx.services.put(
         Service(id=request.id, spec=spec, spec_version=Version(index=1), endpoint=_nothing_given(spec))
     )
-    return ControlReply(id=request.id)
+    return ControlReply(id=request.id, warnings=validate.service_warnings(spec))
 
 
 def _nothing_given(spec: ServiceSpec) -> Endpoint | None:
@@ -71,7 +71,7 @@ def update(tx: Tx, request: UpdateService) -> ControlReply:
     if spec == service.spec:
         # Written all the same: clients take a larger version for "my update has arrived".
         tx.services.put(replace(service, update_status=resumed))
-        return ControlReply(id=service.id)
+        return ControlReply(id=service.id, warnings=validate.service_warnings(spec))
     changed = _runs_anew(service.spec, spec)
     tx.services.put(
         replace(
@@ -83,7 +83,7 @@ def update(tx: Tx, request: UpdateService) -> ControlReply:
             update_status=_new_status(request) if changed else resumed,
         )
     )
-    return ControlReply(id=service.id)
+    return ControlReply(id=service.id, warnings=validate.service_warnings(spec))
 
 
 def _new_status(request: UpdateService) -> UpdateStatus | None:

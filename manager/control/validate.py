@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 
 import msgspec
 from msgspec.structs import replace
 
 from manager import constraints
-from manager.control import ports
+from manager.control import container_spec, ports
 from swarmcore.durations import duration
 from swarmcore.errors import Invalid, Unsupported, clipped
 from swarmcore.ids import check_name
+from swarmcore.model.base import Driver
 from swarmcore.model.cluster import (
     CLUSTER_NAME,
     MAX_REPLICAS_LABEL,
@@ -21,7 +21,6 @@ from swarmcore.model.cluster import (
     max_replicas,
     merged,
 )
-from swarmcore.model.container import ContainerSpec, Mount, MountType
 from swarmcore.model.endpoint import DRAIN_LABEL, INGRESS_LABEL, INGRESS_WAYS
 from swarmcore.model.network import check_antispoof
 from swarmcore.model.policy import UpdateConfig
@@ -29,17 +28,21 @@ from swarmcore.model.resources import ResourceRequirements
 from swarmcore.model.secret import ConfigSpec, SecretSpec
 from swarmcore.model.service import ServiceSpec
 from swarmcore.model.support import check_supported, unsupported_log_driver
-from swarmcore.model.task import TaskSpec
 from swarmcore.patterns import Pattern
+from swarmcore.template.container import sample_scope
+from swarmcore.template.expand import Function, expand
 
 MIN_NANO_CPUS = 10**6
+MAX_NANO_CPUS = 10**15  # a million processors: the kernel takes no quota far above that
 MIN_MEMORY = 4 << 20
+MAX_PIDS = 1 << 22  # PID_MAX_LIMIT
 MAX_SECRET = 500 << 10
 MAX_CONFIG = 1000 << 10
 MAX_SERVICE = (
     1 << 20
 )  # a service holds two specs and each of its tasks one: all of them must fit a raft entry
 MAX_DRAIN = 3600 * 10**9
+TEMPLATING = "golang"  # what Docker calls the only template language there is
 MIN_CERT_EXPIRY = 3600 * 10**9
 _SECRET_NAME = Pattern(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?", 64)
 
@@ -47,9 +50,10 @@ _SECRET_NAME = Pattern(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?", 64)
 def service_spec(spec: ServiceSpec) -> None:
     """Everything about a service that does not depend on other objects."""
     check_name(spec.name, "service")
+    _spec_size(spec)  # before anything looks at all of it
     if len(spec.mode.names) > 1:
         raise Invalid(f"a service has one mode, not {' and '.join(spec.mode.names)}")
-    _task(spec.task_template)
+    _task(spec)
     for what, config in (("update", spec.update_config), ("rollback", spec.rollback_config)):
         if config is not None:
             _update(what, config)
@@ -57,6 +61,14 @@ def service_spec(spec: ServiceSpec) -> None:
         ports.check(spec.endpoint_spec)
     _labels(spec.labels)
     check_supported(spec)
+
+
+def service_warnings(spec: ServiceSpec) -> tuple[str, ...]:
+    """What is stored all the same, as Docker does."""
+    return tuple(container_spec.warnings(spec.task_template.container))
+
+
+def _spec_size(spec: ServiceSpec) -> None:
     if len(msgspec.msgpack.encode(spec)) > MAX_SERVICE:
         raise Invalid(
             f"the spec of service {spec.name} is larger than {MAX_SERVICE >> 20} MiB",
@@ -64,9 +76,11 @@ def service_spec(spec: ServiceSpec) -> None:
         )
 
 
-def _task(spec: TaskSpec) -> None:
+def _task(service: ServiceSpec) -> None:
+    spec = service.task_template
     if spec.container_spec is not None:
-        _container(spec.container_spec)
+        on_host = any(one.target == "host" for one in (*spec.networks, *service.networks))
+        container_spec.check(spec.container_spec, service.name, service.labels, host_network=on_host)
     if spec.resources is not None:
         _resources(spec.resources)
     if (policy := spec.restart_policy) is not None:
@@ -74,50 +88,6 @@ def _task(spec: TaskSpec) -> None:
         _not_negative("restart window", policy.window)
     if spec.placement is not None:
         constraints.parse(spec.placement.constraints)
-        for preference in spec.placement.preferences:
-            descriptor = preference.spread.spread_descriptor if preference.spread else ""
-            if not descriptor.lower().startswith(("node.labels.", "engine.labels.")):
-                raise Invalid(
-                    f"invalid placement preference {descriptor!r}",
-                    "spread over node.labels.KEY or engine.labels.KEY",
-                )
-
-
-def _container(spec: ContainerSpec) -> None:
-    if not spec.image:
-        raise Invalid("ContainerSpec: image reference must be provided", "name the image to run")
-    _not_negative("stop grace period", spec.stop_grace_period)
-    for server in spec.dns_config.nameservers if spec.dns_config is not None else ():
-        try:
-            ip_address(server)
-        except ValueError:
-            raise Invalid(f"invalid name server {server!r}", "name it by its IP address") from None
-    targets: set[str] = set()
-    for mount in spec.mounts:
-        if not mount.target.startswith("/"):
-            raise Invalid(f"invalid mount target {mount.target!r}, must be an absolute path")
-        if mount.target in targets:
-            raise Invalid(f"ContainerSpec: duplicate mount point: {mount.target}")
-        targets.add(mount.target)
-        _mount(mount)
-
-
-def _mount(mount: Mount) -> None:
-    if mount.type is MountType.BIND and not mount.source.startswith("/"):
-        raise Invalid(f"invalid bind mount source {mount.source!r}, must be an absolute path")
-    if mount.type is MountType.TMPFS and mount.source:
-        raise Invalid(f"mount {mount.target}: a tmpfs has no source", "leave the source out")
-    for kind, options in (
-        (MountType.BIND, mount.bind_options),
-        (MountType.VOLUME, mount.volume_options),
-        (MountType.TMPFS, mount.tmpfs_options),
-        (MountType.IMAGE, mount.image_options),
-    ):
-        # Docker's command sends options that say nothing for any type.
-        if mount.type is not kind and options is not None and options != type(options)():
-            raise Invalid(
-                f"mount {mount.target}: options of a {kind} do not fit a mount of type {mount.type}"
-            )
 
 
 def _resources(spec: ResourceRequirements) -> None:
@@ -130,8 +100,14 @@ def _resources(spec: ResourceRequirements) -> None:
             )
         if part.memory_bytes and part.memory_bytes < MIN_MEMORY:
             raise Invalid(f"invalid memory value {part.memory_bytes}: Must be at least 4MiB")
+        if part.nano_cpus > MAX_NANO_CPUS:
+            raise Invalid(
+                f"invalid cpu value {part.nano_cpus / 1e9:g}: Must be at most {MAX_NANO_CPUS / 1e9:g}"
+            )
     if spec.limits is not None and spec.limits.pids < 0:
         raise Invalid(f"invalid pids limit {spec.limits.pids}: Must not be negative")
+    if spec.limits is not None and spec.limits.pids > MAX_PIDS:
+        raise Invalid(f"invalid pids limit {spec.limits.pids}: Must be at most {MAX_PIDS}")
 
 
 def _update(what: str, config: UpdateConfig) -> None:
@@ -203,11 +179,27 @@ def secret_spec(spec: SecretSpec) -> None:
     if spec.driver is not None:
         raise Invalid("secret drivers have no behaviour yet", "leave the driver out")
     _size(spec.data, MAX_SECRET, "secret")
+    _templating(spec.templating, spec.data, f"secret {spec.name}")
 
 
 def config_spec(spec: ConfigSpec) -> None:
     _data_name(spec.name, "config")
     _size(spec.data, MAX_CONFIG, "config")
+    _templating(spec.templating, spec.data, f"config {spec.name}")
+
+
+def _templating(driver: Driver | None, data: bytes, what: str) -> None:
+    """Placeholders that mean nothing would be found only on the nodes, by every task."""
+    if driver is None:
+        return
+    if driver.name not in ("", TEMPLATING):
+        raise Invalid(f"templating driver {clipped(driver.name)} not found", f"the only one is {TEMPLATING}")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise Invalid(f"{what} is templated but is not UTF-8 text") from None
+    names: dict[str, Function] = dict.fromkeys(("env", "secret", "config"), lambda name: "")
+    expand(text, sample_scope("service", {}), names)
 
 
 def _data_name(name: str, what: str) -> None:

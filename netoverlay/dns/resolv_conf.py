@@ -11,7 +11,7 @@ from swarmcore.model.container import DNSConfig
 from swarmcore.numbers import whole
 
 ADDRESS = "127.0.0.11"  # of the name server, in every container
-_MOST_DOTS = 15  # resolv.conf(5)
+_MOST_DOTS = 2**31 - 1  # the C library takes what is above 15 for 15
 MAX_UPSTREAMS = 3  # as the C library, and Docker
 
 

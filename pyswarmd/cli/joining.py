@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from swarmcore.errors import Invalid
+from swarmcore.errors import Invalid, clipped
 
 Attachment = dict[str, Any]
 
@@ -40,8 +40,9 @@ def attachment(text: str) -> Attachment:
 def host(text: str) -> str:
     """`NAME:ADDRESS` as a line of /etc/hosts."""
     name, colon, address = text.partition(":")
+    address = address.removeprefix("[").removesuffix("]")  # docker's way to write an IPv6 address
     if not colon or not name or not address:
-        raise Invalid(f"invalid host {text!r}", "write it like NAME:ADDRESS")
+        raise Invalid(f"invalid host {clipped(text)}", "write it like NAME:ADDRESS")
     return f"{address} {name}"
 
 
@@ -49,7 +50,7 @@ def edited_hosts(old: Iterable[str], added: Sequence[str], removed: Sequence[str
     """`removed` are names, with or without their address."""
 
     def goes(line: str) -> bool:
-        address, *names = line.split()
+        address, *names = line.split() or [""]
         return any(text in names or (":" in text and line == host(text)) for text in removed) or any(
             f"{name}:{address}" in removed for name in names
         )

@@ -52,6 +52,19 @@ async def test_a_network_gets_a_subnet_that_nobody_uses_and_is_kept(tmp_path: Pa
     assert [n.wanted.name for n in networks(tmp_path).list()] == ["front"]
 
 
+@pytest.mark.parametrize("name", ["my net", " x", "a/b", "-", "ä", "x" * 255])
+async def test_docker_s_names_of_a_host_s_networks_are_taken(tmp_path: Path, name: str) -> None:
+    kept = networks(tmp_path)
+    await kept.create(NetworkRequest(name=name))
+    assert [network.wanted.name for network in networks(tmp_path).list()] == [name]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "\0", "x" * 256])
+async def test_names_that_nobody_could_read_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Invalid, match="invalid network name"):
+        await networks(tmp_path).create(NetworkRequest(name=name))
+
+
 async def test_what_cannot_be_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     kept = networks(tmp_path)
     await kept.create(NetworkRequest(name="back"))

@@ -18,7 +18,9 @@ from worker.runtime.capabilities import effective
 from worker.runtime.users import User
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_CPU_PERIOD = 100_000
+_CPU_PERIOD = 100_000  # microseconds, as in Docker
+# The kernel takes no quota below 1,000 us: less than a hundredth of a processor needs its longest period.
+_LONG_CPU_PERIOD, _LITTLE = 1_000_000, 10**7
 _MASKED = (
     *("/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list"),
     *(
@@ -108,7 +110,8 @@ def command(spec: ContainerSpec, image: RunConfig) -> list[str]:
     """A command in the spec replaces the image's entrypoint and with it the image's arguments."""
     entrypoint = spec.command or image.entrypoint or ()
     args = spec.args or (() if spec.command else image.cmd or ())
-    words = [*entrypoint, *args]
+    # One empty word takes the image's entrypoint away, as in Docker.
+    words = list(args) if spec.command == ("",) else [*entrypoint, *args]
     if not words or not words[0]:
         raise Invalid(f"no command specified: image {spec.image} has none and the service names none")
     return words
@@ -244,7 +247,8 @@ def resources(wanted: ResourceRequirements | None) -> dict[str, Any]:
     if limits is not None and limits.memory_bytes > 0:
         found["memory"] = {"limit": limits.memory_bytes}
     if limits is not None and limits.nano_cpus > 0:
-        found["cpu"] = {"quota": limits.nano_cpus * _CPU_PERIOD // 10**9, "period": _CPU_PERIOD}
+        period = _CPU_PERIOD if limits.nano_cpus >= _LITTLE else _LONG_CPU_PERIOD
+        found["cpu"] = {"quota": limits.nano_cpus * period // 10**9, "period": period}
     if limits is not None and limits.pids > 0:
         found["pids"] = {"limit": limits.pids}
     return found

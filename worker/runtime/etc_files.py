@@ -20,8 +20,9 @@ def hosts(extra: Sequence[str], hostname: str, address: str = "127.0.0.1") -> st
     """`extra` has lines `IP name…`, as services store them; the container's own name is at `address`."""
     lines = [*_LOCAL, f"{address}\t{hostname}"]
     for entry in extra:
-        address, *names = entry.split()
-        lines.append(f"{address}\t{' '.join(names)}")
+        address, *names = entry.split() or [""]
+        if names:  # as Docker: a line without a name says nothing
+            lines.append(f"{address}\t{' '.join(names)}")
     return "\n".join(lines) + "\n"
 
 

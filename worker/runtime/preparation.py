@@ -43,6 +43,8 @@ def check(spec: ContainerSpec) -> None:
         raise Unsupported("a health check is not supported yet")
     for mount in spec.mounts:
         clean_target(mount.target)
+        if mount.type is MountType.BIND and not mount.source.startswith("/"):
+            raise Invalid(f"invalid bind source {clipped(mount.source)}: it must be an absolute path")
 
 
 async def prepare(

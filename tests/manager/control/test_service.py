@@ -204,10 +204,6 @@ async def test_what_cannot_change_is_refused(bench: Bench, wanted: Any, words: s
     [
         ({"TaskTemplate": {"ContainerSpec": {}}}, "image reference must be provided"),
         ({"TaskTemplate": {"Placement": {"Constraints": ["nonsense"]}}}, "invalid constraint 'nonsense'"),
-        (
-            {"TaskTemplate": {"Placement": {"Preferences": [{"Spread": {"SpreadDescriptor": "x"}}]}}},
-            "invalid placement preference 'x'",
-        ),
         ({"TaskTemplate": {"Resources": {"Limits": {"NanoCPUs": 10}}}}, "invalid cpu value"),
         ({"TaskTemplate": {"Resources": {"Limits": {"MemoryBytes": 10}}}}, "Must be at least 4MiB"),
         ({"TaskTemplate": {"Resources": {"Limits": {"Pids": -1}}}}, "pids limit"),
@@ -244,7 +240,6 @@ async def test_a_bad_spec_is_refused_and_nothing_is_written(
     ("mounts", "words"),
     [
         ([{"Type": "bind", "Source": "/a", "Target": "b"}], "invalid mount target 'b'"),
-        ([{"Type": "bind", "Source": "a", "Target": "/b"}], "invalid bind mount source 'a'"),
         ([{"Type": "tmpfs", "Target": "/b"}, {"Type": "tmpfs", "Target": "/b"}], "duplicate mount point: /b"),
         ([{"Type": "tmpfs", "Source": "/a", "Target": "/b"}], "a tmpfs has no source"),
         (

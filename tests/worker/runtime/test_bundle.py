@@ -58,6 +58,13 @@ def test_the_command_follows_dockers_rules(spec: ContainerSpec, expected: list[s
     assert command(spec, RunConfig(entrypoint=("run",), cmd=("me",))) == expected
 
 
+def test_an_empty_command_takes_the_image_s_entrypoint_and_arguments_away() -> None:
+    image = RunConfig(entrypoint=("run",), cmd=("me",))
+    assert command(ContainerSpec(command=("",), args=("x",)), image) == ["x"]
+    with pytest.raises(Invalid, match="no command specified"):
+        command(ContainerSpec(command=("",)), image)
+
+
 def test_no_command_at_all_is_refused() -> None:
     with pytest.raises(Invalid, match="no command specified"):
         command(ContainerSpec(image="empty"), RunConfig())
@@ -110,6 +117,8 @@ def test_limits_become_cgroup_values() -> None:
     limits = Limit(nano_cpus=1_500_000_000, memory_bytes=64 << 20, pids=9)
     found = resources(ResourceRequirements(limits=limits))
     assert found["cpu"] == {"quota": 150_000, "period": 100_000}
+    least = resources(ResourceRequirements(limits=Limit(nano_cpus=1_000_000)))
+    assert least["cpu"] == {"quota": 1000, "period": 1_000_000}  # the kernel takes no quota below 1,000
     assert found["memory"] == {"limit": 64 << 20}
     assert found["pids"] == {"limit": 9}
     assert resources(None).keys() == {"devices"}
