@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from manager.leader import Leader
 from manager.members import Members
 from manager.raft.node import RaftNode
 from manager.raft.open import open_raft
@@ -88,7 +89,8 @@ async def serve(folder: Path, name: str, found: bool) -> None:
         on_fatal=lambda error: sys.exit(f"raft stopped: {error}"),
         bootstrap={name: address} if found else None,
     )
-    Members(Store(RealClock()), raft, client).register(server)
+    store = Store(RealClock())
+    Members(store, raft, Leader(store, raft, client)).register(server)
     say({"address": address})
     lines = await stdin_lines()
     while line := await lines.readline():

@@ -10,12 +10,11 @@ import asyncio
 import logging
 from typing import Protocol
 
-from manager.raft.proposer import Proposer
+from manager.leader import Leader
 from manager.store.store import Store
 from manager.store.watch import Feed, Lagged
-from pki.join import Caller
 from swarmcore.clock import Clock
-from swarmcore.errors import FailedPrecondition, Invalid, NoLeader, NotFound, SwarmError, WrongRole
+from swarmcore.errors import FailedPrecondition, Invalid, NotFound, SwarmError
 from swarmcore.ids import is_id
 from swarmcore.model.node import NodeRole
 from swarmcore.model.task import Task, TaskState
@@ -41,15 +40,12 @@ Request = RequestAttachment | RequestDetachment
 class Writes(Protocol):
     """What of manager.control.Control is needed."""
 
-    async def handle(self, request: ControlRequest) -> ControlReply: ...
+    async def handle(self, request: ControlRequest, write_id: str = "") -> ControlReply: ...
 
 
 class AttachmentServer:
-    def __init__(
-        self, control: Writes, store: Store, proposer: Proposer, client: Caller, clock: Clock
-    ) -> None:
-        self._control, self._store, self._proposer = control, store, proposer
-        self._client, self._clock = client, clock
+    def __init__(self, control: Writes, store: Store, leader: Leader, clock: Clock) -> None:
+        self._control, self._store, self._leader, self._clock = control, store, leader, clock
 
     def register(self, server: RpcServer) -> None:
         server.call(RequestAttachment, self.requested, roles=NODES)
@@ -61,21 +57,14 @@ class AttachmentServer:
             server.unregister(request)
 
     async def requested(self, peer: Peer, request: Request) -> AttachmentReply:
-        if self._proposer.is_leader:
+        if self._leader.is_here:
             return await self._carry_out(peer.node_id, request)
-        leader = self._proposer.leader
-        if leader is None or leader.node_id == self._proposer.node_id:
-            raise NoLeader("the swarm does not have a leader right now")
         forwarded = ForwardedAttachment(request=request, node_id=peer.node_id)
-        return await self._client.call(leader.address, forwarded, AttachmentReply, timeout=FORWARD_TIMEOUT)
+        return await self._leader.ask(forwarded, AttachmentReply, timeout=FORWARD_TIMEOUT)
 
     async def forwarded(self, peer: Peer, request: ForwardedAttachment) -> AttachmentReply:
-        """Never passed on again. The store knows of a demotion before the certificate does."""
-        if not self._proposer.is_leader:
-            raise NoLeader("this manager no longer leads the swarm")
-        sender = self._store.view().nodes.get(peer.node_id)
-        if sender is None or sender.role is not NodeRole.MANAGER:
-            raise WrongRole("only a manager of the swarm may pass requests on")
+        """Never passed on again."""
+        self._leader.verify(peer)
         return await self._carry_out(request.node_id, request.request)
 
     async def _carry_out(self, node_id: str, request: Request) -> AttachmentReply:
@@ -109,7 +98,8 @@ class AttachmentServer:
                 name=request.name,
                 addresses=request.addresses,
                 aliases=request.aliases,
-            )
+            ),
+            f"{node_id}/{request.task_id}",  # a node that asks again does not bring back what was detached meanwhile
         )
         why = await self._settled(reply.id)
         if why is not None:

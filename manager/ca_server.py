@@ -13,17 +13,16 @@ from msgspec.structs import replace
 
 from manager.allocator.moving import make_room
 from manager.bootstrap import accepted_node, certificate_life, issued_certificate
+from manager.leader import Leader
 from manager.raft.fence import superseded
-from manager.raft.proposer import Proposer
 from manager.store.store import Store
 from manager.store.tables import Tables
 from manager.store.tx import Tx
 from pki.csr import check_csr
-from pki.join import Caller
 from pki.root import RootAuthority
 from pki.tokens import same_token
 from swarmcore.clock import Clock
-from swarmcore.errors import Invalid, NoLeader, SwarmError, Unauthenticated, Unavailable, WrongRole
+from swarmcore.errors import Invalid, SwarmError, Unauthenticated, Unavailable
 from swarmcore.ids import NewId
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.node import Node, NodeRole, NodeSpec
@@ -39,6 +38,7 @@ from swarmcore.rpc.server import Peer, RpcServer
 
 log = logging.getLogger(__name__)
 MOST_BYTES = 256 << 10  # of what a host tells of itself before it is let in
+FORWARD_TIMEOUT = 10.0  # seconds
 MANAGERS = frozenset({NodeRole.MANAGER})
 
 
@@ -47,12 +47,9 @@ class InvalidJoinToken(Unauthenticated):
 
 
 class CAServer:
-    def __init__(
-        self, store: Store, proposer: Proposer, client: Caller, *, clock: Clock, new_id: NewId
-    ) -> None:
+    def __init__(self, store: Store, leader: Leader, *, clock: Clock, new_id: NewId) -> None:
         self._store = store
-        self._proposer = proposer
-        self._client = client
+        self._leader = leader
         self._clock = clock
         self._new_id = new_id
         self._refusals = Refusals(clock)
@@ -72,21 +69,13 @@ class CAServer:
     async def issue(self, peer: Peer | None, request: IssueCertificate) -> IssuedCertificate:
         node_id = peer.node_id if peer else None
         address = peer.address if peer else ""
-        if self._proposer.is_leader:
+        if self._leader.is_here:
             return await self._issue(request, node_id, address)
-        leader = self._proposer.leader
-        if leader is None:
-            raise NoLeader("no manager leads the swarm right now, so no certificate can be issued")
         forwarded = ForwardedIssue(request=request, node_id=node_id, address=address)
-        return await self._client.call(leader.address, forwarded, IssuedCertificate, timeout=10.0)
+        return await self._leader.ask(forwarded, IssuedCertificate, timeout=FORWARD_TIMEOUT)
 
-    async def issue_forwarded(self, peer: Peer | None, request: ForwardedIssue) -> IssuedCertificate:
-        if not self._proposer.is_leader:
-            raise NoLeader("this manager no longer leads the swarm")
-        # A certificate outlives a demotion; the store does not.
-        sender = self._store.view().nodes.get(peer.node_id) if peer else None
-        if sender is None or sender.role is not NodeRole.MANAGER:
-            raise WrongRole("only a manager of the swarm may ask for others' certificates")
+    async def issue_forwarded(self, peer: Peer, request: ForwardedIssue) -> IssuedCertificate:
+        self._leader.verify(peer)
         return await self._issue(request.request, request.node_id, request.address)
 
     async def _issue(self, request: IssueCertificate, node_id: str | None, address: str) -> IssuedCertificate:

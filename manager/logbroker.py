@@ -16,7 +16,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from manager.raft.proposer import Proposer
+from manager.leader import Leader
 from manager.store.store import Store
 from manager.store.tables import View
 from manager.store.watch import Lagged
@@ -205,14 +205,14 @@ class LogBroker:
     def __init__(
         self,
         store: Store,
-        proposer: Proposer,
+        leader: Leader,
         dispatcher: AgentLink,
         client: RpcClient,
         clock: Clock,
         new_id: NewId,
     ) -> None:
         self._store = store
-        self._proposer = proposer
+        self._leader = leader
         self._link = dispatcher
         self._client = client
         self._clock = clock
@@ -237,7 +237,7 @@ class LogBroker:
         warnings: list[str] = []
         source = (
             self._local(selector, options, warnings)
-            if self._proposer.is_leader
+            if self._leader.is_here
             else self._remote(selector, options, warnings)
         )
         async with aclosing(source) as batches:
@@ -257,9 +257,7 @@ class LogBroker:
     async def _remote(
         self, selector: LogSelector, options: LogOptions, warnings: list[str]
     ) -> AsyncGenerator[tuple[LogMessage, ...], None]:
-        leader = self._proposer.leader
-        if leader is None:
-            raise NoLeader("the swarm has no leader")
+        leader = self._leader.elsewhere()
         opening = LogsRequest(selector=selector, options=options)
         async with self._client.stream(
             leader.address, opening, incoming=FromPublisher, timeout=5.0
@@ -325,8 +323,7 @@ class LogBroker:
         await subscription.publish(peer.node_id, opening, stream)
 
     async def serve_follower(self, peer: Peer, opening: LogsRequest, stream: Stream[LogsEnd]) -> None:
-        if not self._proposer.is_leader:
-            raise NoLeader("this manager does not lead the swarm")
+        self._leader.verify(peer)
         warnings: list[str] = []
         source = self._local(opening.selector, opening.options, warnings)
         async with owned(_until_closed(stream), "log reader") as gone, aclosing(source) as batches:

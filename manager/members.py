@@ -7,10 +7,10 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from manager.leader import Leader
 from manager.raft.proposer import Member, Proposer
 from manager.store.store import Store
-from pki.join import Caller
-from swarmcore.errors import Forbidden, NoLeader, Unauthenticated, WrongRole
+from swarmcore.errors import Forbidden, WrongRole
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.messages.members import (
     ForwardedMembership,
@@ -23,6 +23,7 @@ from swarmcore.rpc.messages.members import (
 from swarmcore.rpc.server import Peer, RpcServer
 
 log = logging.getLogger(__name__)
+FORWARD_TIMEOUT = 15.0  # seconds: a change of the members waits for the one before it
 MANAGERS = frozenset({NodeRole.MANAGER})
 
 
@@ -35,8 +36,8 @@ class ReadIndexer(Proposer, Protocol):
 class Members:
     """Handlers of the membership conversation."""
 
-    def __init__(self, store: Store, raft: ReadIndexer, client: Caller) -> None:
-        self._store, self._raft, self._client = store, raft, client
+    def __init__(self, store: Store, raft: ReadIndexer, leader: Leader) -> None:
+        self._store, self._raft, self._leader = store, raft, leader
 
     def register(self, server: RpcServer) -> None:
         server.call(JoinRaft, self.join, roles=MANAGERS)
@@ -48,22 +49,19 @@ class Members:
         for request in (JoinRaft, LeaveRaft, ForwardedMembership, ReadIndex):
             server.unregister(request)
 
-    async def join(self, peer: Peer | None, request: JoinRaft) -> MembersReply:
-        return await self._on_leader(ForwardedMembership(node_id=_known(peer), address=request.address))
+    async def join(self, peer: Peer, request: JoinRaft) -> MembersReply:
+        return await self._on_leader(ForwardedMembership(node_id=peer.node_id, address=request.address))
 
-    async def leave(self, peer: Peer | None, request: LeaveRaft) -> MembersReply:
-        return await self._on_leader(ForwardedMembership(node_id=_known(peer), address=""))
+    async def leave(self, peer: Peer, request: LeaveRaft) -> MembersReply:
+        return await self._on_leader(ForwardedMembership(node_id=peer.node_id, address=""))
 
     async def _on_leader(self, change: ForwardedMembership) -> MembersReply:
-        if self._raft.is_leader:
+        if self._leader.is_here:
             return await self._change(change)
-        if (leader := self._raft.leader) is None:
-            raise NoLeader("no manager leads the swarm right now")
-        return await self._client.call(leader.address, change, MembersReply, timeout=15.0)
+        return await self._leader.ask(change, MembersReply, timeout=FORWARD_TIMEOUT)
 
-    async def forwarded(self, peer: Peer | None, request: ForwardedMembership) -> MembersReply:
-        if not self._raft.is_leader:
-            raise NoLeader("this manager no longer leads the swarm")
+    async def forwarded(self, peer: Peer, request: ForwardedMembership) -> MembersReply:
+        self._leader.verify(peer)
         return await self._change(request)
 
     async def _change(self, change: ForwardedMembership) -> MembersReply:
@@ -85,11 +83,7 @@ class Members:
             log.info("manager left", extra={"node": change.node_id})
         return MembersReply(members={m.node_id: m.address for m in self._raft.members.values()})
 
-    async def read_index(self, peer: Peer | None, request: ReadIndex) -> ReadIndexReply:
+    async def read_index(self, peer: Peer, request: ReadIndex) -> ReadIndexReply:
+        if peer.node_id not in self._raft.members:
+            raise WrongRole(f"node {peer.node_id} is not a manager of this swarm")
         return ReadIndexReply(index=await self._raft.read_index())
-
-
-def _known(peer: Peer | None) -> str:
-    if peer is None:
-        raise Unauthenticated("a manager's certificate is needed")
-    return peer.node_id

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from manager.dispatcher.entries import derive
+from manager.leader import Leader
 from manager.network_diagnosis import Evidence, diagnose, remarks_on
 from manager.raft.proposer import Proposer
 from manager.store.store import Store
@@ -29,7 +30,6 @@ from swarmcore.model.endpoint import Protocol as PortProtocol
 from swarmcore.model.network import OVERLAY
 from swarmcore.model.node import NodeRole, NodeState
 from swarmcore.model.overlay import NetworkTable, OverlayEndpoint, OverlayService
-from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.check import (
     CheckedNode,
     CheckedPeer,
@@ -251,15 +251,15 @@ class NetworkChecks:
         self,
         store: Store,
         proposer: Proposer,
+        leader: Leader,
         dispatcher: AgentLink,
-        client: RpcClient,
         clock: Clock,
         new_id: NewId,
     ) -> None:
         self._store = store
         self._proposer = proposer
         self._link = dispatcher
-        self._client = client
+        self._leader = leader
         self._clock = clock
         self._new_id = new_id
         self._running: dict[str, _Running] = {}
@@ -278,18 +278,14 @@ class NetworkChecks:
 
     async def check(self, network_id: str = "") -> NetworkReport:
         """The network with this full id between its containers; without one, all hosts over the ingress network."""
-        if self._proposer.is_leader:
+        if self._leader.is_here:
             return await self._check(network_id)
-        leader = self._proposer.leader
-        if leader is None or leader.node_id == self._proposer.node_id:
-            raise NoLeader("the swarm does not have a leader right now")
         asked = CheckNetwork(network_id=network_id)
-        return await self._client.call(leader.address, asked, NetworkReport, timeout=CALL_TIMEOUT)
+        return await self._leader.ask(asked, NetworkReport, timeout=CALL_TIMEOUT)
 
     async def forwarded(self, peer: Peer, request: CheckNetwork) -> NetworkReport:
         """From another manager; never passed on again."""
-        if not self._proposer.is_leader:
-            raise NoLeader("this manager does not lead the swarm")
+        self._leader.verify(peer)
         return await self._check(request.network_id)
 
     async def answered(self, peer: Peer, message: PeerReady | ProbeReport) -> None:

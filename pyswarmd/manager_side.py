@@ -14,6 +14,7 @@ from manager.control.control import Control
 from manager.control.proxy import ControlProxy
 from manager.dispatcher.dispatcher import Dispatcher
 from manager.key_manager import KeyManager
+from manager.leader import Leader
 from manager.left_behind import leave_behind
 from manager.logbroker import LogBroker
 from manager.manager import Manager
@@ -142,13 +143,14 @@ class ManagerSide:
         """Make every component and register what it answers."""
         raft = self.raft
         dispatcher = Dispatcher(self.store, raft, self._clock, new_id)
+        leader = Leader(self.store, raft, self._client)
         control = Control(self.store, raft, self._clock)
-        self._control = ControlProxy(control, self.store, raft, self._client, self._clock, new_id)
-        self._logs = LogBroker(self.store, raft, dispatcher, self._client, self._clock, new_id)
-        self._checks = NetworkChecks(self.store, raft, dispatcher, self._client, self._clock, new_id)
-        ca = CAServer(self.store, raft, self._client, clock=self._clock, new_id=new_id)
-        members = Members(self.store, raft, self._client)
-        attachments = AttachmentServer(control, self.store, raft, self._client, self._clock)
+        self._control = ControlProxy(control, leader, self._clock, new_id)
+        self._logs = LogBroker(self.store, leader, dispatcher, self._client, self._clock, new_id)
+        self._checks = NetworkChecks(self.store, raft, leader, dispatcher, self._clock, new_id)
+        ca = CAServer(self.store, leader, clock=self._clock, new_id=new_id)
+        members = Members(self.store, raft, leader)
+        attachments = AttachmentServer(control, self.store, leader, self._clock)
         for part in (ca, members, dispatcher, self._control, self._logs, self._checks, attachments):
             part.register(self._server)
         self._manager = Manager(

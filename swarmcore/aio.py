@@ -136,6 +136,26 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     return await to_the_end(asyncio.to_thread(function, *args, **kwargs))
 
 
+class Overtaken(Exception):
+    """What was waited for did not come before something that made it pointless."""
+
+
+async def unless(work: Coroutine[Any, Any, T], stop: Coroutine[Any, Any, object]) -> T:
+    """What `work` gives or raises; Overtaken if `stop` ends first. Both have ended when this returns."""
+    loop = asyncio.get_running_loop()
+    working, stopping = loop.create_task(work), loop.create_task(stop)
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        stopping.result()
+        raise Overtaken
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+
+
 class Backoff:
     """Delays of a retry loop: uniform in [0, bound), bound = first, then 2·bound + first, up to `limit`."""
 

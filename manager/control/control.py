@@ -7,11 +7,15 @@ from typing import Any
 
 from manager.control import attachment, network, node, secret, service, swarm
 from manager.raft.proposer import Proposer
+from manager.store.outcomes import once
 from manager.store.store import Store
 from manager.store.tx import Tx
 from swarmcore.clock import Clock
+from swarmcore.errors import Invalid
 from swarmcore.rpc.messages import control as messages
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest
+
+MAX_WRITE_ID = 64
 
 
 class Control:
@@ -38,6 +42,11 @@ class Control:
             messages.RemoveConfig: secret.remove_config,
         }
 
-    async def handle(self, request: ControlRequest) -> ControlReply:
+    async def handle(self, request: ControlRequest, write_id: str = "") -> ControlReply:
+        """A request that comes again with the same `write_id` is answered as the first time, and not done again."""
         change = self._changes[type(request)]
-        return await self._store.transact(lambda tx: change(tx, request))
+        if len(write_id) > MAX_WRITE_ID:
+            raise Invalid(f"a write's id has at most {MAX_WRITE_ID} characters")
+        if not write_id:
+            return await self._store.transact(lambda tx: change(tx, request))
+        return await self._store.transact(once(write_id, lambda tx: change(tx, request), ControlReply))

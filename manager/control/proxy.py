@@ -1,7 +1,7 @@
 """The control API on every manager: the leader carries requests out, a follower passes them on, once.
 
-During an election a request waits for the new leader (at most PATIENCE); one whose answer was lost is
-repeated only where repeating is harmless: a create carries the id of its object.
+During an election a request waits for the new leader (at most PATIENCE). One whose answer was lost is asked again: it
+carries an id that the store remembers with its answer, so it is carried out once, or the user hears that nobody knows.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import logging
 from msgspec.structs import replace
 
 from manager.control.control import Control
-from manager.raft.proposer import Proposer
-from manager.store.store import Store
-from pki.join import Caller
+from manager.leader import Leader
 from swarmcore.clock import Clock
-from swarmcore.errors import NoLeader, OutcomeUnknown, Unavailable, WrongRole
+from swarmcore.errors import OutcomeUnknown, Unavailable
 from swarmcore.ids import NewId
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest, Create, ForwardedControl
@@ -28,11 +26,9 @@ _AGAIN = 0.05
 
 
 class ControlProxy:
-    def __init__(
-        self, control: Control, store: Store, proposer: Proposer, client: Caller, clock: Clock, new_id: NewId
-    ) -> None:
-        self._control, self._store, self._proposer = control, store, proposer
-        self._client, self._clock, self._new_id = client, clock, new_id
+    def __init__(self, control: Control, leader: Leader, clock: Clock, new_id: NewId) -> None:
+        self._control, self._leader = control, leader
+        self._clock, self._new_id = clock, new_id
 
     def register(self, server: RpcServer) -> None:
         server.call(ForwardedControl, self.forwarded, roles=frozenset({NodeRole.MANAGER}))
@@ -41,32 +37,32 @@ class ControlProxy:
         server.unregister(ForwardedControl)
 
     async def forwarded(self, peer: Peer, request: ForwardedControl) -> ControlReply:
-        """From another manager; never passed on again. The store knows of a demotion before the certificate does."""
-        sender = self._store.view().nodes.get(peer.node_id)
-        if sender is None or sender.role is not NodeRole.MANAGER:
-            raise WrongRole("only a manager of the swarm may pass requests on")
-        return await self._control.handle(request.request)
+        """From another manager; never passed on again."""
+        self._leader.verify(peer)
+        return await self._control.handle(request.request, request.write_id)
 
     async def handle(self, request: ControlRequest) -> ControlReply:
         if isinstance(request, Create) and not request.id:
             request = replace(request, id=self._new_id())
+        write_id = self._new_id()
         deadline = self._clock.monotonic() + PATIENCE
+        unknown: OutcomeUnknown | None = None
         while True:
             try:
-                return await self._once(request)
-            except OutcomeUnknown:
-                if not isinstance(request, Create) or self._clock.monotonic() > deadline:
-                    raise
-            except Unavailable:  # NoLeader, or a leader that could not be asked: nothing happened
+                return await self._once(request, write_id)
+            except OutcomeUnknown as error:
+                unknown = error
+            except (
+                Unavailable
+            ) as error:  # NoLeader, or a leader that could not be asked: this time nothing happened
                 if self._clock.monotonic() > deadline:
-                    raise
+                    raise unknown or error from None
+            if unknown is not None and self._clock.monotonic() > deadline:
+                raise unknown
             await self._clock.sleep(_AGAIN)
 
-    async def _once(self, request: ControlRequest) -> ControlReply:
-        if self._proposer.is_leader:
-            return await self._control.handle(request)
-        leader = self._proposer.leader
-        if leader is None or leader.node_id == self._proposer.node_id:
-            raise NoLeader("the swarm does not have a leader right now")
-        forwarded = ForwardedControl(request=request)
-        return await self._client.call(leader.address, forwarded, ControlReply, timeout=CALL_TIMEOUT)
+    async def _once(self, request: ControlRequest, write_id: str) -> ControlReply:
+        if self._leader.is_here:
+            return await self._control.handle(request, write_id)
+        forwarded = ForwardedControl(request=request, write_id=write_id)
+        return await self._leader.ask(forwarded, ControlReply, timeout=CALL_TIMEOUT)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from manager.raft.core import RaftConfig, RaftCore
 from manager.raft.driver import Driver
@@ -15,13 +15,14 @@ from manager.raft.interfaces import Background, Journal, PeerTransport, Snapshot
 from manager.raft.messages import SnapshotMeta
 from manager.raft.proposer import Member, RaftStatus, StateMachine
 from manager.raft.storage import TRAILING
+from swarmcore.aio import Overtaken, unless
 from swarmcore.errors import FailedPrecondition, NoLeader, NotFound, OutcomeUnknown, Unavailable
 from swarmcore.model.generation import Generation
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 #: Asks the leader at this address for a read index (its `read_index()`); raises Unavailable.
-AskLeader = Callable[[str], Awaitable[int]]
+AskLeader = Callable[[str], Coroutine[Any, Any, int]]
 
 
 class RaftNode:
@@ -171,8 +172,8 @@ class RaftNode:
                 return await self.read_index()
             if leader is None or leader.node_id == self.node_id:
                 return None
-            index = await self._ask_leader(leader.address)
-        except Unavailable as error:
+            index = await unless(self._ask_leader(leader.address), self.wait_other_leader(leader.node_id))
+        except (Unavailable, Overtaken) as error:
             log.debug("read barrier asks again", extra={"error": str(error)})
             return None
         await self.wait_until(lambda: self._core.library.applied_index >= index)
@@ -214,6 +215,9 @@ class RaftNode:
         if not await future:
             raise Unavailable("the lead could not be handed over in time; this manager still leads")
         await self.wait_until(lambda: self._core.library.leader_id is not None, self._config.patience)
+
+    async def wait_other_leader(self, node_id: str) -> None:
+        await self.wait_until(lambda: self._core.library.leader_id not in (None, node_id))
 
     async def wait_lead(self, leading: bool) -> None:
         await self.wait_until(lambda: self.is_leader == leading)

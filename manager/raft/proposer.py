@@ -89,6 +89,10 @@ class Proposer(Protocol):
         """Leader only: hand over to `to` or the most up-to-date member."""
         ...
 
+    async def wait_other_leader(self, node_id: str) -> None:
+        """Return once another member than `node_id` is known to lead."""
+        ...
+
     async def wait_lead(self, leading: bool) -> None:
         """Return once `is_leader` is `leading`. Raises Unavailable when raft has stopped."""
         ...

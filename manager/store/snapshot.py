@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
 from msgspec.structs import replace
 
+from manager.store.outcomes import Outcome, Outcomes
 from manager.store.share import shared_parts
 from manager.store.tables import SCHEMAS, SERVICES, TASKS, Table, View
 from swarmcore.model.base import Object
@@ -38,6 +39,7 @@ class Entry(Struct, frozen=True, array_like=True):
 
     base: int
     writes: tuple[Write, ...]
+    outcomes: tuple[Outcome, ...] = ()  # of writes that may be asked for again
 
 
 class Image(Struct, frozen=True, kw_only=True):
@@ -46,6 +48,7 @@ class Image(Struct, frozen=True, kw_only=True):
     format: int
     index: int
     tables: dict[str, list[msgspec.Raw]]
+    outcomes: tuple[Outcome, ...] = ()
 
 
 _entry_decoder = Decoder(Entry)
@@ -60,10 +63,11 @@ def encode_entry(
     base: int,
     writes: list[tuple[str, str, Object | None]],
     raw: Callable[[Object], bytes] = encode_object,
+    outcomes: tuple[Outcome, ...] = (),
 ) -> bytes:
     """`raw` gives the bytes of an object, where they are known already."""
     encoded = (Write(table, id, msgspec.Raw(NIL if obj is None else raw(obj))) for table, id, obj in writes)
-    return _encoder.encode(Entry(base, tuple(encoded)))
+    return _encoder.encode(Entry(base, tuple(encoded), outcomes))
 
 
 def decode_entry(data: bytes) -> Entry:
@@ -74,7 +78,7 @@ def decode_object(table: str, raw: msgspec.Raw) -> Object:
     return _decoders[table].decode(raw)
 
 
-def dump(view: View) -> bytes:
+def dump(view: View, outcomes: tuple[Outcome, ...] = ()) -> bytes:
     """Serialise a view; safe in a thread, as views never change."""
     return _encoder.encode(
         Image(
@@ -84,6 +88,7 @@ def dump(view: View) -> bytes:
                 schema.name: [msgspec.Raw(_encoder.encode(obj)) for obj in view.table(schema.name)]
                 for schema in SCHEMAS
             },
+            outcomes=outcomes,
         )
     )
 
@@ -98,8 +103,8 @@ def _sharing(tables: Mapping[str, Table[Any]]) -> Callable[[Object], Object]:
     return share
 
 
-def load(data: bytes) -> tuple[int, dict[str, Table[Any]]]:
-    """(index of the last commit, editable tables) of a dump."""
+def load(data: bytes) -> tuple[int, dict[str, Table[Any]], Outcomes]:
+    """(index of the last commit, editable tables, what writes came to) of a dump."""
     image = _image_decoder.decode(data)
     if image.format != FORMAT:
         raise ValueError(f"snapshot format {image.format} is not {FORMAT}: made by another pyswarm version")
@@ -107,4 +112,4 @@ def load(data: bytes) -> tuple[int, dict[str, Table[Any]]]:
     for schema in SCHEMAS:
         rows = (decode_object(schema.name, raw) for raw in image.tables.get(schema.name, ()))
         tables[schema.name] = Table(schema, map(_sharing(tables), rows) if schema is TASKS else rows)
-    return image.index, tables
+    return image.index, tables, Outcomes(image.outcomes)

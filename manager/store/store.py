@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from manager.raft.proposer import Proposer
 from manager.store.batch import batch
 from manager.store.group import Group, Job, answer
+from manager.store.outcomes import Outcomes
 from manager.store.share import shared_parts
 from manager.store.snapshot import Entry, decode_entry, dump, encode_entry, load
 from manager.store.tables import SCHEMAS, Table, View
@@ -50,6 +51,7 @@ class Store:
         self._proposer: Proposer | None = None
         self._caught_up_in = -1  # the term in which this leader has applied all that came before it
         self._rejected: deque[int] = deque(maxlen=1024)
+        self._outcomes = Outcomes()
         self._proposed: tuple[bytes, list[Object | None]] | None = (
             None  # this leader's entry that is on its way
         )
@@ -98,7 +100,7 @@ class Store:
         """
         async with self._writer:
             proposer = await self._catch_up()
-            tx = Tx(self.view(), self._clock.now)
+            tx = Tx(self.view(), self._clock.now, self._outcomes)
             yield tx
             await self._commit(proposer, tx)
 
@@ -120,7 +122,7 @@ class Store:
 
     async def _commit_jobs(self) -> None:
         proposer = await self._catch_up()
-        group = Group(Tx(self.view(), self._clock.now))
+        group = Group(Tx(self.view(), self._clock.now, self._outcomes))
         group.take(self._jobs)
         try:
             await self._commit(proposer, group.tx)
@@ -153,7 +155,7 @@ class Store:
         writes = list(tx.writes())
         if not writes:
             return
-        data = encode_entry(tx.base, writes, tx.raw)
+        data = encode_entry(tx.base, writes, tx.raw, tx.outcomes())
         self._proposed = data, [obj for _, _, obj in writes]
         try:
             # Nothing is visible before a quorum holds it: apply() is what raft calls on every
@@ -191,6 +193,7 @@ class Store:
             new = replace(given, version=version, **shared_parts(given, old, service))
             table.set(new)
             changes.append(Change(kind="update" if old is not None else "create", old=old, new=new))
+        self._outcomes.add(entry.outcomes)
         self._index = index
         self._view = None
         commit = Commit(index=index, changes=tuple(changes))
@@ -210,12 +213,12 @@ class Store:
         return table
 
     def snapshot(self) -> Callable[[], bytes]:
-        view = self.view()
-        return lambda: dump(view)
+        view, outcomes = self.view(), tuple(self._outcomes)
+        return lambda: dump(view, outcomes)
 
     def restore(self, data: bytes, index: int) -> None:
         """Replace everything by a snapshot that raft took at `index`; all feeds lag."""
-        self._index, self._tables = load(data)
+        self._index, self._tables, self._outcomes = load(data)
         self._view = None
         log.info("state restored from a snapshot", extra={"index": index, "commit": self._index})
         for feed in self._feeds:

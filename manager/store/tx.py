@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace
 
+from manager.store.outcomes import Outcome, Outcomes
 from manager.store.snapshot import encode_object
 from manager.store.tables import BY_TYPE, SCHEMAS, Schema, Table, View
 from swarmcore.errors import Conflict, Internal, Invalid, NotFound, OutOfSequence
@@ -128,9 +129,13 @@ class TxTable(Generic[O]):
 class Tx:
     """Reads and writes that commit as one raft entry of at most MAX_CHANGES changes."""
 
-    def __init__(self, view: View, now: Callable[[], datetime]) -> None:
+    def __init__(self, view: View, now: Callable[[], datetime], outcomes: Outcomes | None = None) -> None:
         self.base = view.index
         self._now = now
+        self._known = outcomes if outcomes is not None else Outcomes()
+        self._outcomes: list[
+            tuple[int, Outcome]
+        ] = []  # each with the place in the journal where its writes end
         self._stamp: datetime | None = None
         self._view = view
         self._journal: list[tuple[TxTable[Any], str, Any, bool, int]] = []
@@ -226,11 +231,25 @@ class Tx:
         self._journal.append((table, key, own, touched, size))
         self._size += size
 
+    def outcome(self, write_id: str) -> bytes | None:
+        """What the write with this id was answered, in this transaction or an earlier one."""
+        own = (answer for _, (known, answer) in self._outcomes if known == write_id)
+        return next(own, None) or self._known.get(write_id)
+
+    def remember(self, write_id: str, answer: bytes) -> None:
+        """Something was written for `write_id`, and this is the answer to it."""
+        self._outcomes.append((len(self._journal), (write_id, answer)))
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        return tuple(outcome for _, outcome in self._outcomes)
+
     def mark(self) -> int:
         """A point to return to with `undo_to`."""
         return len(self._journal)
 
     def undo_to(self, mark: int) -> None:
+        while self._outcomes and self._outcomes[-1][0] > mark:
+            self._outcomes.pop()
         while len(self._journal) > mark:
             table, id, own, touched, size = self._journal.pop()
             table._undo(id, own, touched)

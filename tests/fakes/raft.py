@@ -102,6 +102,10 @@ class SoloRaft:
         self.other_leader = next((m for m in others if m.node_id == to), others[0])
         self.lead(False)
 
+    async def wait_other_leader(self, node_id: str) -> None:
+        while (leader := self.leader) is None or leader.node_id == node_id:
+            await self._lead_changed.wait()
+
     async def wait_lead(self, leading: bool) -> None:
         while self.leading != leading:
             await self._lead_changed.wait()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
+from manager.leader import Leader
 from manager.network_check import NetworkChecks
 from manager.store.store import Store
 from swarmcore.aio import Tasks
@@ -69,10 +70,10 @@ class CheckBench:
         self.checks = NetworkChecks(
             self.store,
             self.raft,
+            Leader(self.store, self.raft, self),  # type: ignore[arg-type]
             self.link,
-            self,
             clock,
-            lambda: f"check{next(ids)}",  # type: ignore[arg-type]
+            lambda: f"check{next(ids)}",
         )
 
     async def call(self, address: str, request: Any, reply: Any, *, timeout: float = 5.0) -> Any:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from manager.ca_server import Admission
 from manager.dispatcher.dispatcher import Dispatcher
+from manager.leader import Leader
 from manager.logbroker import LogBroker
 from manager.raft.proposer import Member
 from manager.store.store import Store
@@ -53,7 +54,9 @@ class Manager:
         self.client = RpcClient(contexts.client_now)
         self.rpc = RpcServer(lambda der: identify(der, CLUSTER, CLOCK.now()), Admission(store, CLOCK))
         self.dispatcher = Dispatcher(store, self.raft, CLOCK, new_id)
-        self.broker = LogBroker(store, self.raft, self.dispatcher, self.client, CLOCK, new_id)
+        self.broker = LogBroker(
+            store, Leader(store, self.raft, self.client), self.dispatcher, self.client, CLOCK, new_id
+        )
         self.dispatcher.register(self.rpc)
         self.broker.register(self.rpc)
         self.address = ""
@@ -101,7 +104,8 @@ class Swarm:
                 for m in (self.leader, self.follower)
             }
             self.leader.raft.member_table = raft.member_table
-            await self.put(Cluster(id=CLUSTER), Node(id="n1"))
+            managers = [Node(id=name, role=NodeRole.MANAGER) for name in ("m1", "m2")]
+            await self.put(Cluster(id=CLUSTER), Node(id="n1"), *managers)
             await stack.enter_async_context(owned(self.leader.dispatcher.run(), "dispatcher"))
             yield
 

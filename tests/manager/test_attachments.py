@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from manager.attachments import GRACE, PATIENCE, AttachmentServer
 from manager.bootstrap import new_swarm, seed
 from manager.control.control import Control
+from manager.leader import Leader
 from manager.manager import own_loops
 from manager.raft.proposer import Member
 from manager.store.store import Store
@@ -79,12 +80,13 @@ class Scene:
         self.behind.attach(self.follower_raft)
         self.control = Control(self.store, self.raft, self.clock)
         self.wire = Wire()
-        self.leader = AttachmentServer(self.control, self.store, self.raft, self.wire, self.clock)
+        self.leader = AttachmentServer(
+            self.control, self.store, Leader(self.store, self.raft, self.wire), self.clock
+        )
         self.follower = AttachmentServer(
             Control(self.behind, self.follower_raft, self.clock),
             self.behind,
-            self.follower_raft,
-            self.wire,
+            Leader(self.behind, self.follower_raft, self.wire),
             self.clock,
         )
         self.wire.leader = self.leader

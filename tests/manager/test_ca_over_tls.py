@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from manager.bootstrap import NewSwarm, new_swarm, seed
 from manager.ca_server import Admission, CAServer
+from manager.leader import Leader
 from manager.store.store import Store
 from pki.contexts import Contexts
 from pki.identity import identify
@@ -60,7 +61,7 @@ class Manager:
         self.rpc = RpcServer(
             lambda der: identify(der, self.keystore.cluster_id, CLOCK.now()), Admission(self.store, CLOCK)
         )
-        ca = CAServer(self.store, self.raft, self.client, clock=CLOCK, new_id=new_id)
+        ca = CAServer(self.store, Leader(self.store, self.raft, self.client), clock=CLOCK, new_id=new_id)
         ca.register(self.rpc)
         self.rpc.call(WhoAmI, who_am_i, roles=frozenset(NodeRole))
         self.address = ""

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from manager.bootstrap import NewSwarm, new_swarm, seed
 from manager.ca_server import Admission, CAServer
+from manager.leader import Leader
 from manager.left_behind import leave_behind
 from manager.raft.proposer import Member
 from manager.store.store import Store
@@ -79,8 +80,12 @@ class Scene:
         self.store.attach(self.raft)
         self.behind.attach(self.follower_raft)
         self.wire = Wire()
-        self.leader = CAServer(self.store, self.raft, self.wire, clock=self.clock, new_id=new_id)
-        self.follower = CAServer(self.behind, self.follower_raft, self.wire, clock=self.clock, new_id=new_id)
+        self.leader = CAServer(
+            self.store, Leader(self.store, self.raft, self.wire), clock=self.clock, new_id=new_id
+        )
+        self.follower = CAServer(
+            self.behind, Leader(self.behind, self.follower_raft, self.wire), clock=self.clock, new_id=new_id
+        )
         self.wire.leader = self.leader
 
     @property
@@ -255,7 +260,7 @@ async def test_a_follower_passes_joins_and_renewals_on_to_the_leader(scene: Scen
 
 async def test_without_a_leader_the_joiner_is_told_to_wait(scene: Scene) -> None:
     scene.follower_raft.other_leader = None
-    with pytest.raises(NoLeader, match="no manager leads"):
+    with pytest.raises(NoLeader, match="does not have a leader"):
         await scene.follower.issue(None, request(scene.token(W)))
 
 
@@ -269,7 +274,7 @@ async def test_a_forwarded_request_is_never_forwarded_again(scene: Scene) -> Non
 async def test_only_who_is_a_manager_now_may_forward(scene: Scene) -> None:
     joined = await scene.leader.issue(None, request(scene.token(W)))
     forwarded = ForwardedIssue(request=request(), node_id=scene.swarm.node.id, address="10.0.0.7")
-    for peer in (None, scene.peer(joined.node_id, M), scene.peer("stranger", M)):
+    for peer in (scene.peer(joined.node_id, M), scene.peer("stranger", M)):
         with pytest.raises(WrongRole, match="only a manager"):
             await scene.leader.issue_forwarded(peer, forwarded)
 

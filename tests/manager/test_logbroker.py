@@ -13,13 +13,14 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from manager.leader import Leader
 from manager.logbroker import BUFFERED_BATCHES, INCOMPLETE, LogBroker
 from manager.raft.proposer import Member
 from manager.store.store import Store
 from swarmcore.aio import Tasks
 from swarmcore.clock import RealClock
 from swarmcore.errors import Forbidden, NoLeader, NotFound, SwarmError, Unavailable
-from swarmcore.model.node import NodeRole
+from swarmcore.model.node import Node, NodeRole
 from swarmcore.model.task import TaskState
 from swarmcore.rpc.messages.logs import (
     FromPublisher,
@@ -93,7 +94,8 @@ class Bench:
 
     def make(self, raft: SoloRaft, link: Link, client: Any) -> LogBroker:
         ids = count(1)
-        return LogBroker(self.store, raft, link, client, RealClock(), lambda: f"l{next(ids)}")
+        leader = Leader(self.store, raft, client)
+        return LogBroker(self.store, leader, link, client, RealClock(), lambda: f"l{next(ids)}")
 
     @asynccontextmanager
     async def stream(
@@ -148,6 +150,8 @@ class Bench:
 @pytest.fixture
 async def b() -> AsyncIterator[Bench]:
     bench = Bench()
+    async with bench.store.update() as tx:
+        tx.put(Node(id="m2", role=NodeRole.MANAGER))
     await bench.put(task("t1", state=S.RUNNING), task("t2", node_id="n2", state=S.FAILED))
     await bench.put(task("t3", state=S.PREPARING), task("t4", state=S.REJECTED))
     yield bench

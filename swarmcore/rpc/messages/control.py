@@ -152,6 +152,10 @@ class ControlReply(Struct, frozen=True, kw_only=True, tag="control-reply"):
 
 
 class ForwardedControl(Struct, frozen=True, kw_only=True, tag="forwarded-control"):
-    """From a manager to the leader, which carries it out or refuses: it is never passed on again."""
+    """From a manager to the leader, which carries it out or refuses: it is never passed on again.
+
+    `write_id` is the same when it is asked again: what was carried out already is answered as the first time.
+    """
 
     request: ControlRequest
+    write_id: str = ""

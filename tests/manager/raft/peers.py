@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from manager.leader import Leader
 from manager.members import Members
 from manager.raft.core import RaftConfig
 from manager.raft.node import RaftNode
@@ -95,7 +96,8 @@ class RealMember:
             on_superseded=self.superseded.append,
         )
         self.raft.join_generation(joins)
-        Members(Store(RealClock()), self.raft, self.client).register(self.server)
+        store = Store(RealClock())
+        Members(store, self.raft, Leader(store, self.raft, self.client)).register(self.server)
         return self.raft
 
     async def _ask(self, address: str) -> int:

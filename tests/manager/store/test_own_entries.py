@@ -68,7 +68,7 @@ async def test_tasks_share_their_services_spec_where_it_is_equal() -> None:
     follower = Store(StepClock())
     for index, data in enumerate(raft.log, 1):
         follower.apply(data, index)
-    _, restored = load(dump(leader.view()))
+    _, restored, _ = load(dump(leader.view()))
     for tables in (leader.view().tasks, follower.view().tasks, restored["tasks"]):
         specs = {id(task.spec) for task in tables}
         assert len(specs) == 1

@@ -1,0 +1,64 @@
+"""The one way to the leader: who it is, asking it once, and who may pass requests on to it.
+
+Whether a node is a manager is what the leader's store says at this moment. A certificate outlives a demotion, and a
+follower's store may not have heard of one: so nobody but the leader judges, and whatever decides anything is its to do.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from msgspec import Struct
+
+from manager.raft.proposer import Member, Proposer
+from manager.store.store import Store
+from pki.join import Caller
+from swarmcore.aio import Overtaken, unless
+from swarmcore.errors import NoLeader, OutcomeUnknown, WrongRole
+from swarmcore.model.node import NodeRole
+from swarmcore.rpc.server import Peer
+
+R = TypeVar("R", bound=Struct)
+
+
+class Leader:
+    """What a manager's parts need to know of the leader, on the leader itself and on all others."""
+
+    def __init__(self, store: Store, proposer: Proposer, client: Caller) -> None:
+        self._store, self._proposer, self._client = store, proposer, client
+
+    @property
+    def is_here(self) -> bool:
+        """This manager leads, and has applied all that earlier leaders committed."""
+        return self._proposer.is_leader
+
+    def verify(self, peer: Peer) -> None:
+        """`peer` passes somebody's request on. NoLeader where this manager does not lead, WrongRole for others
+        than managers of the swarm."""
+        if not self.is_here:
+            raise NoLeader("this manager no longer leads the swarm")
+        sender = self._store.view().nodes.get(peer.node_id)
+        if sender is None or sender.role is not NodeRole.MANAGER:
+            raise WrongRole("only a manager of the swarm may pass requests on")
+
+    def elsewhere(self) -> Member:
+        """The manager to ask; NoLeader while nobody is known to lead, or this one is not ready yet."""
+        leader = self._proposer.leader
+        if leader is None or leader.node_id == self._proposer.node_id:
+            raise NoLeader("the swarm does not have a leader right now")
+        return leader
+
+    async def ask(self, request: Struct, reply: type[R], *, timeout: float) -> R:
+        """Pass `request` on to the leader. A frozen one is not waited for longer than it takes to elect another.
+
+        NoLeader, Unavailable: it was not asked. OutcomeUnknown: nobody knows whether it was carried out. Else the
+        leader's own refusal.
+        """
+        leader = self.elsewhere()
+        try:
+            return await unless(
+                self._client.call(leader.address, request, reply, timeout=timeout),
+                self._proposer.wait_other_leader(leader.node_id),
+            )
+        except Overtaken:
+            raise OutcomeUnknown("another manager leads since the request was passed on") from None
