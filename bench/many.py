@@ -90,6 +90,9 @@ class RaftOfOne:
     async def transfer_lead(self, to: str | None = None) -> None:
         raise NotImplementedError
 
+    async def wait_other_leader(self, node_id: str) -> None:
+        await asyncio.Event().wait()
+
     async def wait_lead(self, leading: bool) -> None:
         while self.is_leader != leading:
             await asyncio.sleep(0.01)
