@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from pyswarmd.config import API_VERSION
 from swarmcore import errors
@@ -34,6 +36,21 @@ def filters(**wanted: list[str]) -> str:
             if values
         }
     )
+
+
+def at(kind: str, name: str, *more: str) -> str:
+    """The path of one object, such as `at("services", "web", "logs")`: every name in a path goes through here.
+
+    A name may hold anything; it stays one part of the path, also `a/../b`, `..` and `?x`.
+    """
+    if not name:
+        raise errors.Invalid(f"invalid {kind.removesuffix('s')} name or ID: value is empty", "name one")
+    return "/".join(("", kind, _quoted(name), *more))
+
+
+def _quoted(name: str) -> str:
+    # Dots alone would be taken for this folder and the one above.
+    return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")
 
 
 class EngineClient:
@@ -78,7 +95,12 @@ class EngineClient:
         assert self._session is not None, "use EngineClient as a context manager"
         try:
             async with self._session.request(
-                method, self._base + path, params=query, json=body, data=data, headers=headers
+                method,
+                URL(self._base + path, encoded=True),
+                params=query,
+                json=body,
+                data=data,
+                headers=headers,
             ) as response:
                 if response.status >= 400:
                     raise await _error_of(response)

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from pyswarmd.cli import render
 from pyswarmd.cli.tasks import add_filters, query_filters
-from pyswarmd.client import EngineClient
+from pyswarmd.client import EngineClient, at
 from swarmcore.errors import Invalid, NotFound
 
 _CHUNK = 1 << 20
@@ -121,6 +121,6 @@ async def _ls(client: EngineClient, options: argparse.Namespace) -> None:
 
 async def _rm(client: EngineClient, options: argparse.Namespace) -> None:
     for name in options.images:
-        for gone in await client.delete(f"/images/{name}", force=str(options.force).lower()) or []:
+        for gone in await client.delete(at("images", name), force=str(options.force).lower()) or []:
             for verb, what in gone.items():
                 render.out(f"{verb}: {what}")

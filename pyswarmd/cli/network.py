@@ -9,7 +9,7 @@ from typing import Any
 
 from pyswarmd.cli import ipam, network_check, render, units
 from pyswarmd.cli.tasks import add_filters, query_filters
-from pyswarmd.client import EngineClient
+from pyswarmd.client import EngineClient, at
 from swarmcore.errors import NotFound, SwarmError
 
 COLUMNS = ("NETWORK ID", "NAME", "DRIVER", "SCOPE")
@@ -154,7 +154,7 @@ async def _ls(client: EngineClient, options: argparse.Namespace) -> None:
 async def _inspect(client: EngineClient, options: argparse.Namespace) -> None:
     query = {"verbose": "true"} if options.verbose else {}
     render.inspect(
-        [await client.get(f"/networks/{name}", **query) for name in options.networks], options.format
+        [await client.get(at("networks", name), **query) for name in options.networks], options.format
     )
 
 
@@ -162,11 +162,11 @@ async def _rm(client: EngineClient, options: argparse.Namespace) -> int:
     failed = 0
     for name in options.networks:
         try:
-            network = await client.get(f"/networks/{name}")
+            network = await client.get(at("networks", name))
             if network["Ingress"] and not options.force and not render.confirmed(_INGRESS.format(name)):
                 failed = 1
                 continue
-            await client.delete(f"/networks/{network['Id']}")
+            await client.delete(at("networks", network["Id"]))
         except NotFound as error:
             if not options.force:
                 failed = _fault(error)
@@ -204,9 +204,9 @@ async def _connect(client: EngineClient, options: argparse.Namespace) -> None:
         "DriverOpts": units.pairs(options.driver_opt, "driver option"),
     } | ({"IPAMConfig": addresses} if addresses else {})
     body = {"Container": options.container, "EndpointConfig": settings}
-    await client.post(f"/networks/{options.network}/connect", body)
+    await client.post(at("networks", options.network, "connect"), body)
 
 
 async def _disconnect(client: EngineClient, options: argparse.Namespace) -> None:
     body = {"Container": options.container, "Force": options.force}
-    await client.post(f"/networks/{options.network}/disconnect", body)
+    await client.post(at("networks", options.network, "disconnect"), body)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pyswarmd.cli import render
-from pyswarmd.client import EngineClient
+from pyswarmd.client import EngineClient, at
 
 COLUMNS = ("FROM", "TO", "ADDRESS", "PING", "UDP", "TCP", "LARGE UDP", "LARGE TCP", "PATH MTU")
 SERVICE_COLUMNS = ("FROM", "NAME", "RESULT")
@@ -29,7 +29,7 @@ def add(group: Any) -> None:
 
 async def run(client: EngineClient, options: argparse.Namespace) -> int:
     """The exit code: 1 if anything is wrong."""
-    path = f"/networks/{options.network}/check" if options.network else "/networks/check"
+    path = at("networks", options.network, "check") if options.network is not None else "/networks/check"
     report = await client.post(path)
     if options.format == "json":
         render.out(json.dumps(report, indent=4))

@@ -9,7 +9,7 @@ from typing import Any
 from pyswarmd.cli import render, units
 from pyswarmd.cli.resolve import node_id
 from pyswarmd.cli.tasks import add_filters, print_tasks, query_filters
-from pyswarmd.client import EngineClient, filters
+from pyswarmd.client import EngineClient, at, filters
 from swarmcore.errors import Invalid
 
 COLUMNS = ("ID", "HOSTNAME", "STATUS", "AVAILABILITY", "MANAGER STATUS", "ENGINE VERSION")
@@ -82,7 +82,7 @@ def _row(node: dict[str, Any], own: str) -> dict[str, str]:
 
 async def _inspect(client: EngineClient, options: argparse.Namespace) -> None:
     ids = [await node_id(client, name) for name in options.nodes]
-    render.inspect([await client.get(f"/nodes/{i}") for i in ids], options.format)
+    render.inspect([await client.get(at("nodes", i)) for i in ids], options.format)
 
 
 async def _ps(client: EngineClient, options: argparse.Namespace) -> None:
@@ -93,10 +93,10 @@ async def _ps(client: EngineClient, options: argparse.Namespace) -> None:
 
 async def _change(client: EngineClient, name: str, change: dict[str, Any]) -> None:
     wanted = await node_id(client, name)
-    node = await client.get(f"/nodes/{wanted}")
+    node = await client.get(at("nodes", wanted))
     await client.json(
         "POST",
-        f"/nodes/{wanted}/update",
+        at("nodes", wanted, "update"),
         body={**node["Spec"], **change},
         query={"version": node["Version"]["Index"]},
     )
@@ -109,7 +109,7 @@ async def _update(client: EngineClient, options: argparse.Namespace) -> None:
     if options.role:
         change["Role"] = options.role
     if options.label_add or options.label_rm:
-        node = await client.get(f"/nodes/{await node_id(client, options.node)}")
+        node = await client.get(at("nodes", await node_id(client, options.node)))
         labels = {k: v for k, v in (node["Spec"].get("Labels") or {}).items() if k not in options.label_rm}
         change["Labels"] = labels | units.pairs(options.label_add, "label")
     if not change:
@@ -121,7 +121,7 @@ async def _update(client: EngineClient, options: argparse.Namespace) -> None:
 async def _change_role(client: EngineClient, options: argparse.Namespace) -> None:
     for name in options.nodes:
         wanted = await node_id(client, name)
-        node = await client.get(f"/nodes/{wanted}")
+        node = await client.get(at("nodes", wanted))
         verb = "promoted" if options.role == "manager" else "demoted"
         if node["Spec"]["Role"] == options.role:
             render.out(f"Node {name} is already a {options.role}.")
@@ -147,5 +147,5 @@ async def _wait_role(client: EngineClient, wanted: str, role: str, seconds: floa
 
 async def _rm(client: EngineClient, options: argparse.Namespace) -> None:
     for name in options.nodes:
-        await client.delete(f"/nodes/{await node_id(client, name)}", force=str(options.force).lower())
+        await client.delete(at("nodes", await node_id(client, name)), force=str(options.force).lower())
         render.out(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyswarmd.client import EngineClient
+from pyswarmd.client import EngineClient, at
 from swarmcore.errors import NotFound
 
 
@@ -15,7 +15,7 @@ async def node_id(client: EngineClient, name: str) -> str:
         if not found:
             raise NotFound("this node is not part of a swarm", 'use "pyswarm init" or "pyswarm join"')
         return str(found)
-    return str((await client.get(f"/nodes/{name}"))["ID"])
+    return str((await client.get(at("nodes", name)))["ID"])
 
 
 class Names:

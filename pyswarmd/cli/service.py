@@ -12,7 +12,7 @@ from pyswarmd.cli.service_logs import print_logs
 from pyswarmd.cli.service_pretty import print_pretty
 from pyswarmd.cli.service_spec import add_flags, spec
 from pyswarmd.cli.tasks import add_filters, print_tasks, query_filters
-from pyswarmd.client import EngineClient
+from pyswarmd.client import EngineClient, at
 from swarmcore.errors import Invalid, SwarmError
 from swarmcore.patterns import ASCII, Pattern
 
@@ -118,7 +118,7 @@ async def _ls(client: EngineClient, options: argparse.Namespace) -> None:
 
 
 async def _ps(client: EngineClient, options: argparse.Namespace) -> None:
-    services = [(await client.get(f"/services/{name}"))["ID"] for name in options.services]
+    services = [(await client.get(at("services", name)))["ID"] for name in options.services]
     tasks = await client.get("/tasks", filters=query_filters(options.filter, service=services))
     await print_tasks(client, tasks, options)
 
@@ -126,7 +126,7 @@ async def _ps(client: EngineClient, options: argparse.Namespace) -> None:
 async def _inspect(client: EngineClient, options: argparse.Namespace) -> None:
     if options.pretty and options.format:
         raise Invalid("--pretty and --format are two ways to show a service", "use one of them")
-    services = [await client.get(f"/services/{name}") for name in options.services]
+    services = [await client.get(at("services", name)) for name in options.services]
     if not options.pretty:
         render.inspect(services, options.format)
         return
@@ -139,7 +139,7 @@ async def _inspect(client: EngineClient, options: argparse.Namespace) -> None:
 async def _post_update(client: EngineClient, service: dict[str, Any], body: Any, **query: str) -> None:
     answer = await client.json(
         "POST",
-        f"/services/{service['ID']}/update",
+        at("services", service["ID"], "update"),
         body=body,
         query={"version": service["Version"]["Index"], **query},
     )
@@ -153,7 +153,7 @@ async def _scale(client: EngineClient, options: argparse.Namespace) -> None:
         match = _SCALE.fullmatch(target)
         if match is None:
             raise Invalid(f"invalid scale {target!r}", "write it like web=10")
-        service = await client.get(f"/services/{match[1]}")
+        service = await client.get(at("services", match[1]))
         if "Replicated" not in service["Spec"]["Mode"]:
             raise Invalid(f"service {match[1]} is in {_mode(service)} mode", "only replicated services scale")
         wanted.append((service, int(match[2])))
@@ -167,7 +167,7 @@ async def _scale(client: EngineClient, options: argparse.Namespace) -> None:
 
 
 async def _update(client: EngineClient, options: argparse.Namespace) -> None:
-    service = await client.get(f"/services/{options.service}")
+    service = await client.get(at("services", options.service))
     body = await service_update.changed(client, options, service)
     await _post_update(client, service, body)
     render.out(options.service)
@@ -176,7 +176,7 @@ async def _update(client: EngineClient, options: argparse.Namespace) -> None:
 
 
 async def _rollback(client: EngineClient, options: argparse.Namespace) -> None:
-    service = await client.get(f"/services/{options.service}")
+    service = await client.get(at("services", options.service))
     await _post_update(client, service, service["Spec"], rollback="previous")
     render.out(options.service)
     if not options.detach:
@@ -187,7 +187,7 @@ async def _rm(client: EngineClient, options: argparse.Namespace) -> int:
     failed = 0
     for name in options.services:
         try:
-            await client.delete(f"/services/{name}")
+            await client.delete(at("services", name))
         except SwarmError as error:
             print(f"pyswarm: {error}", file=sys.stderr)
             failed = 1

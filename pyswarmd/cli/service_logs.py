@@ -14,7 +14,7 @@ import aiohttp
 from pyswarmd.cli import units
 from pyswarmd.cli.render import parse_time
 from pyswarmd.cli.resolve import Names
-from pyswarmd.client import EngineClient
+from pyswarmd.client import EngineClient, at
 from swarmcore.errors import Invalid, NotFound
 
 _HEADER = 8
@@ -61,14 +61,14 @@ def _file(stream: int) -> TextIO:
 async def _path(client: EngineClient, name: str) -> tuple[str, bool]:
     """Where the logs are, and whether they come from a terminal (then the stream has no frames)."""
     try:
-        service = await client.get(f"/services/{name}")
+        service = await client.get(at("services", name))
     except NotFound as missing:
         try:
-            task = await client.get(f"/tasks/{name}")
+            task = await client.get(at("tasks", name))
         except NotFound:
             raise missing from None
-        return f"/tasks/{task['ID']}/logs", _has_terminal(task["Spec"])
-    return f"/services/{service['ID']}/logs", _has_terminal(service["Spec"]["TaskTemplate"])
+        return at("tasks", task["ID"], "logs"), _has_terminal(task["Spec"])
+    return at("services", service["ID"], "logs"), _has_terminal(service["Spec"]["TaskTemplate"])
 
 
 def _has_terminal(spec: dict[str, Any]) -> bool:
@@ -141,8 +141,8 @@ class _Labels:
     async def _task_name(self, task_id: str) -> str:
         if task_id not in self._tasks:
             try:
-                task: dict[str, Any] = await self._client.get(f"/tasks/{task_id}")
-                service = await self._client.get(f"/services/{task['ServiceID']}")
+                task: dict[str, Any] = await self._client.get(at("tasks", task_id))
+                service = await self._client.get(at("services", task["ServiceID"]))
                 slot = task.get("Slot") or task.get("NodeID")
                 self._tasks[task_id] = f"{service['Spec']['Name']}.{slot}.{task_id[:12]}"
             except NotFound:

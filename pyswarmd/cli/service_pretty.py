@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyswarmd.cli import render
-from pyswarmd.client import EngineClient
+from pyswarmd.client import EngineClient, at
 from swarmcore.errors import NotFound
 
 _MODES = {
@@ -28,7 +28,7 @@ async def print_pretty(client: EngineClient, service: dict[str, Any]) -> None:
 
 async def _network(client: EngineClient, network: str) -> str:
     try:
-        return str((await client.get(f"/networks/{network}"))["Name"])
+        return str((await client.get(at("networks", network)))["Name"])
     except NotFound:
         return network
 

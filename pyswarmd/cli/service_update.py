@@ -8,7 +8,7 @@ from typing import Any
 from pyswarmd.cli import joining, ports, units
 from pyswarmd.cli.environment import environment
 from pyswarmd.cli.service_spec import add_update_settings, update_settings
-from pyswarmd.client import EngineClient
+from pyswarmd.client import EngineClient, at
 from swarmcore.errors import Invalid, NotFound
 
 Spec = dict[str, Any]
@@ -103,7 +103,7 @@ async def _networks(client: EngineClient, options: argparse.Namespace, spec: Spe
 
 
 async def network_id(client: EngineClient, name: str) -> str:
-    return str((await client.get(f"/networks/{name}", scope="swarm"))["Id"])
+    return str((await client.get(at("networks", name), scope="swarm"))["Id"])
 
 
 def edit(old: list[str] | None, added: list[str], removed: list[str], *, key: bool) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyswarmd.cli import units
 from pyswarmd.cli.render import out
-from pyswarmd.client import EngineClient
+from pyswarmd.client import EngineClient, at
 from pyswarmd.config import PORT
 from swarmcore.errors import Invalid
 from swarmcore.model.cluster import MAX_REPLICAS_LABEL
@@ -119,7 +119,7 @@ async def _token(client: EngineClient, options: argparse.Namespace) -> None:
 
 async def _print_join(client: EngineClient, role: str) -> None:
     swarm = await client.get("/swarm")
-    node = await client.get(f"/nodes/{(await client.get('/info'))['Swarm']['NodeID']}")
+    node = await client.get(at("nodes", (await client.get("/info"))["Swarm"]["NodeID"]))
     token, address = swarm["JoinTokens"][role.capitalize()], node["ManagerStatus"]["Addr"]
     out(f"To add a {role} to this swarm, run the following command:\n")
     out(f"    pyswarm join --token {token} {address}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,19 @@ def test_every_module_says_what_it_is_for() -> None:
         if not path.read_text().lstrip().startswith(('"""', 'r"""'))
     ]
     assert silent == []
+
+
+def test_names_get_into_paths_in_one_place() -> None:
+    """`client.at` quotes them: f"/services/{name}" would read b for `a/../b`."""
+    faults = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: use at() of pyswarmd/client.py"
+        for path in (ROOT / "pyswarmd/cli").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.JoinedStr)
+        and isinstance(node.values[0], ast.Constant)
+        and str(node.values[0].value).startswith("/")
+    ]
+    assert faults == []
 
 
 def test_every_dependency_has_its_reason() -> None:
