@@ -168,6 +168,11 @@ class Wiring:
         sandbox = self._sandboxes.get(spec.id)
         return sandbox.namespace.path if sandbox is not None else None
 
+    def _living(self, sandbox_id: str) -> _Sandbox:
+        if (sandbox := self._sandboxes.get(sandbox_id)) is None:
+            raise NotFound(f"container {sandbox_id[:12]} has no network namespace on this host any more")
+        return sandbox
+
     def namespace(self, sandbox_id: str) -> Namespace | None:
         sandbox = self._sandboxes.get(sandbox_id)
         return sandbox.namespace if sandbox is not None else None
@@ -192,7 +197,7 @@ class Wiring:
 
     def join(self, sandbox_id: str, join: Join, tables: Tables) -> SandboxSpec:
         """One more network of the swarm for a sandbox that lives; its spec from now on."""
-        sandbox = self._sandboxes[sandbox_id]
+        sandbox = self._living(sandbox_id)
         if all(other.network_id != join.network_id for other in sandbox.spec.joins):
             self._encryption.check(tables[join.network_id].network)
             wider = replace(sandbox.spec, joins=(*sandbox.spec.joins, join))
@@ -233,13 +238,13 @@ class Wiring:
 
     def plug(self, sandbox_id: str, join: HostJoin) -> SandboxSpec:
         """One more interface for a sandbox that lives; its spec from now on."""
-        sandbox = self._sandboxes[sandbox_id]
+        sandbox = self._living(sandbox_id)
         self._local.join(join, sandbox.namespace, sandbox_id)
         sandbox.spec = replace(sandbox.spec, host_joins=(*sandbox.spec.host_joins, join))
         return sandbox.spec
 
     def unplug(self, sandbox_id: str, join: HostJoin) -> SandboxSpec:
-        sandbox = self._sandboxes[sandbox_id]
+        sandbox = self._living(sandbox_id)
         self._local.unplug(join.interface, sandbox.namespace)
         self._local.leave(join, sandbox_id)
         kept = tuple(other for other in sandbox.spec.host_joins if other != join)

@@ -107,13 +107,16 @@ class NodeNetworks:
     async def connect(self, found: Container, segment: HostSegment, addresses: Sequence[str]) -> None:
         """Give a container of this host one more interface, on a network of this host."""
         sandbox = found.record.sandbox
+        if found.ended.done():
+            raise Conflict(f"container {found.name} has ended")
         if sandbox is None:
             raise Conflict(f"container {found.name} has no network namespace of its own")
         if any(join.segment.id == segment.id for join in sandbox.host_joins):
             raise Forbidden(f"endpoint with name {found.name} already exists in network {segment.name}")
         join = self.local.take(segment, sandbox.id, found.name, free_interface(sandbox), addresses)
         try:
-            found.sandbox_is(await self._kernel.plug(sandbox.id, join))
+            if not self.swarm.changed(await self._kernel.plug(sandbox.id, join)):
+                raise Conflict(f"container {found.name} has ended")
         except (SwarmError, OSError):
             self.local.give_back(join, sandbox.id)
             raise
@@ -121,9 +124,9 @@ class NodeNetworks:
     async def disconnect(self, found: Container, segment: HostSegment) -> None:
         """Take the interface away again."""
         sandbox = found.record.sandbox
-        joins = sandbox.host_joins if sandbox is not None else ()
+        joins = sandbox.host_joins if sandbox is not None and not found.ended.done() else ()
         join = next((join for join in joins if join.segment.id == segment.id), None)
         if join is None or sandbox is None:
             raise NotFound(f"container {found.name} is not connected to network {segment.name}")
-        found.sandbox_is(await self._kernel.unplug(sandbox.id, join))
+        self.swarm.changed(await self._kernel.unplug(sandbox.id, join))
         self.local.give_back(join, sandbox.id)

@@ -197,15 +197,20 @@ class SwarmNetworking:
             addresses=addresses,
             antispoof=self._host.tables[network_id].network.antispoof,
         )
-        self._changed(await self._host.join(container_id, join))
+        if not self.changed(await self._host.join(container_id, join)):
+            raise NotFound(f"container {name} has ended")
 
     async def unplug(self, container_id: str, network_id: str, mac: str) -> None:
         if (spec := await self._host.part(container_id, network_id, mac)) is not None:
-            self._changed(spec)
+            self.changed(spec)
 
-    def _changed(self, spec: SandboxSpec) -> None:
+    def changed(self, spec: SandboxSpec) -> bool:
+        """The container is on these networks now. False where it has ended meanwhile, and all was given back."""
+        if spec.id not in self._sandboxes:
+            return False
         self._sandboxes[spec.id] = spec
         self.on_change(spec.id, spec)
+        return True
 
     # -- for checks (Probing) ----------------------------------------------------------------------
     async def namespace_for(self, task_id: str) -> Namespace:
@@ -231,9 +236,9 @@ class SwarmNetworking:
         await self._host.drain(sandbox, drain_seconds(task))
 
     async def release(self, sandbox: SandboxSpec) -> None:
-        spec = self._sandboxes.get(sandbox.id, sandbox)
-        await self._host.release(spec)
-        self._forget(spec)
+        await self._host.release(self._sandboxes.get(sandbox.id, sandbox))
+        # It may have joined another network meanwhile.
+        self._forget(self._sandboxes.get(sandbox.id, sandbox))
 
 
 def _address(spec: SandboxSpec) -> str:

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -74,9 +74,11 @@ class Volumes:
     def hold(self, name: str, container_id: str) -> None:
         self._users.setdefault(name, set()).add(container_id)
 
-    def release(self, container_id: str) -> None:
-        for users in self._users.values():
-            users.discard(container_id)
+    def release(self, container_id: str, keep: Collection[str] = ()) -> None:
+        """The container uses no volume any more, but those to be kept for it."""
+        for name, users in self._users.items():
+            if name not in keep:
+                users.discard(container_id)
 
     def remove(self, name: str) -> None:
         self.get(name)

@@ -69,3 +69,21 @@ async def test_a_failing_update_is_rolled_back_and_harms_one_slot_only(swarm: Sw
     assert len(before & {task["ID"] for task in after}) == 2
     service = await swarm.get("m1", "/services/web")
     assert "Command" not in service["Spec"]["TaskTemplate"]["ContainerSpec"]
+
+
+async def test_a_port_of_its_host_passes_from_a_task_to_its_successor(swarm: Swarm) -> None:
+    """On one node, where the port is free only because the one before has ended."""
+    wanted = spec("stop-first")
+    wanted["TaskTemplate"]["Placement"] = {"Constraints": ["node.hostname==w1"]}
+    wanted["Mode"] = {"Replicated": {"Replicas": 1}}
+    wanted["EndpointSpec"] = {"Ports": [{"TargetPort": 8080, "PublishedPort": 18081, "PublishMode": "host"}]}
+    await swarm.post("m1", "/services/create", wanted)
+    await swarm.until_running("web", 1)
+    for value in ("A=1", "A=2"):
+        wanted["TaskTemplate"]["ContainerSpec"]["Env"] = [value]
+        await update(swarm, wanted)
+        await until_state(swarm, "completed")
+    await swarm.until_running("web", 1)
+    assert [
+        t["Status"].get("Err") for t in await swarm.tasks("web") if t["Status"]["State"] == "rejected"
+    ] == []

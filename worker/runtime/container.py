@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from netoverlay.sandboxes import SandboxSpec
 from swarmcore.aio import Backoff, Tasks, in_thread, supervise
 from swarmcore.clock import Clock
+from swarmcore.errors import SwarmError
 from swarmcore.faults import Faults
 from worker.files import write_atomically
 from worker.images.store import ImageStore
@@ -81,6 +82,7 @@ class Container:
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._secret_mounts: tuple[MountRequest, ...] = ()
         self._changing = asyncio.Lock()
+        self._cleared = False  # the runtime and the cgroups know nothing of it any more
         engine.images.hold(known.image_id, known.id)
 
     # -- paths ---------------------------------------------------------------------------------------
@@ -157,7 +159,7 @@ class Container:
                     await self._undo_create()
                     code = exit_code_of(str(failure))
                     message = f"cannot start the container: {failure}"
-                    self._end(Exit(code=code, at=self._engine.clock.now(), reason=message))
+                    await self._end(Exit(code=code, at=self._engine.clock.now(), reason=message))
                     raise ContainerFailed(code, message=message) from None
 
     async def _start_with_any(self) -> None:
@@ -222,14 +224,35 @@ class Container:
         found = await conmon.exit_of(
             self._supervision, known.supervisor, known.container, self._engine.cgroups
         )
-        if self.directory.exists():
-            self._end(found)
+        if not self.directory.exists():
+            return
+        await self._end(found)
+        async with self._changing:
+            if not self._cleared:
+                await self._undo_create()
 
-    def _end(self, found: Exit) -> None:
+    async def _end(self, found: Exit) -> None:
+        """Whoever hears of it finds what the container held free: its ports and addresses are asked for at once."""
+        await self._let_go()
         self._note(phase=Phase.EXITED, exit=found)
         if not self.ended.done():
             self.ended.set_result(found)
         log.debug("container ended", extra={**self._fields, "code": found.code, "oom": found.oom})
+
+    async def _let_go(self) -> None:
+        """Of what others may have now. Its output, its layer and its anonymous volumes stay until it is removed."""
+        engine = self._engine
+        engine.volumes.release(self.record.id, keep=self.record.anonymous_volumes)
+        if self.record.sandbox is None:
+            return
+        try:
+            await engine.networking.release(self.record.sandbox)
+        except (SwarmError, OSError) as error:
+            # Its end is no less true; the removal tries again.
+            log.warning(
+                "the network of an ended container is not given back yet",
+                extra={**self._fields, "err": str(error)},
+            )
 
     def signal(self, number: int) -> bool:
         """Send a signal to the container's first process; False if it does not run."""
@@ -238,6 +261,9 @@ class Container:
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Ask it to stop, kill it after the grace period (None: the spec's); returns when it has ended."""
         async with self._changing:  # a start under way comes to its end first
+            if self.record.phase is Phase.PREPARED:
+                reason = "stopped before it was started"
+                await self._end(Exit(code=0, at=self._engine.clock.now(), reason=reason))
             if not self.running:
                 return
         grace = self.record.grace_ns / 1e9 if grace_seconds is None else grace_seconds
@@ -251,7 +277,8 @@ class Container:
         """Leave nothing of it, whatever phase it is in. May be repeated after a failure."""
         await self.stop(0)
         async with self._changing:
-            await self._undo_create()
+            if not self._cleared:
+                await self._undo_create()
             engine = self._engine
             targets = [mount.target for mount in (*self.record.mounts, *self._secret_mounts)]
             await engine.spawner.unmount(targets)
@@ -263,7 +290,7 @@ class Container:
                 self.ended.set_result(Exit(code=conmon.LOST, at=engine.clock.now(), reason="removed"))
 
     async def _undo_create(self) -> None:
-        """The runtime forgets it, and nothing of it runs."""
+        """The runtime forgets it, its limits go, and nothing of it runs."""
         engine = self._engine
         if self.record.phase is Phase.CREATING:
             conmon.kill_unfinished(self._supervision)
@@ -273,6 +300,7 @@ class Container:
             except RuntimeFailed as failure:
                 log.warning("runtime delete failed", extra={**self._fields, "err": str(failure)})
         await in_thread(engine.cgroups.destroy, self.record.id)
+        self._cleared = self.record.phase is Phase.EXITED
 
     def _remove_files(self) -> None:
         engine = self._engine

@@ -30,7 +30,7 @@ from worker.runtime.logs import read_log
 from worker.runtime.networking import Isolated, Networking, published_by
 from worker.runtime.node_resources import node_resources
 from worker.runtime.preparation import Payloads
-from worker.runtime.record import Places
+from worker.runtime.record import Phase, Places
 from worker.runtime.spawner_client import Spawner
 from worker.runtime.tools import Tools
 from worker.volumes import Volumes
@@ -217,17 +217,22 @@ class ContainerExecutor:
                 await discard(self.engine, folder.name)
                 continue
             container = Container(self.engine, known)
-            for name in known.anonymous_volumes:
+            held = known.anonymous_volumes
+            if known.phase is not Phase.EXITED:
+                held += known.volumes
+            for name in held:
                 self.volumes.hold(name, known.id)
             self._containers[known.task_id] = container
-            await container.adopt()
+        # Before anybody watches their end, which gives back what is adopted here.
         await self.engine.networking.adopt(
             {
                 container.record.id: (container.record.sandbox, container.pid)
                 for container in self._containers.values()
-                if container.record.sandbox is not None
+                if container.record.sandbox is not None and container.record.phase is not Phase.EXITED
             }
         )
+        for container in self._containers.values():
+            await container.adopt()
 
     # -- the Executor protocol -----------------------------------------------------------------------
     async def controller(
@@ -261,10 +266,24 @@ class ContainerExecutor:
             await lines.aclose()
 
     async def sweep(self, known: Collection[str]) -> None:
-        unknown = [task_id for task_id in self._containers if task_id not in known]
+        """Containers that are being prepared among them. All are tried; then the first failure is raised."""
+        unknown = (self._containers.keys() | self._controllers.keys()) - set(known)
         if unknown:
             log.info("removing containers of unknown tasks", extra={"count": len(unknown)})
-        await asyncio.gather(*(self.remove(task_id) for task_id in unknown))
+        outcomes = await asyncio.gather(*map(self._discard, sorted(unknown)), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _discard(self, task_id: str) -> None:
+        """After the step under way, which a kill makes short: it may wait for the container's end."""
+        if (container := self._containers.get(task_id)) is not None:
+            await container.stop(0)
+        controller = self._controllers.get(task_id)
+        if controller is None:
+            nothing = Payloads(secrets={}, configs={})
+            controller = self._controllers[task_id] = ContainerController(self, Task(id=task_id), nothing)
+        await controller.remove()
 
     async def resources(self) -> Resources:
         return node_resources()
@@ -325,6 +344,7 @@ class ContainerExecutor:
         )
 
     async def remove(self, task_id: str) -> None:
+        """By its controller alone, which makes one step at a time."""
         if (container := self._containers.get(task_id)) is not None:
             await container.remove()
             del self._containers[task_id]

@@ -99,7 +99,9 @@ async def _prepare(
     passwd, group = await engine.spawner.mount(
         (overlay, *secret_mounts), read=[(str(rootfs), "etc/passwd"), (str(rootfs), "etc/group")]
     )
-    sources, anonymous = await in_thread(_volumes, engine, spec, run.volumes or {}, rootfs, container_id)
+    sources, volumes, anonymous = await in_thread(
+        _volumes, engine, spec, run.volumes or {}, rootfs, container_id
+    )
     config = oci_config(
         BundleInput(
             container_id=container_id,
@@ -130,6 +132,7 @@ async def _prepare(
         grace_ns=spec.stop_grace_ns,
         terminal=spec.tty,
         mounts=(overlay,),
+        volumes=volumes,
         anonymous_volumes=anonymous,
         sandbox=network.sandbox,
     )
@@ -184,9 +187,10 @@ def host_text(path: str) -> str:
 
 def _volumes(
     engine: Engine, spec: ContainerSpec, image_volumes: Mapping[str, object], rootfs: Path, container_id: str
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Directories of the volumes by mount target, and the names of those that end with the container."""
+) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
+    """Directories of the volumes by mount target, all their names, and those of them that end with the container."""
     sources: dict[str, str] = {}
+    names: list[str] = []
     anonymous: list[str] = []
     seen_rootfs = engine.spawner.root / rootfs.relative_to("/")
     for mount in spec.mounts:
@@ -195,13 +199,14 @@ def _volumes(
         options = mount.volume_options
         volume = engine.volumes.ensure(mount.source, options.labels if options else None)
         engine.volumes.hold(volume.name, container_id)
+        names.append(volume.name)
         if volume.anonymous:
             anonymous.append(volume.name)
         target = clean_target(mount.target)
         if not (options and options.no_copy):
             engine.volumes.fill(volume.name, seen_rootfs, target)
         sources[target] = str(engine.volumes.path(volume.name))
-    return sources, tuple(anonymous)
+    return sources, tuple(names), tuple(anonymous)
 
 
 def _secret_files(

@@ -42,7 +42,8 @@ class ContainerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     started: datetime | None = None
     exit: Exit | None = None
     mounts: tuple[MountRequest, ...] = ()  # without secret content
-    anonymous_volumes: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    anonymous_volumes: tuple[str, ...] = ()  # of these, those that end with the container
     sandbox: SandboxSpec | None = None
 
 
