@@ -143,14 +143,22 @@ def essence(template: TaskSpec) -> TaskSpec:
         container_spec=replace(
             container,
             isolation=container.isolation or Isolation.DEFAULT,
+            stop_grace_period=container.stop_grace_ns,
             privileges=_unless_empty(container.privileges, Privileges()),
             healthcheck=_unless_empty(container.healthcheck, HealthConfig()),
             dns_config=_unless_empty(container.dns_config, DNSConfig()),
         ),
         runtime=template.runtime or RuntimeType.CONTAINER,
-        restart_policy=_unless_empty(template.restart_policy, RestartPolicy()),
+        restart_policy=_spelt_out(template.restart_policy or RestartPolicy()),
         placement=_unless_empty(template.placement, Placement()),
         resources=_said(template.resources),
+    )
+
+
+def _spelt_out(policy: RestartPolicy) -> RestartPolicy:
+    """With the values that hold where it says nothing: they are shown to clients, which send them back."""
+    return replace(
+        policy, delay=policy.delay_ns, max_attempts=policy.max_attempts or 0, window=policy.window or 0
     )
 
 

@@ -6,17 +6,20 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from manager.raft.proposer import Member, RaftStatus
 from manager.store.tables import NETWORKS, Table
 from pyswarmd.engine import views
 from swarmcore.model.base import Driver, Version
 from swarmcore.model.cluster import CAConfig, Cluster, EncryptionKey, JoinTokens, RootCA, SwarmSpec
+from swarmcore.model.codec import convert_spec
 from swarmcore.model.container import ContainerSpec
 from swarmcore.model.endpoint import Endpoint, EndpointSpec, PortConfig, VirtualIP
 from swarmcore.model.network import IPAMConfig, IPAMOptions, Network, NetworkAttachment, NetworkSpec
 from swarmcore.model.node import Certificate, Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus
 from swarmcore.model.secret import Config, ConfigSpec, Secret, SecretSpec
-from swarmcore.model.service import Service, ServiceSpec
+from swarmcore.model.service import Service, ServiceSpec, canonical, essence
 from swarmcore.model.task import ContainerStatus, PortStatus, Task, TaskSpec, TaskState, TaskStatus
 
 WHEN = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -70,6 +73,29 @@ def test_showing_a_service_does_not_change_it() -> None:
     item = Service(id="s1", spec=spec)
     views.service(item)["Spec"]["Labels"]["c"] = "d"
     assert item.spec == ServiceSpec(name="web", labels={"a": "b"})
+
+
+@pytest.mark.parametrize("defaults", [False, True])
+@pytest.mark.parametrize(
+    "template",
+    [
+        {},
+        {"ContainerSpec": {}},
+        {"RestartPolicy": {}},
+        {"RestartPolicy": {"Condition": "any", "Delay": 0}},
+        {"RestartPolicy": {"Condition": "on-failure", "MaxAttempts": 3}},
+        {"Placement": {}, "Resources": {}, "ContainerSpec": {"StopGracePeriod": 0, "DNSConfig": {}}},
+    ],
+    ids=json.dumps,
+)
+def test_a_spec_that_is_read_and_sent_back_asks_for_the_same(
+    template: dict[str, Any], defaults: bool
+) -> None:
+    """Or clients that only scale a service would replace all its tasks."""
+    stored = canonical(convert_spec({"Name": "web", "TaskTemplate": template}, ServiceSpec))
+    shown = json.loads(json.dumps(views.service(Service(id="s1", spec=stored), defaults=defaults)["Spec"]))
+    again = canonical(convert_spec(shown, ServiceSpec))
+    assert essence(again.task_template) == essence(stored.task_template)
 
 
 def test_a_task_shows_states_as_words_and_none_of_our_own_fields() -> None:
