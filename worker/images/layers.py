@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from swarmcore.errors import Invalid
+from swarmcore.errors import Invalid, clipped
 from worker.images import copy_up
 from worker.images.limits import Budget
 from worker.images.merged import OPAQUE_XATTR, Merged, is_whiteout
@@ -50,17 +50,12 @@ def unpack(archive: Source, target: Path, budget: Budget, below: Sequence[Path] 
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 raise Invalid(
-                    f"a layer's entry {shown(member.name)} cannot be made: {error.strerror}"
+                    f"a layer's entry {clipped(member.name)} cannot be made: {error.strerror}"
                 ) from None
             except (ValueError, OverflowError) as error:
-                raise Invalid(f"a layer's entry {shown(member.name)} cannot be made: {error}") from None
+                raise Invalid(f"a layer's entry {clipped(member.name)} cannot be made: {error}") from None
         unpacker.finish()
         return Unpacked(size=unpacker.size, leans=unpacker.leans)
-
-
-def shown(name: str) -> str:
-    """A stranger's text for an error: quoted, one line, not too long."""
-    return repr(name if len(name) <= 200 else f"{name[:200]}…")
 
 
 def _clean(name: str) -> list[str]:
@@ -68,7 +63,7 @@ def _clean(name: str) -> list[str]:
     parts: list[str] = []
     for part in name.split("/"):
         if part == ".." and not parts and not name.startswith("/"):
-            raise Invalid(f"a layer holds the path {shown(name)}, which leads out of the image")
+            raise Invalid(f"a layer holds the path {clipped(name)}, which leads out of the image")
         if part == "..":
             del parts[-1:]
         elif part not in ("", "."):
@@ -124,7 +119,7 @@ class _Unpacker:
         try:
             real = self._lower().find(parts).parts
         except NotADirectoryError:
-            name = shown("/".join(parts))
+            name = clipped("/".join(parts))
             raise Invalid(f"a layer uses {name} as a directory, which it is not") from None
         for depth in range(1, len(real) + 1):
             self._make_directory(real[:depth])
@@ -141,7 +136,7 @@ class _Unpacker:
         place = self._lower().find(parts, follow_last=False)
         if own is not None:
             if not is_whiteout(own):
-                raise Invalid(f"a layer uses {shown(path)} as a directory, which it is not")
+                raise Invalid(f"a layer uses {clipped(path)} as a directory, which it is not")
             os.unlink(path, dir_fd=self._root)
         os.mkdir(path, 0o755, dir_fd=self._root)
         os.chmod(path, 0o755, dir_fd=self._root)  # whatever this process's umask is
@@ -237,7 +232,7 @@ class _Unpacker:
                 device = os.makedev(member.major, member.minor)
                 os.mknod(name, _DEVICES[member.kind] | 0o600, device, dir_fd=parent)
             case None:
-                raise Invalid(f"a layer holds a member of unknown type: {shown(member.name)}")
+                raise Invalid(f"a layer holds a member of unknown type: {clipped(member.name)}")
 
     def _write(self, stream: TarStream, member: Member, parent: int, name: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -254,7 +249,7 @@ class _Unpacker:
     def _hard_link(self, member: Member, parent: int, name: str) -> None:
         """To what this layer has, or else to a copy of what lies below."""
         missing = Invalid(
-            f"a layer links {shown(member.name)} to {shown(member.link)}, which is no file there"
+            f"a layer links {clipped(member.name)} to {clipped(member.link)}, which is no file there"
         )
         if not (parts := _clean(member.link)):
             raise missing
@@ -313,7 +308,7 @@ class _Unpacker:
 
     def _set_attributes(self, parent: int, name: str, member: Member) -> None:
         if not (0 <= member.uid <= _MAX_ID and 0 <= member.gid <= _MAX_ID):
-            raise Invalid(f"a layer's entry {shown(member.name)} has the owner {member.uid}:{member.gid}")
+            raise Invalid(f"a layer's entry {clipped(member.name)} has the owner {member.uid}:{member.gid}")
         os.chown(name, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
         if member.kind is Kind.SYMLINK:
             return
@@ -335,7 +330,7 @@ class _Unpacker:
                         continue
                     # ext4 says ENOSPC of one that does not fit into its block: the disk is not full.
                     raise Invalid(
-                        f"a layer's attribute {shown(key)} cannot be set: {error.strerror}"
+                        f"a layer's attribute {clipped(key)} cannot be set: {error.strerror}"
                     ) from None
         finally:
             os.close(fd)

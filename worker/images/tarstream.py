@@ -14,7 +14,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
-from swarmcore.errors import Invalid
+from swarmcore.errors import Invalid, clipped
 
 BLOCK = 512
 _HEADER_LIMIT = 1 << 20  # bytes of one long name or one set of PAX records
@@ -172,7 +172,7 @@ class TarStream:
         if member.kind not in (Kind.FILE, None):
             stored = 0  # some write a size there, none writes content
         if not 0 <= stored <= _MAX:
-            raise Damaged(f"the tar archive says {_shown(member.name)} has {stored} bytes")
+            raise Damaged(f"the tar archive says {clipped(member.name)} has {stored} bytes")
         member.size, self._left, self._padding, self._member = stored, stored, -stored % BLOCK, member
         if member.kind is Kind.FILE:
             self._sparse(member, block, records, spots)
@@ -198,10 +198,10 @@ class TarStream:
         end = 0
         for offset, length in pieces:
             if offset < end or length < 0 or offset + length > size:
-                raise Damaged(f"the tar archive has a malformed sparse file {_shown(member.name)}")
+                raise Damaged(f"the tar archive has a malformed sparse file {clipped(member.name)}")
             end = offset + length
         if sum(length for _, length in pieces) != self._left:
-            raise Damaged(f"the tar archive has a malformed sparse file {_shown(member.name)}")
+            raise Damaged(f"the tar archive has a malformed sparse file {clipped(member.name)}")
         member.pieces, member.size = pieces, size
 
     def _old_map(self, block: bytes) -> list[tuple[int, int]]:
@@ -237,10 +237,6 @@ class TarStream:
 # -- values in headers -----------------------------------------------------------------------------------
 def _text(raw: bytes) -> str:
     return os.fsdecode(raw)
-
-
-def _shown(name: str) -> str:
-    return repr(name if len(name) <= 100 else f"{name[:100]}…")
 
 
 def _check_sum(block: bytes) -> None:
