@@ -18,10 +18,11 @@ from pyswarmd.config import VERSION, Settings
 from pyswarmd.engine.app import build_app
 from pyswarmd.node import Node
 from pyswarmd.node_networks import NodeNetworks
-from swarmcore.aio import on_loop_error
+from swarmcore.aio import in_thread, on_loop_error
 from swarmcore.clock import RealClock
 from swarmcore.errors import FailedPrecondition
 from swarmcore.faults import Faults
+from worker.files import remove_tree
 from worker.images.store import ImageStore
 from worker.runtime.executor import ContainerExecutor
 from worker.runtime.tools import Tools, preflight
@@ -69,6 +70,9 @@ async def _serve(settings: Settings, tools: Tools) -> None:
     clock = RealClock()
     images = ImageStore(settings.state_dir / "images")
     await images.open()
+    await in_thread(
+        remove_tree, settings.state_dir / "upload"
+    )  # earlier versions left files there when killed
     faults = Faults()
     networks = NodeNetworks(settings, clock, faults)
     executor = ContainerExecutor(

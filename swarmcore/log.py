@@ -8,15 +8,31 @@ import sys
 from datetime import UTC, datetime
 
 _RESERVED = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_LONGEST = 4096  # characters of a message or a fact; others write some of it
+_LONGEST_TRACE = 16384
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     return {k: v for k, v in record.__dict__.items() if k not in _RESERVED}
 
 
+def _clip(text: str, most: int = _LONGEST) -> str:
+    """The beginning and the end; an exception says at its end what it is."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}…({len(text) - 2 * half} characters)…{text[-half:]}"
+
+
+def _clipped(value: object) -> object:
+    """Numbers, and what is short, stay what they are in JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if len(text) <= _LONGEST else _clip(text)
+
+
 def _quote(value: object) -> str:
-    text = str(value)
-    return json.dumps(text) if not text or any(c in text for c in ' "=\n\t') else text
+    text = _clip(str(value))
+    return json.dumps(text) if not text or any(c in text for c in ' "=') or not text.isprintable() else text
 
 
 class LineFormatter(logging.Formatter):
@@ -24,11 +40,13 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = f"{stamp.removesuffix('+00:00')}Z {record.levelname} {record.name}: {record.getMessage()}"
+        line = (
+            f"{stamp.removesuffix('+00:00')}Z {record.levelname} {record.name}: {_clip(record.getMessage())}"
+        )
         for key, value in _fields(record).items():
             line += f" {key}={_quote(value)}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "\n" + _clip(self.formatException(record.exc_info), _LONGEST_TRACE)
         return line
 
 
@@ -40,11 +58,11 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
-            **_fields(record),
+            "message": _clip(record.getMessage()),
+            **{key: _clipped(value) for key, value in _fields(record).items()},
         }
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+            entry["exception"] = _clip(self.formatException(record.exc_info), _LONGEST_TRACE)
         return json.dumps(entry, default=str)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 _SYS_OPENAT2 = 437  # the same number on every architecture
 _RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_IN_ROOT = 0x10
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -16,9 +17,10 @@ class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
-    """Open `path` as if `root` were `/`: absolute links and `..` stay below it."""
-    how = _OpenHow(flags | os.O_CLOEXEC, mode, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+def open_in_root(root: int, path: str, flags: int, mode: int = 0, *, links: bool = True) -> int:
+    """Open `path` as if `root` were `/`: absolute links and `..` stay below it. Without `links` one is an ELOOP."""
+    resolve = _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS | (0 if links else _RESOLVE_NO_SYMLINKS)
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     while True:
         fd = int(
             _libc.syscall(_SYS_OPENAT2, root, os.fsencode(path or "."), ctypes.byref(how), ctypes.sizeof(how))

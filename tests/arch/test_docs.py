@@ -104,3 +104,12 @@ def test_a_decision_begins_with_its_number() -> None:
         if not path.read_text().startswith(f"# {path.name[:4]}: ")
     ]
     assert wrong == []
+
+
+def test_every_case_of_images_has_its_test() -> None:
+    """The tables of docs/design/images.md name tests that are there."""
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/design/images.md").read_text()))
+    source = "".join(path.read_text() for path in (ROOT / "tests/worker/images").glob("test_*.py"))
+    defined = set(re.findall(r"^(?:async )?def (test_\w+)", source, re.MULTILINE))
+    assert len(named) > 30
+    assert named <= defined

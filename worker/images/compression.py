@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 from swarmcore.errors import Unsupported
 
 
-def _zstd_module() -> Any:
+def zstd_module() -> Any:
     """Python's own from 3.14 on, or its twin for older ones; None where neither is installed."""
     for name in ("compression.zstd", "backports.zstd"):
         try:
@@ -25,7 +25,7 @@ def _zstd_module() -> Any:
     return None
 
 
-_ZSTD = _zstd_module()
+_ZSTD = zstd_module()
 
 _ZSTD_WINDOW = 27  # 128 MiB, what zstd's own tools take unasked
 _OPENERS: tuple[tuple[bytes, Callable[[IO[bytes]], IO[bytes]]], ...] = (

@@ -92,9 +92,8 @@ class _Unpacker:
             os.close(fd)
 
     # -- names ---------------------------------------------------------------------------------------
-    def _lower(self) -> Merged:
-        """This layer and those below it; from now on it leans on them."""
-        self.leans = True
+    def _view(self) -> Merged:
+        """This layer and those below it."""
         if self._merged is None:
             for folder in self._below:
                 self._roots.append(os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -106,18 +105,32 @@ class _Unpacker:
         name = "/".join(parts)
         if name == self._parent_name:
             return self._parent
-        try:
-            fd = open_in_root(self._root, name, _DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):
-            fd = self._make_directories(parts)
+        fd = self._open_directory(name)
+        plain = fd is not None
+        if fd is None:
+            try:
+                fd = open_in_root(self._root, name, _DIRECTORY)
+            except (FileNotFoundError, NotADirectoryError):
+                fd = self._make_directories(parts)
         if self._parent >= 0:
             os.close(self._parent)
-        self._parent_name, self._parent = name, fd
+        # Where a link leads may change before the next member comes.
+        self._parent_name, self._parent = (name if plain else None), fd
         return fd
 
-    def _make_directories(self, parts: list[str]) -> int:
+    def _open_directory(self, name: str) -> int | None:
+        """None where it is missing, or behind a link."""
         try:
-            real = self._lower().find(parts).parts
+            return open_in_root(self._root, name, _DIRECTORY, links=False)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            return None
+
+    def _make_directories(self, parts: list[str]) -> int:
+        self.leans = True
+        try:
+            real = self._view().find(parts).parts
         except NotADirectoryError:
             name = clipped("/".join(parts))
             raise Invalid(f"a layer uses {name} as a directory, which it is not") from None
@@ -133,7 +146,8 @@ class _Unpacker:
             own = None
         if own is not None and stat.S_ISDIR(own.st_mode):
             return
-        place = self._lower().find(parts, follow_last=False)
+        self.leans = True
+        place = self._view().find(parts, follow_last=False)
         if own is not None:
             if not is_whiteout(own):
                 raise Invalid(f"a layer uses {clipped(path)} as a directory, which it is not")
@@ -161,7 +175,7 @@ class _Unpacker:
             self._open_parent(above)
             self._make_opaque(self._parent, ".")
         elif name.startswith(_WHITEOUT):
-            self._white_out(self._open_parent(above), name.removeprefix(_WHITEOUT))
+            self._white_out(above, name.removeprefix(_WHITEOUT))
         else:
             self._bring(stream, member, parts)
 
@@ -188,13 +202,17 @@ class _Unpacker:
         else:
             self._set_time(parent, name, member.mtime_ns)
 
-    def _white_out(self, parent: int, name: str) -> None:
+    def _white_out(self, above: list[str], name: str) -> None:
         if name in ("", ".", ".."):
             raise Invalid("a layer holds a malformed whiteout")
+        parent = self._open_parent(above)
         try:
             found = os.lstat(name, dir_fd=parent)
         except FileNotFoundError:
-            os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent)
+            if self._view().find([*above, name], follow_last=False).found is None:
+                self.leans = True  # the kernel would list the mark itself where it hides nothing
+            else:
+                os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent)
             return
         # A whiteout hides what lower layers have, never what this layer brought itself.
         if stat.S_ISDIR(found.st_mode):
@@ -259,8 +277,9 @@ class _Unpacker:
             finally:
                 os.close(source)
             return
+        self.leans = True
         try:
-            place = self._lower().find(parts, follow_last=False)
+            place = self._view().find(parts, follow_last=False)
         except NotADirectoryError:
             raise missing from None
         if place.found is None or stat.S_ISDIR(place.found.st_mode):
@@ -303,6 +322,10 @@ class _Unpacker:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
             os.setxattr(fd, OPAQUE_XATTR, b"y")
+            for _, _, files, folder in os.fwalk(".", dir_fd=fd):
+                for each in files:  # marks that hide nothing any more
+                    if is_whiteout(os.lstat(each, dir_fd=folder)):
+                        os.unlink(each, dir_fd=folder)
         finally:
             os.close(fd)
 
@@ -355,8 +378,10 @@ class _Unpacker:
                 os.close(folder)
         for path, nanoseconds in sorted(self._directory_times.items(), reverse=True):
             try:
-                folder = open_in_root(self._root, path, _DIRECTORY)
-            except (FileNotFoundError, NotADirectoryError):
+                folder = open_in_root(self._root, path, _DIRECTORY | os.O_NOFOLLOW)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    raise
                 continue  # a later member replaced it
             try:
                 self._set_time(folder, ".", nanoseconds)

@@ -53,7 +53,7 @@ class Budget:
         """`size` more bytes are about to be written."""
         self._bytes += size
         if self._bytes > self._limits.unpacked:
-            raise Invalid(f"the archive holds more than {self._limits.unpacked >> 30} GiB")
+            raise Invalid(f"the archive holds more than {self._limits.unpacked >> 20} MiB")
         self._unseen += size
         if self._unseen >= _ASK_AGAIN:
             self._unseen = 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from datetime import datetime
-from typing import Any, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from swarmcore.errors import Invalid
 
@@ -104,7 +104,7 @@ class ImageConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     architecture: str = ""
     os: str = ""
-    created: datetime | None = None
+    created: Annotated[datetime, Meta(tz=True)] | None = None
     author: str = ""
     config: RunConfig | None = field(default_factory=RunConfig)
     rootfs: RootFs
@@ -166,5 +166,10 @@ def check_config(config: ImageConfig) -> None:
     """Refuse what cannot run here or is no image at all."""
     if config.os not in ("", "linux"):
         raise Invalid(f"the image is for {config.os[:40]}; only linux images can run")
+    try:
+        if config.created is not None:
+            config.created.astimezone(UTC)
+    except OverflowError:
+        raise Invalid("the image was created before all time") from None
     if config.rootfs.type not in ("", "layers"):
         raise Invalid(f"the image has a root file system of the unknown kind {config.rootfs.type[:40]!r}")

@@ -164,7 +164,7 @@ def guarded(job: Job, work: Callable[[Job], Answer]) -> Answer:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _failed("DiskFull", str(limits.full(Path(job.staging))), limits.DiskFull.hint)
         if error.errno == errno.EFBIG:
-            return _failed("Invalid", f"the archive holds more than {job.limits.unpacked >> 30} GiB")
+            return _failed("Invalid", f"the archive holds more than {job.limits.unpacked >> 20} MiB")
         if error.errno is None:  # so bz2 says that its input is damaged
             return _failed("Invalid", f"the archive is damaged: {error}")
         if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):

@@ -23,6 +23,11 @@ _ANSWER_LIMIT = 1 << 28  # bytes; a thousand configs, and what was unpacked
 _CHUNK = 1 << 20
 
 
+def command() -> tuple[str, ...]:
+    """What is started: this very code, whatever the working directory and the environment are."""
+    return (sys.executable, "-I", "-c", _CODE, str(_ROOT))
+
+
 async def read(job: Job) -> Answer:
     """What `job` found. SwarmError if the archive, or the disk, is not as it should be.
 
@@ -30,8 +35,7 @@ async def read(job: Job) -> Answer:
     after this has returned.
     """
     child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-I", "-c", _CODE, str(_ROOT)),
+        *command(),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -132,3 +133,25 @@ async def test_an_import_makes_all_of_its_changes_and_shows_its_message(client: 
     shown = await (await client.get("/images/made/json")).json()
     assert (shown["Config"]["Cmd"], shown["Config"]["Env"]) == (["/a"], ["A=1"])
     assert shown["Comment"] == "by hand"
+
+
+async def test_an_upload_has_no_name_on_the_disk(client: Client, tmp_path: Path) -> None:
+    """A daemon that is killed in the middle of it leaves nothing behind."""
+    archive, seen = saved([OLD], ["up:1"]), []
+
+    async def body() -> AsyncIterator[bytes]:
+        yield archive[:1000]
+        while not (folders := list(tmp_path.rglob("upload"))):
+            await asyncio.sleep(0)
+        seen.extend([folders, list(folders[0].iterdir())])
+        yield archive[1000:]
+
+    response = await client.post("/images/load", data=body())
+    assert "Loaded image: up:1" in await response.text()
+    assert len(seen[0]) == 1 and seen[1] == []
+
+
+async def test_a_load_tells_the_names_of_its_own_archive_or_the_id(client: Client) -> None:
+    for names, told in ((["more:1"], "Loaded image: more:1\\n"), ([], "Loaded image ID: sha256:")):
+        text = await (await client.post("/images/load", data=saved([OLD], names))).text()
+        assert told in text and text.count("Loaded") == 1

@@ -14,6 +14,7 @@ import pytest
 from swarmcore.aio import owned
 from swarmcore.errors import Conflict, Invalid, NotFound
 from tests.worker.images.archives import config, digest, folder, member, oci_layout, saved, tar, written
+from worker.files import remove_tree
 from worker.images.changes import apply_changes
 from worker.images.limits import DiskFull
 from worker.images.oci import RunConfig
@@ -92,6 +93,58 @@ async def test_what_a_crash_left_is_removed_when_the_store_is_opened(
     (tmp_path / "images/blobs/sha256/unknown").touch()
     await ImageStore(tmp_path / "images").open()
     assert content(store, tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "damage", [None, b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"images": [{"id": 3}]}']
+)
+async def test_a_list_that_is_lost_or_damaged_is_made_anew_and_that_is_said(
+    store: ImageStore, tmp_path: Path, damage: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    lean = tar(member("bin/new", b"leans on the directory below"))
+    await store.load(written(tmp_path / "a.tar", saved([BASE, TOP, lean], ["app"])))
+    await store.load(written(tmp_path / "b.tar", saved([TOP], ["other"])))
+    before = {image.id: (image.keys, image.size) for image in store.list()}
+    index = tmp_path / "images/images.json"
+    if damage is None:
+        index.unlink()
+    else:
+        index.write_bytes(damage)
+    again = ImageStore(tmp_path / "images")
+    await again.open()
+    assert {image.id: (image.keys, image.size) for image in again.list()} == before
+    assert {image.names for image in again.list()} == {()}
+    (said,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert said.__dict__["images"] == 2
+    assert "load the archives again" in said.__dict__["hint"]
+    assert (tmp_path / "images/images.damaged").exists() == (damage is not None)
+    # The hint works, and the next start finds nothing to say.
+    await again.load(tmp_path / "a.tar")
+    caplog.clear()
+    third = ImageStore(tmp_path / "images")
+    await third.open()
+    assert third.get("app").id in before
+    assert not caplog.records
+
+
+async def test_what_a_lost_list_named_is_gone_only_where_layers_are_missing(
+    store: ImageStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (gone,) = await store.load(written(tmp_path / "a.tar", saved([BASE], ["app"])))
+    (kept,) = await store.load(written(tmp_path / "b.tar", saved([TOP], ["other"])))
+    (tmp_path / "images/images.json").unlink()
+    remove_tree(store.layers_directory / store.layer_names(gone)[0])
+    (tmp_path / "images/blobs/sha256/unknown").write_bytes(b"no config")
+    again = ImageStore(tmp_path / "images")
+    await again.open()
+    assert [image.id for image in again.list()] == [kept.id]
+    assert "made anew" in caplog.text
+
+
+async def test_a_new_host_has_nothing_to_say(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await ImageStore(tmp_path / "new").open()
+    await ImageStore(tmp_path / "new").open()
+    assert not caplog.records
 
 
 async def test_loading_twice_changes_nothing(store: ImageStore, tmp_path: Path) -> None:
