@@ -30,7 +30,7 @@ class Supervision(Struct, frozen=True, kw_only=True):
 
     container_id: str
     bundle: Path
-    log: Path
+    log: Path | None  # None: the output is kept nowhere
     exits: Path
     directory: Path  # pid files, the mark of an OOM kill
     terminal: bool = False
@@ -60,7 +60,8 @@ class Supervision(Struct, frozen=True, kw_only=True):
                 str(self.conmon_pid_file),
             ),
             *("--exit-dir", str(self.exits), "--persist-dir", str(self.directory)),
-            *("--log-path", f"k8s-file:{self.log}", "--log-level", "error", "--no-sync-log", "--full-attach"),
+            *("--log-path", f"k8s-file:{self.log}" if self.log is not None else "none"),
+            *("--log-level", "error", "--no-sync-log", "--full-attach"),
             *(["--log-size-max", str(self.log_limit)] if self.log_limit else []),
             *(["--terminal"] if self.terminal else []),
             *(f"--runtime-arg={argument}" for argument in runtime.global_arguments),

@@ -53,12 +53,14 @@ class Engine(Struct, frozen=True, kw_only=True):
     faults: Faults
 
 
-def _supervision(engine: Engine, container_id: str, *, terminal: bool = False) -> Supervision:
+def _supervision(
+    engine: Engine, container_id: str, *, terminal: bool = False, silent: bool = False
+) -> Supervision:
     directory = engine.places.of(container_id)
     return Supervision(
         container_id=container_id,
         bundle=directory / "bundle",
-        log=directory / "log",
+        log=None if silent else directory / "log",
         exits=engine.places.exits,
         directory=engine.places.supervisors / container_id,
         terminal=terminal,
@@ -96,7 +98,8 @@ class Container:
 
     @property
     def _supervision(self) -> Supervision:
-        return _supervision(self._engine, self.record.id, terminal=self.record.terminal)
+        held = self.record
+        return _supervision(self._engine, held.id, terminal=held.terminal, silent=held.silent)
 
     def _save(self, **changes: object) -> None:
         """On disk first: where that fails nothing has changed."""

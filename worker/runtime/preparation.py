@@ -131,6 +131,7 @@ async def _prepare(
         stop_signal=int(stop_signal(spec, run)),
         grace_ns=spec.stop_grace_ns,
         terminal=spec.tty,
+        silent=_is_silent(task),
         mounts=(overlay,),
         volumes=volumes,
         anonymous_volumes=anonymous,
@@ -140,6 +141,11 @@ async def _prepare(
     container = Container(engine, made)
     container.give_secrets(secret_mounts)
     return container
+
+
+def _is_silent(task: Task) -> bool:
+    driver = task.log_driver or task.spec.log_driver
+    return driver is not None and driver.name == "none"
 
 
 def _write(directory: Path, config: bytes, made: ContainerRecord) -> None:

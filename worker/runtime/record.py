@@ -36,6 +36,7 @@ class ContainerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stop_signal: int
     grace_ns: int
     terminal: bool = False
+    silent: bool = False  # its output is kept nowhere (log driver none)
     runtime: str = ""
     container: ProcessId | None = None
     supervisor: ProcessId | None = None

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from swarmcore.aio import owned
 from swarmcore.errors import Conflict, Invalid, NotFound
+from swarmcore.model.base import Driver
 from swarmcore.model.container import (
     BindOptions,
     ConfigReference,
@@ -27,6 +28,7 @@ from swarmcore.model.container import (
 )
 from swarmcore.model.resources import Limit
 from swarmcore.model.secret import Config, ConfigSpec, Secret, SecretSpec
+from swarmcore.model.task import Task
 from tests.worker.images.archives import folder, link, member, saved, tar, written
 from tests.worker.runtime.conftest import IMAGE, Node
 from worker.images.store import ImageStore
@@ -521,6 +523,23 @@ async def test_logs_carry_streams_times_and_partial_lines(node: Node) -> None:
         before.timestamp() - 1 <= line.timestamp.timestamp() <= datetime.now(UTC).timestamp()
         for line in lines
     )
+
+
+@pytest.mark.parametrize("place", ["task", "spec"])
+@pytest.mark.parametrize("tty", [False, True])
+async def test_the_log_driver_none_keeps_nothing(node: Node, place: str, tty: bool) -> None:
+    """Whether the service's spec says it or the swarm's default."""
+    task, driver = node.task("echo secret; exit 3", tty=tty), Driver(name="none")
+    task = replace(task, log_driver=driver) if place == "task" else _logging_to(task, driver)
+    await node.started(task)
+    assert (await node.outcome(task)).code == 3
+    assert [line async for line in node.executor.logs(task.id)] == []
+    kept = [path for path in (node.state_dir / "containers").rglob("*log*") if path.is_file()]
+    assert [path for path in kept if b"secret" in path.read_bytes()] == []
+
+
+def _logging_to(task: Task, driver: Driver) -> Task:
+    return replace(task, spec=replace(task.spec, log_driver=driver))
 
 
 async def test_following_logs_ends_with_the_container(node: Node) -> None:
