@@ -29,7 +29,7 @@ from swarmcore.errors import NotManager, SwarmError, Unavailable
 from swarmcore.faults import Faults
 from swarmcore.ids import new_id
 from swarmcore.model.node import Node as NodeObject
-from swarmcore.model.node import NodeRole, TLSInfo
+from swarmcore.model.node import NodeRole, NodeState, TLSInfo
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.ca import IssueCertificate, IssuedCertificate
 from swarmcore.rpc.messages.session import ManagerAddress
@@ -69,6 +69,7 @@ class Member:
         self._faults = faults or Faults()
         self._saved: LocalState | None = None  # what is on disk of `_local`
         self._told = asyncio.Event()
+        self._seen = asyncio.Event()
         self._random = Random()
         self._contexts = Contexts(keystore)
         self._client = RpcClient(self._contexts.client_now)
@@ -241,6 +242,8 @@ class Member:
     # -- what the session tells --------------------------------------------------------------------
     def _on_node(self, node: NodeObject) -> None:
         self._renewer.role_is(node.role)
+        if node.status.state is NodeState.READY:
+            self._seen.set()
 
     def _on_root(self, root: bytes) -> None:
         """Root rotation is a later release's; a different root means that it has happened without us."""
@@ -311,6 +314,15 @@ class Member:
             error=self._error or self._faults.text,
             managers=managers,
         )
+
+    async def seen(self, seconds: float) -> bool:
+        """Whether the swarm shows this node as ready, with what it told of itself, by the end of so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._seen.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def attachments(self) -> Attachments:
         """Of containers outside of services to networks of the swarm."""

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from pki.files import remove, write_atomically
 from pyswarmd.config import PORT
-from swarmcore.errors import FailedPrecondition, Invalid, clipped
+from swarmcore.errors import FailedPrecondition, Invalid, Unavailable, clipped
 from swarmcore.model.cluster import SwarmSpec
 from swarmcore.model.node import Availability
 from swarmcore.numbers import whole
@@ -216,3 +216,18 @@ def _source_towards(host: str, port: int) -> str:
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "the name cannot be looked up"
         raise Invalid(f"cannot reach {joined(host, port)}: {why}", "check the address") from None
+
+
+def check_leave(managers: int, force: bool) -> None:
+    """Unavailable unless a manager may leave: raft has so many."""
+    if force:
+        return
+    if managers <= 1:
+        raise Unavailable(
+            "You are attempting to leave the swarm on the last manager: all state of the swarm would be erased.",
+            'use "--force" to leave anyway',
+        )
+    raise Unavailable(
+        "You are attempting to leave the swarm on a node that is participating as a manager.",
+        'demote it first ("pyswarm node demote"), or use "--force"',
+    )

@@ -25,19 +25,21 @@ from pyswarmd.membership import (
     LocalState,
     Status,
     advertise_address,
+    check_leave,
     data_path_address,
     joined,
     listen_address,
     split,
 )
-from pyswarmd.metrics import Sample
+from pyswarmd.metrics import Sample, of_host, of_raft
 from pyswarmd.node_networks import NodeNetworks
+from pyswarmd.role_change import role_taken
 from swarmcore.aio import in_thread
 from swarmcore.clock import Clock
 from swarmcore.errors import FailedPrecondition, Invalid, NotFound, NotInSwarm, SwarmError, Unavailable
 from swarmcore.faults import Faults
 from swarmcore.ids import new_id
-from swarmcore.model.node import NodeDescription
+from swarmcore.model.node import NodeDescription, NodeRole
 from swarmcore.model.overlay import NetworkTable
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.check import NetworkReport
@@ -49,6 +51,9 @@ from worker.images.store import ImageStore
 from worker.runtime.executor import ContainerExecutor
 
 log = logging.getLogger(__name__)
+# Seconds. As long as Docker's join waits for its node.
+_SEEN_WITHIN = 20.0
+_RECENT_WITHIN = 0.3
 _ALREADY = (
     'This node is already part of a swarm. Use "pyswarm leave" to leave this swarm and join another one.'
 )
@@ -115,8 +120,17 @@ class Node:
 
     async def init(self, options: InitOptions) -> str:
         """Make a swarm of this node alone; the id of this node. Nothing is left behind if it fails."""
-        if options.force_new_cluster:
-            return await self._force_new_cluster(options)
+        make = self._force_new_cluster if options.force_new_cluster else self._init
+        node_id = await make(options)
+        await self._seen()
+        return node_id
+
+    async def _seen(self) -> bool:
+        """Whether the next request finds this node in the swarm, ready; waits for that, but not for ever."""
+        member = self._member
+        return member is not None and await member.seen(_SEEN_WITHIN)
+
+    async def _init(self, options: InitOptions) -> str:
         async with self._changing:
             if self.in_swarm:
                 raise Unavailable(_ALREADY)
@@ -192,7 +206,19 @@ class Node:
             return keystore.node_id
 
     async def join(self, options: JoinOptions) -> None:
-        """Get a certificate for the token and take up its role; nothing is left behind if it fails."""
+        """Get a certificate for the token and take up its role; nothing is left behind if it fails.
+
+        Unavailable, with the node in the swarm all the same, if no manager's session takes it up in time.
+        """
+        await self._join(options)
+        if not await self._seen():
+            raise Unavailable(
+                "Timeout was reached before node joined. "
+                "The attempt to join the swarm will continue in the background.",
+                'see "pyswarm node ls" on a manager',
+            )
+
+    async def _join(self, options: JoinOptions) -> None:
         async with self._changing:
             if self.in_swarm:
                 raise Unavailable(_ALREADY)
@@ -256,7 +282,7 @@ class Node:
             if member is None:
                 raise NotInSwarm("This node is not part of a swarm")
             if member.manager is not None:
-                self._check_leave(member, force)
+                check_leave(len(member.manager.raft.members), force)
                 try:
                     await member.retire()
                 except SwarmError as error:
@@ -270,21 +296,6 @@ class Node:
             self._member = None
             self._forget()
             log.info("left the swarm")
-
-    @staticmethod
-    def _check_leave(member: Member, force: bool) -> None:
-        assert member.manager is not None
-        if force:
-            return
-        if len(member.manager.raft.members) <= 1:
-            raise Unavailable(
-                "You are attempting to leave the swarm on the last manager: all state of the swarm would be erased.",
-                'use "--force" to leave anyway',
-            )
-        raise Unavailable(
-            "You are attempting to leave the swarm on a node that is participating as a manager.",
-            'demote it first ("pyswarm node demote"), or use "--force"',
-        )
 
     def _forget(self) -> None:
         """Remove every trace of membership from the disk."""
@@ -312,6 +323,18 @@ class Node:
     def stale_view(self) -> View:
         """What this manager has applied so far, without asking anybody."""
         return self._manager().side().store.view()
+
+    async def recent_view(self) -> View:
+        """As new as this call where a majority confirms that at once; else what this manager has applied so far."""
+        try:
+            async with asyncio.timeout(_RECENT_WITHIN):
+                return await self.read()
+        except (TimeoutError, Unavailable):
+            return self.stale_view()
+
+    async def role_taken(self, node_id: str, role: NodeRole) -> None:
+        """Return when the next request finds the node in its role, or when it is not to be expected any more."""
+        await role_taken(self, self._clock, node_id, role)
 
     async def control(self, request: ControlRequest) -> ControlReply:
         return await self._manager().side().control(request)
@@ -395,31 +418,11 @@ class Node:
 
     def metrics(self) -> Iterator[Sample]:
         """What this host counts."""
-        running = self.running_containers()
-        yield Sample(
-            name="pyswarm_containers_running", help="Containers that run on this host", value=running
-        )
-        yield Sample(
-            name="pyswarm_images", help="Images that this host holds", value=float(self.image_count())
-        )
-        for part, count in self._faults.counts.items():
-            yield Sample(
-                name="pyswarm_faults",
-                help="Times that a part of this daemon failed and tried again",
-                value=count,
-                labels={"part": part},
-                counts=True,
-            )
+        yield from of_host(self.running_containers(), self.image_count(), self._faults.counts)
         if self._networks is not None:
             yield from self._networks.metrics()
         if self._member is not None and self._member.manager is not None:
-            status = self.raft_status()
-            yield Sample(name="pyswarm_raft_term", help="Term of the managers' log", value=status.term)
-            yield Sample(
-                name="pyswarm_raft_leader",
-                help="Whether this manager leads",
-                value=float(status.leader == status.node_id),
-            )
+            yield from of_raft(self.raft_status())
 
     def running_containers(self) -> int:
         return self._executor.running

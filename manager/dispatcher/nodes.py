@@ -85,12 +85,15 @@ def lost_tasks(view: Tables, node_id: str) -> list[Task]:
 
 
 def told_to_agent(node: Node) -> Node:
-    """The node without what the agent itself made, so that its own reports are not echoed to it."""
+    """The node without what the agent itself made, so that its own reports are not echoed to it.
+
+    But for the state: by it the agent knows that every manager sees the node.
+    """
     return replace(
         node,
         version=type(node.version)(),
         updated_at=None,
         description=None,
-        status=NodeStatus(),
+        status=NodeStatus(state=node.status.state),
         manager_status=None,
     )

@@ -29,10 +29,11 @@ async def inspect(request: web.Request) -> web.Response:
 
 
 async def update(request: web.Request) -> web.Response:
-    spec = await body(request, NodeSpec)
-    await node_of(request).control(
-        UpdateNode(id=request.match_info["id"], version=version(request), spec=spec)
-    )
+    """Answers when a change of role has been carried out: the next request finds the node in it."""
+    spec, node = await body(request, NodeSpec), node_of(request)
+    update = UpdateNode(id=request.match_info["id"], version=version(request), spec=spec)
+    reply = await node.control(update)
+    await node.role_taken(reply.id, spec.role)
     return empty()
 
 

@@ -145,7 +145,7 @@ async def swarm_info(node: Node) -> dict[str, Any]:
     }
     if state.control_available:
         try:
-            view = node.stale_view()  # /info must answer without a quorum, too
+            view = await node.recent_view()  # /info must answer without a quorum, too
         except Unavailable:
             return found
         found["Nodes"] = len(view.nodes)

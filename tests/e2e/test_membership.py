@@ -90,6 +90,52 @@ async def test_init_twice_is_refused(swarm: Swarm) -> None:
     assert (await swarm.get("m1", "/swarm"))["ID"] == before["ID"]
 
 
+async def agrees(swarm: Swarm, host: str, role: str, state: str = "ready") -> None:
+    """What `host` says of itself is what it, or m1 where it is a worker, shows of it. Each is asked once."""
+    own = (await swarm.get(host, "/info"))["Swarm"]
+    assert (own["LocalNodeState"], own["ControlAvailable"]) == ("active", role == "manager")
+    assert own["NodeID"] in {manager["NodeID"] for manager in own["RemoteManagers"]} or role == "worker"
+    shown = await swarm.get(host if role == "manager" else "m1", f"/nodes/{own['NodeID']}")
+    assert (shown["Spec"]["Role"], shown["Status"]["State"]) == (role, state)
+    assert shown["Description"]["Hostname"] == host and shown["Description"]["Engine"]["EngineVersion"]
+    assert shown["Description"]["TLSInfo"]["CertIssuerPublicKey"]
+    assert ("ManagerStatus" in shown) is (role == "manager")
+    if role == "manager":
+        assert shown["ManagerStatus"]["Reachability"] == "reachable"
+        assert own["Nodes"] == len(await swarm.get(host, "/nodes"))
+        assert own["Cluster"]["TLSInfo"] == shown["Description"]["TLSInfo"]
+
+
+async def test_an_answer_means_that_the_next_request_sees_it(swarm: Swarm) -> None:
+    """init, join, promote, demote, leave: nothing is waited for in between."""
+    await swarm.lab.add_hosts(["m2", "w2"])
+    remotes = [f"{swarm.host('m1').address}:2377"]
+    for host, role in (("m2", "manager"), ("w2", "worker")):
+        token = (await swarm.get("m1", "/swarm"))["JoinTokens"][role.capitalize()]
+        await swarm.post(host, "/swarm/join", {"RemoteAddrs": remotes, "JoinToken": token})
+        await agrees(swarm, host, role)
+    for role in ("manager", "worker"):
+        node = (await swarm.nodes("m2"))["w2"]
+        spec = node["Spec"] | {"Role": role}
+        await swarm.post("m2", f"/nodes/{node['ID']}/update", spec, version=node["Version"]["Index"])
+        shown = (await swarm.nodes("m2"))["w2"]
+        assert (shown["Spec"]["Role"], "ManagerStatus" in shown) == (role, role == "manager")
+    node = (await swarm.nodes("m2"))["m2"]
+    await swarm.post(
+        "m2",
+        f"/nodes/{node['ID']}/update",
+        node["Spec"] | {"Role": "worker"},
+        version=node["Version"]["Index"],
+    )
+    await agrees(swarm, "m2", "worker")
+    for host in ("w2", "m2"):
+        await swarm.post(host, "/swarm/leave")
+        assert await inactive(swarm, host)
+    made = await swarm.post("m2", "/swarm/init", {"AdvertiseAddr": swarm.host("m2").address})
+    await agrees(swarm, "m2", "manager")
+    assert (await swarm.get("m2", "/info"))["Swarm"]["NodeID"] == made
+
+
 async def test_a_manager_joins_leaves_and_is_removed(swarm: Swarm) -> None:
     await swarm.lab.add_hosts(["m2", "m3"])
     token = await token_of(swarm, "manager")

@@ -13,6 +13,7 @@ from pyswarmd.config import Settings
 from pyswarmd.membership import InitOptions, Status
 from swarmcore.errors import Unavailable
 from swarmcore.ids import new_id
+from swarmcore.model.node import NodeRole
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest, Create
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector
 from swarmcore.rpc.messages.session import ManagerAddress
@@ -60,6 +61,12 @@ class ManagerNode:
 
     async def read(self) -> View:
         return self.bench.store.view()
+
+    async def recent_view(self) -> View:
+        return self.bench.store.view()
+
+    async def role_taken(self, node_id: str, role: NodeRole) -> None:
+        """Nobody is there to take one up."""
 
     def stale_view(self) -> View:
         return self.bench.store.view()

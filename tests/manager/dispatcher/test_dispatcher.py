@@ -231,17 +231,21 @@ async def test_removing_a_node_ends_its_session_and_orphans_its_tasks() -> None:
 
 
 @virtual
-async def test_role_changes_reach_the_agent_but_its_own_status_does_not() -> None:
+async def test_role_changes_reach_the_agent_and_that_it_is_seen_but_not_what_it_told() -> None:
     async with bench([node()]) as b:
         agent = await b.connect()
         await b.until(lambda: b.node().status.state is NodeState.READY)
+        await b.until(lambda: agent.info.node.status.state is NodeState.READY)
+        await agent.end.send(DescriptionUpdate(description=NodeDescription(hostname="renamed")))
+        await b.until(lambda: b.node().description == NodeDescription(hostname="renamed"))
         await asyncio.sleep(1)
-        assert len(agent.got(SessionInfo)) == 1
+        assert len(agent.got(SessionInfo)) == 2
+        assert (agent.info.node.description, agent.info.node.status.addr) == (None, "")
         async with b.store.update() as tx:
             found = tx.nodes.get("n1")
             assert isinstance(found, Node)
             tx.put(replace(found, spec=NodeSpec(role=NodeRole.MANAGER), role=NodeRole.MANAGER))
-        await b.until(lambda: len(agent.got(SessionInfo)) == 2)
+        await b.until(lambda: len(agent.got(SessionInfo)) == 3)
         assert agent.info.node.role is NodeRole.MANAGER
 
 
