@@ -33,6 +33,7 @@ from swarmcore.rpc.messages.ca import (
     IssuedCertificate,
     RootCertificate,
 )
+from swarmcore.rpc.rates import Rate
 from swarmcore.rpc.refusals import Refusals
 from swarmcore.rpc.server import Peer, RpcServer
 
@@ -40,10 +41,18 @@ log = logging.getLogger(__name__)
 MOST_BYTES = 256 << 10  # of what a host tells of itself before it is let in
 FORWARD_TIMEOUT = 10.0  # seconds
 MANAGERS = frozenset({NodeRole.MANAGER})
+#: Each certificate is an entry of the swarm's log: so many at once for one node (it may be promoted and demoted in
+#: turns), then one in so many seconds.
+BURST, PERIOD = 20, 5.0
 
 
 class InvalidJoinToken(Unauthenticated):
     hint = 'get the current one with "pyswarm join-token worker" (or manager) on a manager'
+
+
+class TooOften(Forbidden):
+    status = 429
+    hint = "check the node's clock: to it each new certificate may look as if it were about to end"
 
 
 class CAServer:
@@ -53,6 +62,7 @@ class CAServer:
         self._clock = clock
         self._new_id = new_id
         self._refusals = Refusals(clock)
+        self._rate = Rate(clock, burst=BURST, period=PERIOD)
 
     def register(self, server: RpcServer) -> None:
         server.call(GetRootCertificate, self.root_certificate, roles=None)
@@ -80,6 +90,8 @@ class CAServer:
 
     async def _issue(self, request: IssueCertificate, node_id: str | None, address: str) -> IssuedCertificate:
         try:
+            if node_id is not None:
+                self._check_rate(node_id)
             issued = await self._store.transact(lambda tx: self._sign(tx, request, node_id))
         except SwarmError as error:
             if error.status < 500:
@@ -89,6 +101,10 @@ class CAServer:
             "certificate issued", extra={"node": issued.node_id, "role": str(issued.role), "peer": address}
         )
         return issued
+
+    def _check_rate(self, node_id: str) -> None:
+        if wait := self._rate.take(node_id):
+            raise TooOften(f"node {node_id} asks for certificates too often: try again in {wait:.0f} s")
 
     def _sign(self, tx: Tx, request: IssueCertificate, node_id: str | None) -> IssuedCertificate:
         cluster = _cluster(tx)

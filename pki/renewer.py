@@ -1,5 +1,7 @@
 """When and how a node's certificate is renewed: at a random 50 to 80 % of its life, or at once when its role
 changes; a failure is tried again with backoff from 5 s to 1 h. Open connections are not touched.
+
+Two renewals of one role are at least five minutes apart, whatever this node's clock makes of the new certificate.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from swarmcore.rpc.messages.ca import IssueCertificate, IssuedCertificate
 log = logging.getLogger(__name__)
 EARLIEST, LATEST = 0.5, 0.8
 FIRST_RETRY, LONGEST_RETRY = 5.0, 3600.0
+#: To a clock that is ahead a new certificate may be as old as the last one was: another one would not help.
+LEAST_DELAY = 300.0
 # Timers do not run while a machine sleeps: look at the wall clock at least this often.
 LONGEST_NAP = 600.0
 
@@ -74,6 +78,7 @@ class Renewer:
         self._wanted: NodeRole | None = None
         self._forced = asyncio.Event()
         self._backoff = Backoff(random, FIRST_RETRY, LONGEST_RETRY)
+        self._earliest = clock.now()
 
     def role_is(self, role: NodeRole) -> None:
         """What the managers say this node's role is; a difference from the certificate renews it at once."""
@@ -96,7 +101,7 @@ class Renewer:
             log.info(
                 "certificate will be renewed", extra={"at": due.isoformat(), "role": str(self._keystore.role)}
             )
-            await self._wait_until(due)
+            await self._wait_until(max(due, self._earliest))
             while True:
                 try:
                     await self.renew()
@@ -115,6 +120,7 @@ class Renewer:
                     )
                     await self._wait_until(self._clock.now() + timedelta(seconds=delay))
             self._backoff.reset()
+            self._earliest = self._clock.now() + timedelta(seconds=LEAST_DELAY)
 
     async def renew(self) -> None:
         """One renewal, now. Raises if the new certificate is not of the wanted role yet: the leader is behind."""

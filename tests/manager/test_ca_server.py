@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from manager.bootstrap import NewSwarm, new_swarm, seed
-from manager.ca_server import Admission, CAServer
+from manager.ca_server import BURST, PERIOD, Admission, CAServer
 from manager.leader import Leader
 from manager.left_behind import leave_behind
 from manager.raft.proposer import Member
@@ -240,6 +240,25 @@ async def test_who_was_left_behind_by_a_recovery_is_told_so_and_gets_no_certific
             await scene.leader.issue(peer, request())
         await scene.change(replace(scene.cluster, blacklisted_certificates={}))  # for good, not for a time
     admit(scene.peer(worker.node_id))
+
+
+async def test_a_node_that_asks_again_and_again_costs_few_entries_and_holds_up_nobody(scene: Scene) -> None:
+    joined = await scene.leader.issue(None, request(scene.token(W)))
+    other = await scene.leader.issue(None, request(scene.token(W)))
+    entries, began = len(scene.raft.log), scene.clock.monotonic()
+    refused = 0
+    for _ in range(300):
+        try:
+            await scene.leader.issue(scene.peer(joined.node_id), request())
+        except Forbidden as error:
+            assert error.status == 429 and "too often" in str(error)
+            refused += 1
+    earned = (scene.clock.monotonic() - began) / PERIOD
+    written = len(scene.raft.log) - entries
+    assert written == 300 - refused <= BURST + earned + 1
+    await scene.leader.issue(scene.peer(other.node_id), request())
+    await scene.clock.sleep(PERIOD)
+    await scene.leader.issue(scene.peer(joined.node_id), request())
 
 
 async def test_a_blacklist_entry_ends(scene: Scene) -> None:

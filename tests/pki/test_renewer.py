@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pki.contexts import Contexts
 from pki.identity import Identity
-from pki.renewer import Renewer, renewal_time
+from pki.renewer import LEAST_DELAY, Renewer, renewal_time
 from pki.root import BACKDATE, NODE_LIFE, RootAuthority
 from swarmcore.aio import owned
 from swarmcore.errors import Internal, Unavailable
@@ -121,6 +121,22 @@ async def test_a_failed_renewal_is_tried_again_within_5_seconds_and_then_ever_mo
         assert max(gaps) > timedelta(minutes=10)
         await settle()
         assert scene.keystore.not_after == (scene.clock.now() + LIFE).replace(microsecond=0)
+
+
+async def test_a_clock_to_which_new_certificates_are_old_does_not_renew_without_end(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    root = scene.manager.root  # certificates are dated by the managers' clock, which is behind
+    behind = ManualClock(scene.clock.now() - 0.9 * LIFE)
+    scene.manager.root = RootAuthority(root.cert_pem, root.key_pem, behind)
+    async with owned(scene.renewer.run(), "renewer"):
+        began = scene.clock.now()
+        await scene.until(lambda: len(scene.manager.calls) == 5)
+        assert scene.clock.now() - began >= timedelta(seconds=4 * LEAST_DELAY)
+        scene.manager.role = M
+        before = scene.clock.now()
+        scene.renewer.role_is(M)  # a role does not wait
+        await scene.until(lambda: bool(scene.told))
+        assert scene.clock.now() == before
 
 
 async def test_a_changed_role_renews_at_once_and_is_told(tmp_path: Path) -> None:
