@@ -22,7 +22,7 @@ from pki.csr import check_csr
 from pki.root import RootAuthority
 from pki.tokens import same_token
 from swarmcore.clock import Clock
-from swarmcore.errors import Invalid, SwarmError, Unauthenticated, Unavailable
+from swarmcore.errors import Forbidden, Invalid, SwarmError, Unauthenticated, Unavailable
 from swarmcore.ids import NewId
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.node import Node, NodeRole, NodeSpec
@@ -103,8 +103,8 @@ class CAServer:
         return issued
 
     def _check_rate(self, node_id: str) -> None:
-        if wait := self._rate.take(node_id):
-            raise TooOften(f"node {node_id} asks for certificates too often: try again in {wait:.0f} s")
+        if self._rate.take(node_id):
+            raise TooOften(f"node {node_id} asks for certificates too often: try again in a few seconds")
 
     def _sign(self, tx: Tx, request: IssueCertificate, node_id: str | None) -> IssuedCertificate:
         cluster = _cluster(tx)

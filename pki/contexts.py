@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+from pki.dates import Now, judge_dates
 from pki.keys import passphrase
 from pki.keystore import KeyStore
 
 
-def server_context(keystore: KeyStore) -> ssl.SSLContext:
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def server_context(keystore: KeyStore, now: Now = utc_now) -> ssl.SSLContext:
     """For the listener. A client certificate is optional in TLS (join has none yet); routes decide who needs one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _harden(context)
+    judge_dates(context, now)
     context.verify_mode = ssl.CERT_OPTIONAL
     # No resumption: a resumed session would skip the check of the certificate's dates.
     context.num_tickets = 0
@@ -25,17 +32,18 @@ def server_context(keystore: KeyStore) -> ssl.SSLContext:
     return context
 
 
-def client_context(keystore: KeyStore) -> ssl.SSLContext:
+def client_context(keystore: KeyStore, now: Now = utc_now) -> ssl.SSLContext:
     """For calls to managers: the server must have the name `swarm-manager` under the swarm's root."""
-    context = pinned_context(keystore.root_pem)
+    context = pinned_context(keystore.root_pem, now)
     _present(context, keystore)
     return context
 
 
-def pinned_context(root_pem: bytes) -> ssl.SSLContext:
+def pinned_context(root_pem: bytes, now: Now = utc_now) -> ssl.SSLContext:
     """A client without a certificate that trusts exactly this root."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _harden(context)
+    judge_dates(context, now)
     _trust(context, root_pem)
     return context
 
@@ -54,13 +62,14 @@ class Contexts:
 
     Whoever keeps connections open for later calls (RpcClient.refresh) subscribes with `on_reload`: a kept
     connection goes on showing the old certificate, and with it the old role.
+    `now` is the clock that certificates end by.
     """
 
-    def __init__(self, keystore: KeyStore) -> None:
+    def __init__(self, keystore: KeyStore, now: Now = utc_now) -> None:
         self._keystore = keystore
         self._root_pem = keystore.root_pem
-        self.server = server_context(keystore)
-        self.client = client_context(keystore)
+        self.server = server_context(keystore, now)
+        self.client = client_context(keystore, now)
         self._listeners: list[Callable[[], None]] = []
 
     def on_reload(self, listener: Callable[[], None]) -> None:

@@ -6,8 +6,9 @@ import errno
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -25,7 +26,8 @@ _LEGACY = {
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """`state`: `ok`, `in use`, `absent` (optional, does not work) or `missing` (the node does not work)."""
+    """`state`: `ok`, `in use`, `absent` (optional, does not work), `missing` (the node does not work) or `in trouble`
+    (a daemon runs, and says so itself)."""
 
     name: str
     state: str
@@ -45,6 +47,18 @@ def diagnose(run_dir: Path) -> list[Finding]:
         ]
     finally:
         folder.rmdir()
+
+
+def of_daemon(info: Mapping[str, Any]) -> Iterator[Finding]:
+    """What a daemon that runs here says of itself in /info: a clock that runs against the managers', a full disk, …"""
+    for trouble in filter(None, (info.get("Swarm") or {}).get("Error", "").split("; ")):
+        part, colon, text = trouble.partition(": ")
+        yield Finding(
+            name=part if colon else "daemon",
+            state="in trouble",
+            purpose="this node's part in the swarm",
+            detail=text if colon else trouble,
+        )
 
 
 def of_feature(feature: Feature) -> Finding:

@@ -23,6 +23,7 @@ from manager.network_check import NetworkChecks
 from manager.raft.node import RaftNode
 from manager.raft.open import forget_raft, open_raft
 from manager.raft.recovery import Recovery
+from manager.reach import Reach
 from manager.role_manager import RoleManager
 from manager.store.store import Store
 from manager.store.tables import View
@@ -33,7 +34,7 @@ from pki.seal import DataKeyFile
 from pyswarmd.config import Settings
 from pyswarmd.membership import LocalState, split
 from swarmcore.aio import Backoff, Tasks, supervise
-from swarmcore.clock import Clock
+from swarmcore.clock import AgreedClock
 from swarmcore.errors import NoLeader, SwarmError, Unavailable
 from swarmcore.faults import Faults
 from swarmcore.ids import new_id
@@ -65,7 +66,7 @@ class ManagerSide:
         contexts: Contexts,
         identify: Callable[[bytes], Identity],
         client: RpcClient,
-        clock: Clock,
+        clock: AgreedClock,
         on_fatal: Callable[[Exception], None],
         faults: Faults | None = None,
         cluster_id: str = "",
@@ -110,6 +111,7 @@ class ManagerSide:
             bootstrap={self._node_id: self._local.advertise} if swarm is not None else None,
             recovery=recovery,
             cluster=self._cluster_id,
+            clock=self._clock,
             on_superseded=self._on_superseded,
         )
         self.store.attach(self._raft)
@@ -127,6 +129,8 @@ class ManagerSide:
         assert self._manager is not None
         self._supervised(self._manager.run, "manager")
         self._supervised(self._follow_commits, "commits")
+        reach = Reach(self.raft, self._contexts.client_now, self._clock, Random())
+        self._supervised(reach.run, "reach of the leader")
 
     def _supervised(self, run: Callable[[], Awaitable[None]], name: str) -> None:
         async def whilst_raft_runs() -> None:

@@ -24,7 +24,7 @@ from pyswarmd.manager_side import ManagerSide
 from pyswarmd.membership import LocalState, Status, split
 from pyswarmd.node_networks import NodeNetworks
 from swarmcore.aio import Backoff, Tasks, supervise
-from swarmcore.clock import Clock
+from swarmcore.clock import AgreedClock, Clock
 from swarmcore.errors import NotManager, SwarmError, Unavailable
 from swarmcore.faults import Faults
 from swarmcore.ids import new_id
@@ -45,6 +45,7 @@ from worker.runtime.runtimes import Runtimes
 from worker.state_db import StateDb
 
 log = logging.getLogger(__name__)
+_LOOK_AT_CLOCK = 5.0
 
 
 class Member:
@@ -63,7 +64,8 @@ class Member:
         faults: Faults | None = None,
     ) -> None:
         self._settings, self._local, self._keystore = settings, local, keystore
-        self._executor, self._clock = executor, clock
+        # Certificates, and all that managers date, go by the clock that most of them agree on.
+        self._executor, self._clock = executor, AgreedClock(clock)
         self._on_stopped = on_stopped
         self._networks = networks
         self._faults = faults or Faults()
@@ -71,7 +73,7 @@ class Member:
         self._told = asyncio.Event()
         self._seen = asyncio.Event()
         self._random = Random()
-        self._contexts = Contexts(keystore)
+        self._contexts = Contexts(keystore, self._clock.now)
         self._client = RpcClient(self._contexts.client_now)
         self._contexts.on_reload(self._client.refresh)
         self._remotes = Remotes(self._random, (m.address for m in local.managers))
@@ -89,7 +91,7 @@ class Member:
             keystore,
             self._contexts,
             self._issue,
-            clock=clock,
+            clock=self._clock,
             random=self._random,
             on_renewed=lambda _: self._renewed.set(),
         )
@@ -103,6 +105,7 @@ class Member:
         self._supervised(self._renewer.run, "renewer")
         self._supervised(self._follow_role, "role")
         self._supervised(self._remember_managers, "known managers")
+        self._supervised(self._watch_clock, "clock watch")
 
     def _supervised(self, run: Callable[[], Awaitable[None]], name: str) -> asyncio.Task[None]:
         backoff = Backoff(self._random)
@@ -145,6 +148,7 @@ class Member:
             on_root=self._on_root,
             on_managers=self._on_managers,
             on_removed=self._on_removed,
+            on_time=self._clock.told,
             networks=self._networks.swarm if self._networks is not None else None,
             checker=NetworkChecker(self._networks.swarm) if self._networks is not None else None,
             faults=self._faults,
@@ -270,6 +274,12 @@ class Member:
                     raise
                 self._saved = local
             await self._told.wait()
+
+    async def _watch_clock(self) -> None:
+        """A clock that runs against the others is said where people look: the log, `/info`, `node ls`, the doctor."""
+        while True:
+            self._faults.say("clock", self._clock.complaint)
+            await self._clock.sleep(_LOOK_AT_CLOCK)
 
     def _on_removed(self, reason: str) -> None:
         self._error = reason

@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
+log = logging.getLogger(__name__)
 PASSING = frozenset(
     {
         errno.ENOSPC,
@@ -74,6 +75,15 @@ class Faults:
     def over(self, part: str) -> None:
         """`part` does its work again."""
         if self._now.pop(part, None) is not None:
+            self._tell()
+
+    def say(self, part: str, text: str) -> None:
+        """What is wrong with `part` now, though it goes on; empty: nothing. News are a warning in the log."""
+        if not text:
+            self.over(part)
+        elif self._now.get(part) != text:
+            self._now[part] = text[:LONGEST]
+            log.warning(text, extra={"part": part})
             self._tell()
 
     @property

@@ -77,6 +77,7 @@ class Agent:
         on_root: Callable[[bytes], None],
         on_managers: Callable[[tuple[ManagerAddress, ...]], None],
         on_removed: Callable[[str], None],
+        on_time: Callable[[float], None] = lambda time: None,
         networks: Networks | None = None,
         checker: NetworkChecker | None = None,
         describe_period: float = DESCRIBE_PERIOD,
@@ -93,6 +94,7 @@ class Agent:
         self._on_root = on_root
         self._on_managers = on_managers
         self._on_removed = on_removed
+        self._on_time = on_time
         self._describe_period = describe_period
         self._faults = faults or Faults()
         self._description: NodeDescription | None = None
@@ -256,6 +258,9 @@ class Agent:
 
     def unsubscribed(self, message: UnsubscribeLogs) -> None:
         self._publisher.unsubscribe(message.subscription_id)
+
+    def time_is(self, time: float) -> None:
+        self._on_time(time)
 
     def checking(self, message: CheckStep) -> None:
         """Without networking of its own a host takes no part; the leader says so of it."""

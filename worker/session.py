@@ -90,6 +90,10 @@ class Listener(Protocol):
 
     def checking(self, message: CheckStep) -> None: ...
 
+    def time_is(self, time: float) -> None:
+        """The leader's, in seconds since 1970; it comes with every heartbeat."""
+        ...
+
 
 class Session:
     def __init__(
@@ -168,6 +172,8 @@ class Session:
                     self._listener.unsubscribed(message)
                 case PreparePeer() | ProbePeers() | EndCheck():
                     self._listener.checking(message)
+                case Heartbeat():
+                    self._listener.time_is(message.time)
                 case SessionEnd():
                     raise _ended(message)
 

@@ -189,7 +189,7 @@ class Session:
             self._dispatcher.heard(self)
             match message:
                 case Heartbeat():
-                    self.tell(message)
+                    self.tell(Heartbeat(time=self._clock.now().timestamp()))
                 case StatusReports():
                     self._acknowledge(message.number, self._dispatcher.reported(self, message))
                 case DescriptionUpdate():

@@ -37,6 +37,7 @@ from manager.raft.messages import (
     SnapshotMeta,
     SnapshotReply,
     TimeoutNow,
+    Unreachable,
     VoteReply,
     WhoAreYou,
     encode_members,
@@ -63,6 +64,10 @@ class RaftConfig(Struct, frozen=True, kw_only=True):
     batch_entries: int = 4096
     #: How long a read barrier or a membership change waits for a leader or its turn.
     patience: float = 5.0
+    #: How long it counts that a follower could make no new connection to the leader.
+    complaint: float = 15.0
+    #: A leader gives up its lead for that at most once in so long: where nobody can connect, nobody is better.
+    between_complaints: float = 120.0
 
 
 class RaftCore:
@@ -112,6 +117,7 @@ class RaftCore:
             TimeoutNow: self.votes.timeout_now,
             WhoAreYou: self.acquaintance.who_are_you,
             Introduction: self.acquaintance.introduction,
+            Unreachable: self.handover.complaint,
         }
         self._start(bootstrap)
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from manager.raft.fence import Fence
 from manager.raft.messages import Configuration, Entry, Message, SnapshotMeta
+from swarmcore.model.generation import Generation
 
 
 class RaftFatal(Exception):
@@ -122,9 +123,9 @@ class Journal(Protocol):
 
     def getVotedForNodeId(self) -> str | None: ...
 
-    @property
-    def floor(self) -> tuple[int, int]:
-        """Term and index where this node's log ended when it was demoted last; (0, 0) if it never was."""
+    def floor(self, generation: Generation | None) -> tuple[int, int]:
+        """Term and index where this node's log ended when it was demoted last; (0, 0) if it never was, or if that
+        was in another generation of the swarm than this one."""
         ...
 
     def onOneSecondTimer(self) -> None: ...

@@ -126,6 +126,10 @@ class Introduction(_Message, frozen=True, tag=13):
     configuration: Configuration
 
 
+class Unreachable(_Message, frozen=True, tag=14):
+    """Follower to leader: I cannot make a new connection to you."""
+
+
 Message = (
     AppendEntries
     | Heartbeat
@@ -140,6 +144,7 @@ Message = (
     | TimeoutNow
     | WhoAreYou
     | Introduction
+    | Unreachable
 )
 
 

@@ -219,6 +219,10 @@ class RaftNode:
     async def wait_other_leader(self, node_id: str) -> None:
         await self.wait_until(lambda: self._core.library.leader_id not in (None, node_id))
 
+    def leader_is_unreachable(self) -> None:
+        """Tell the leader, over the link that there is, that no new connection to it can be made."""
+        self._driver.run(self._core.handover.complain)
+
     async def wait_lead(self, leading: bool) -> None:
         await self.wait_until(lambda: self.is_leader == leading)
 

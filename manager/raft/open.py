@@ -18,6 +18,7 @@ from manager.raft.snapshots import SnapshotStore
 from manager.raft.storage import Wal, forget
 from manager.raft.transport import RaftTransport
 from pki.seal import DataKeys
+from swarmcore.clock import AgreedClock
 from swarmcore.errors import FailedPrecondition
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.server import RpcServer
@@ -39,6 +40,7 @@ async def open_raft(
     bootstrap: Mapping[str, str] | None = None,
     recovery: Recovery | None = None,
     cluster: str = "",
+    clock: AgreedClock | None = None,
     on_superseded: Callable[[str], None] = lambda reason: None,
 ) -> RaftNode:
     """`bootstrap` (node id to address) founds a swarm; `recovery` makes a lone survivor its only member.
@@ -53,7 +55,9 @@ async def open_raft(
         snapshots.close()
         disk.close()
 
-    transport = RaftTransport(node_id, server, client, Random(), cluster=cluster, on_superseded=on_superseded)
+    transport = RaftTransport(
+        node_id, server, client, Random(), cluster=cluster, clock=clock, on_superseded=on_superseded
+    )
     try:
         if recovery is not None:
             generation = force_new_cluster(node_id, recovery, journal, snapshots)

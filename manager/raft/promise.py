@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from manager.raft.interfaces import CorruptState, Disk
+from swarmcore.model.generation import FIRST, Generation
 
 NAME = "promise"
 _DIGEST_BYTES = 32
@@ -27,6 +28,7 @@ class Promise(Struct, frozen=True, kw_only=True, array_like=True):
     log_term: int = 0
     index: int = 0
     segment: int = 0
+    generation: Generation = FIRST
 
 
 _encode = msgspec.msgpack.Encoder().encode

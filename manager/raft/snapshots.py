@@ -25,6 +25,7 @@ from manager.raft.sealed import (
     random_bytes,
 )
 from pki.seal import DataKeys
+from swarmcore.model.generation import Generation
 
 MAGIC = b"pswRaftS"
 NAME = "snapshot"
@@ -230,6 +231,14 @@ class _Source:
 
     def __exit__(self, *failure: object) -> None:
         self.close()
+
+
+def generation_of_snapshot(disk: Disk, keys: DataKeys) -> Generation | None:
+    """None where there is no snapshot. Raises CorruptState."""
+    if NAME not in disk.listdir():
+        return None
+    with _Source(disk.open(NAME), Keyring(keys)) as source:
+        return source.meta.generation
 
 
 class _Sink:

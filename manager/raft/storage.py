@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import overload
 
 from manager.raft.interfaces import Disk, DiskFile, RaftFatal
-from manager.raft.messages import Entry
+from manager.raft.messages import KIND_MEMBERSHIP, Entry, decode_configuration
 from manager.raft.promise import Promise, read_promise, write_promise
 from manager.raft.sealed import Keyring, RandomBytes, Sealer, random_bytes
 from manager.raft.segments import (
@@ -24,7 +24,9 @@ from manager.raft.segments import (
     trim_record,
     truncate_record,
 )
+from manager.raft.snapshots import generation_of_snapshot
 from pki.seal import DataKeys
+from swarmcore.model.generation import Generation
 
 #: Entries that stay behind a snapshot, for followers that lag a little.
 TRAILING = 500
@@ -201,16 +203,30 @@ class Wal:
     def getVotedForNodeId(self) -> str | None:
         return self._state.vote
 
-    @property
-    def floor(self) -> tuple[int, int]:
+    def floor(self, generation: Generation | None) -> tuple[int, int]:
+        if generation not in (None, self._promise.generation):
+            return 0, 0
         return self._promise.log_term, self._promise.index
 
-    def promise(self) -> Promise:
-        """What this node goes on promising when everything else is given up."""
+    def promise(self, generation: Generation | None) -> Promise:
+        """What this node, of this generation of the swarm (None: it never had its place), goes on promising."""
         last = (self._entries[-1][2], self._entries[-1][1]) if self._entries else (0, 0)
-        log_term, index = max(self.floor, last)
-        term, vote = self._state.term, self._state.vote
-        return Promise(term=term, vote=vote, log_term=log_term, index=index, segment=self._number)
+        log_term, index = max(self.floor(generation), last)
+        return Promise(
+            term=self._state.term,
+            vote=self._state.vote,
+            log_term=log_term,
+            index=index,
+            segment=self._number,
+            generation=self._promise.generation if generation is None else generation,
+        )
+
+    def generation(self) -> Generation | None:
+        """Of the last configuration in the log, if it holds one."""
+        for command, _, _ in reversed(self._entries):
+            if command[:1] == bytes([KIND_MEMBERSHIP]):
+                return decode_configuration(command).generation
+        return None
 
     def onOneSecondTimer(self) -> None:
         """PySyncObj calls it; there is nothing to do that waits for a timer."""
@@ -223,6 +239,6 @@ def forget(disk: Disk, keys: DataKeys) -> None:
     """A demoted manager gives up its data and keeps its promises. Nobody else may have the journal open."""
     journal = Wal(disk, keys)
     journal.close()
-    promise = journal.promise()
+    promise = journal.promise(journal.generation() or generation_of_snapshot(disk, keys))
     write_promise(disk, promise)
     remove_given_up(disk, promise.segment)

@@ -6,13 +6,16 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 
 import msgspec
+from msgspec import Struct
 
 from manager.raft.fence import Fence, superseded
 from manager.raft.messages import Message
 from swarmcore.aio import Backoff, Tasks, owned
+from swarmcore.clock import AgreedClock, RealClock
 from swarmcore.errors import Conflict, Invalid, Superseded, SwarmError
 from swarmcore.model.generation import FIRST, Generation
 from swarmcore.model.node import NodeRole
@@ -34,16 +37,28 @@ HEALTHY = 1.0
 #: Lines about refused peers that are remembered, and so at most are logged.
 REMEMBERED = 256
 
+#: Seconds between two readings of this manager's clock on a link, also where nothing else is said.
+READING = 2.0
+
+
+class ClockReading(Struct, frozen=True, array_like=True, tag=20):
+    """What the sender's clock showed, in seconds since 1970. Not raft's: it ends in the transport."""
+
+    time: float
+
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[Message]).decode
+_decode = msgspec.msgpack.Decoder(list[Message | ClockReading]).decode
 
 
 class _Link:
     """One open stream: a queue of encoded messages in front of it."""
 
-    def __init__(self, peer: str, stream: Stream[None]) -> None:
+    def __init__(self, peer: str, stream: Stream[None], clock: AgreedClock) -> None:
         self.peer = peer
         self.stream = stream
+        self._clock = clock
+        self._read_at = float("-inf")
         self._queue: deque[msgspec.Raw] = deque()
         self._size = 0
         self._ready = asyncio.Event()
@@ -60,8 +75,10 @@ class _Link:
     async def write(self) -> None:
         """Send what is queued until the stream ends."""
         while True:
-            await self._ready.wait()
-            frame: list[msgspec.Raw] = []
+            with suppress(TimeoutError):
+                async with asyncio.timeout(READING):
+                    await self._ready.wait()
+            frame: list[msgspec.Raw] = self._reading()
             size = 0
             while self._queue and (not frame or size + len(self._queue[0]) <= FRAME):
                 raw = self._queue.popleft()
@@ -70,12 +87,22 @@ class _Link:
             self._size -= size
             if not self._queue:
                 self._ready.clear()
+            if not frame:
+                continue
             try:
                 await self.stream.send_bytes(_encode(frame))
             except SwarmError as error:
                 # The reader of this stream learns of it too and takes the link away.
                 await self.stream.close(str(error))
                 return
+
+    def _reading(self) -> list[msgspec.Raw]:
+        """This manager's clock, now and then, before everything else: the frame leaves at once."""
+        now = self._clock.monotonic()
+        if now - self._read_at < READING:
+            return []
+        self._read_at = now
+        return [msgspec.Raw(_encode(ClockReading(self._clock.own_time())))]
 
 
 class RaftTransport:
@@ -95,10 +122,12 @@ class RaftTransport:
         random: Random,
         *,
         cluster: str = "",
+        clock: AgreedClock | None = None,
         on_superseded: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._node_id = node_id
         self._cluster = cluster
+        self._clock = clock or AgreedClock(RealClock())
         self._on_superseded = on_superseded
         self._told: set[tuple[str, str]] = set()  # what was logged of whom: dialling goes on
         self._fence = Fence(lambda: FIRST)
@@ -126,6 +155,7 @@ class RaftTransport:
         _, task = self._dialling.pop(node_id, ("", None))
         if task is not None:
             task.cancel()
+        self._clock.forget(node_id)
         for link in self._links.get(node_id, []):
             self._end(link, "the peer is no raft member any more")
 
@@ -146,6 +176,7 @@ class RaftTransport:
         self._server.unregister(RaftStream)
         self._server.unregister(AskGeneration)
         self._dialling.clear()
+        self._clock.forget_all()
         await self._tasks.close()
 
     # -- links -------------------------------------------------------------------------------------
@@ -158,7 +189,7 @@ class RaftTransport:
                 opening = RaftStream(to=node_id, cluster=self._cluster, generation=self._fence.frame())
                 async with self._client.stream(address, opening, timeout=DIAL_TIMEOUT) as stream:
                     await self._welcomed(node_id, stream)
-                    await self._carry(_Link(node_id, stream))
+                    await self._carry(_Link(node_id, stream, self._clock))
             except (SwarmError, OSError) as error:
                 if isinstance(error, Superseded):
                     self._superseded(node_id, str(error))
@@ -174,7 +205,7 @@ class RaftTransport:
             )
         await stream.send(RaftWelcome(cluster=self._cluster, generation=self._fence.frame()))
         self._judge(peer.node_id, opening.cluster, opening.generation)
-        await self._carry(_Link(peer.node_id, stream))
+        await self._carry(_Link(peer.node_id, stream, self._clock))
 
     async def _welcomed(self, peer: str, stream: Stream[None]) -> None:
         """The other end's first frame: nothing is sent before it, so that nothing reaches another generation."""
@@ -235,7 +266,10 @@ class RaftTransport:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Invalid(f"unreadable raft message: {error}") from error
         for message in messages:
-            self._message(peer, message)
+            if isinstance(message, ClockReading):
+                self._clock.heard(peer, message.time)
+            else:
+                self._message(peer, message)
 
     def _end(self, link: _Link, reason: str) -> None:
         link.stream.end(reason)  # at once: nothing that is on its way counts

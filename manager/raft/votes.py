@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from manager.raft.library import Role
-from manager.raft.messages import HigherTerm, PreVote, PreVoteReply, RequestVote, TimeoutNow, VoteReply
+from manager.raft.messages import (
+    HigherTerm,
+    PreVote,
+    PreVoteReply,
+    RequestVote,
+    TimeoutNow,
+    Unreachable,
+    VoteReply,
+)
 from swarmcore.errors import FailedPrecondition
 
 if TYPE_CHECKING:
     from manager.raft.core import RaftCore
+
+log = logging.getLogger(__name__)
 
 
 class Votes:
@@ -97,7 +108,7 @@ class Votes:
 
     def _reaches_floor(self, index: int, term: int) -> bool:
         """A member that was demoted and is back does not help a log to lead that its former self would have refused."""
-        return (term, index) >= self._core.journal.floor
+        return (term, index) >= self._core.journal.floor(self._core.acquaintance.generation)
 
     def _leader_alive(self) -> bool:
         library = self._core.library
@@ -152,6 +163,8 @@ class Handover:
         self._heir: str | None = None
         self._deadline = 0.0
         self._done: Callable[[bool], None] = lambda success: None
+        self._complaints: dict[str, float] = {}
+        self._gave_up = float("-inf")
 
     @property
     def under_way(self) -> bool:
@@ -181,7 +194,35 @@ class Handover:
         elif library.match_index(self._heir) == self._core.last_entry[0]:
             self._core.gate.send(self._heir, TimeoutNow(term=library.term))
 
+    # ------------------------------------------------------------------------ nobody new can connect
+    def complain(self) -> None:
+        """The follower's side: tell the leader that it takes no new connections."""
+        library = self._core.library
+        leader = library.leader_id
+        if leader is not None and not library.leading:
+            self._core.gate.send(leader, Unreachable(term=library.term))
+
+    def complaint(self, peer: str, message: Unreachable) -> None:
+        """More than half of those who follow say so: the lead goes to one of them."""
+        library, config = self._core.library, self._core.config
+        if message.term != library.term or not self._core.ready or not library.is_other(peer):
+            return
+        now = library.now()
+        self._complaints[peer] = now
+        following = [p for p in library.others() if now - library.answered_at(p) <= config.election_max]
+        complaining = [p for p in following if now - self._complaints.get(p, -1e9) <= config.complaint]
+        if 2 * len(complaining) <= len(following) or now - self._gave_up < config.between_complaints:
+            return
+        if not self.under_way:
+            log.warning(
+                "the lead is given up: other managers cannot make new connections to this one",
+                extra={"node": self._core.node_id, "managers": complaining},
+            )
+            self._gave_up = now
+            self.start(None, lambda success: None)
+
     def lost_lead(self) -> None:
+        self._complaints = {}
         self._finish(True)
 
     def _finish(self, success: bool) -> None:

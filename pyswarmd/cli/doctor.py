@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
 
 from pyswarmd.cli import render
+from pyswarmd.client import EngineClient
 from pyswarmd.config import RUN_DIR
-from swarmcore.errors import FailedPrecondition
+from swarmcore.errors import FailedPrecondition, SwarmError
 
+ANSWER = 5.0  # seconds
 COLUMNS = ("WHAT", "STATE", "FOR", "DETAIL")
 
 
@@ -22,11 +25,14 @@ def add(commands: Any) -> None:
 
 
 def _start(options: argparse.Namespace) -> int:
-    from pyswarmd.doctor import diagnose  # tries kernel features: the other commands start faster without it
+    from pyswarmd.doctor import (  # tries kernel features: the other commands start faster without it
+        diagnose,
+        of_daemon,
+    )
 
     if os.geteuid() != 0:
         raise FailedPrecondition("the doctor needs root: it makes a network namespace", "run it as root")
-    found = diagnose(options.run_dir)
+    found = [*diagnose(options.run_dir), *of_daemon(asyncio.run(_info(options.host)))]
     render.table(
         [
             {"WHAT": entry.name, "STATE": entry.state, "FOR": entry.purpose, "DETAIL": entry.detail}
@@ -36,3 +42,12 @@ def _start(options: argparse.Namespace) -> int:
         options.format,
     )
     return 1 if any(entry.state == "missing" for entry in found) else 0
+
+
+async def _info(host: str) -> dict[str, Any]:
+    """What the daemon says, if one runs: none is needed."""
+    try:
+        async with asyncio.timeout(ANSWER), EngineClient(host) as client:
+            return dict(await client.get("/info"))
+    except (SwarmError, OSError):
+        return {}

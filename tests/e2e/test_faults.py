@@ -15,6 +15,12 @@ pytestmark = [pytest.mark.lab, pytest.mark.root]
 MANAGERS = ("m1", "m2", "m3")
 
 
+async def nft(swarm: Swarm, host: str, rules: str) -> None:
+    inside = f"--net={swarm.lab.network.path(host)}"
+    process = await asyncio.create_subprocess_exec("nsenter", inside, "nft", rules)
+    assert await process.wait() == 0
+
+
 def containers(tasks: list[dict[str, Any]]) -> dict[str, int]:
     return {task["ID"]: task["Status"]["ContainerStatus"]["PID"] for task in tasks}
 
@@ -139,6 +145,28 @@ async def test_a_manager_without_majority_refuses_writes_and_stale_reads(swarm: 
         return names == {"before", "during"}
 
     await swarm.until(healed, f"{cut} to follow again")
+
+
+async def test_a_leader_that_takes_no_new_connections_gives_the_lead_up(swarm: Swarm) -> None:
+    """Its old connections go on: raft alone would keep it, and workers that lose theirs would find no leader."""
+    old = await swarm.leader()
+    await swarm.create("before", 0)
+    rule = "tcp dport 2377 tcp flags & (syn | ack) == syn drop"
+    ruleset = f"table inet corp {{ chain in {{ type filter hook input priority 0; {rule}; }}; }}"
+    await nft(swarm, old, ruleset)
+    try:
+        others = [name for name in MANAGERS if name != old]
+
+        async def handed_over() -> bool:
+            return await swarm.leader(others) != old
+
+        await swarm.until(handed_over, "another manager to lead")
+        await swarm.create("after", 0, host=others[0])
+        names = {service["Spec"]["Name"] for service in await swarm.get(old, "/services")}
+        assert names == {"before", "after"}, "it follows over the connections that it makes itself"
+        assert "the lead is given up" in swarm.host(old).log_file.read_text()
+    finally:
+        await nft(swarm, old, "delete table inet corp")
 
 
 async def test_the_whole_lab_comes_back_with_its_services(swarm: Swarm) -> None:

@@ -21,6 +21,7 @@ from pki.root import RootAuthority, issued_by, load_certificate
 from pki.tokens import new_join_token
 from swarmcore.errors import (
     FailedPrecondition,
+    Forbidden,
     Invalid,
     NoLeader,
     Superseded,

@@ -17,7 +17,7 @@ from pki.identity import identify
 from pki.keys import new_key
 from pki.keystore import KeyStore
 from pki.root import RootAuthority
-from swarmcore.clock import RealClock
+from swarmcore.clock import AgreedClock, RealClock
 from swarmcore.model.node import NodeRole
 from tests.pki.clock import ManualClock
 from tests.pki.nodes import CLUSTER, node
@@ -132,6 +132,46 @@ async def test_a_manager_refuses(root: RootAuthority, tmp_path: Path, case: str)
         connection = await connect(port, stranger)
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await ask(connection)
+        await hang_up(connection)
+
+
+@pytest.mark.parametrize("side", ["the manager", "the worker"])
+async def test_a_clock_that_was_set_back_refuses_nobody(
+    root: RootAuthority, tmp_path: Path, side: str
+) -> None:
+    """A certificate that is not valid yet says only that two clocks differ."""
+    now = RealClock().now()
+    back = ManualClock(now - timedelta(days=30))
+    manager = node(root, tmp_path, "manager1", NodeRole.MANAGER)
+    worker = node(root, tmp_path, "worker1")
+    server = server_context(manager, back.now if side == "the manager" else RealClock().now)
+    client = client_context(worker, back.now if side == "the worker" else RealClock().now)
+    async with whoami(server) as port:
+        connection = await connect(port, client)
+        assert await ask(connection) == "worker1 worker"
+        await hang_up(connection)
+
+
+async def test_the_end_of_a_certificate_is_judged_by_the_clock_that_is_given(
+    root: RootAuthority, tmp_path: Path
+) -> None:
+    ahead = ManualClock(RealClock().now() + timedelta(days=100))
+    manager = node(root, tmp_path, "manager1", NodeRole.MANAGER)
+    worker = node(root, tmp_path, "worker1")
+    async with whoami(server_context(manager)) as port:
+        with pytest.raises(ssl.SSLCertVerificationError, match="certificate has expired"):
+            await connect(port, client_context(worker, ahead.now))
+    async with whoami(server_context(manager, ahead.now)) as port:
+        connection = await connect(port, client_context(worker))
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await ask(connection)
+        await hang_up(connection)
+    # With both hosts' clocks wrong, and the majority's known, they meet.
+    agreed = AgreedClock(ahead)
+    agreed.told(RealClock().now().timestamp())
+    async with whoami(server_context(manager, agreed.now)) as port:
+        connection = await connect(port, client_context(worker, agreed.now))
+        assert await ask(connection) == "worker1 worker"
         await hang_up(connection)
 
 

@@ -116,7 +116,7 @@ class Invariants:
 
     def _holds(self, member: Watched, index: int, term: int) -> bool:
         if member.invariants is not self:
-            return False
+            return True  # it may have held it when it still belonged, as the dead may
         if (core := member.core) is None:
             return True
         position = index - core.journal[0][1] if len(core.journal) else 0

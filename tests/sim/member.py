@@ -17,7 +17,7 @@ from swarmcore.model.generation import Generation
 from tests.sim.checks import Invariants
 from tests.sim.disk import Crash
 from tests.sim.storage import Recovered
-from tests.sim.world import Clock, Handle, Network
+from tests.sim.world import Clock, Handle, LocalClock, Network
 
 
 class Storage(Protocol):
@@ -86,6 +86,7 @@ class Member:
         #: Its host is lost: it does not start until somebody finds it.
         self.lost = False
         self.fence = Fence(self._generation)
+        self.local_clock = LocalClock()
         self._disk_failed = False
         self._backlog: list[Callable[[], None]] = []
         self._life = 0
@@ -100,6 +101,10 @@ class Member:
         return self.core is not None
 
     def start(self) -> None:
+        with self.clock.seen_by(self.local_clock):
+            self._start()
+
+    def _start(self) -> None:
         if self.alive or self.lost:
             return
         self._life += 1
@@ -214,7 +219,8 @@ class Member:
             self._backlog.append(act)
             return
         try:
-            act()
+            with self.clock.seen_by(self.local_clock):
+                act()
         except Crash:
             self._die()
 
@@ -225,7 +231,7 @@ class Member:
     def call_later(self, delay: float, callback: Callable[[], None]) -> Handle:
         life = self._life
         handle = Handle(callback)
-        self.clock.at(delay, lambda: self.enter(handle, life))
+        self.clock.at(delay / self.local_clock.rate, lambda: self.enter(handle, life))
         return handle
 
     def _background(

@@ -22,7 +22,7 @@ from manager.raft.promise import Promise
 from manager.raft.reads import Reads
 from manager.raft.replication import Replicator
 from manager.raft.storage import Wal
-from manager.raft.votes import Votes
+from manager.raft.votes import Handover, Votes
 from tests.sim.disk import SimDisk, SimFile, no_hook
 
 Fault = AbstractContextManager[object]
@@ -193,6 +193,23 @@ def forgotten_promise() -> Fault:
     return mock.patch.object(storage, "read_promise", lambda disk: Promise())
 
 
+def reads_by_the_clock() -> Fault:
+    """A leader that heard a majority within an election time-out, by its own clock, answers reads at once."""
+
+    def confirmed(self: Reads, sequence: int) -> bool:
+        library, config = self._core.library, self._core.config
+        now = library.now()
+        fresh = [p for p in library.others() if now - library.answered_at(p) < config.election_min]
+        return library.quorum(len(fresh))
+
+    return mock.patch.object(Reads, "confirmed", confirmed)
+
+
+def complaints_unheard() -> Fault:
+    """A leader to which nobody can make a new connection leads on."""
+    return mock.patch.object(Handover, "complaint", lambda self, peer, message: None)
+
+
 def no_generation_in_the_frame() -> Fault:
     """Connections are taken whatever generation of the swarm the other end is of."""
     return mock.patch.object(Fence, "frame", lambda self: None)
@@ -234,6 +251,8 @@ MUTANTS: dict[str, Mutant] = {
         (retried_sync, "storm"),
         (trimmed_before_the_snapshot, "five"),
         (forgotten_promise, "divided"),
+        (reads_by_the_clock, "clocks"),
+        (complaints_unheard, "clocks"),
         (no_generation_in_the_frame, "recovery"),
         (generation_not_in_the_snapshot, "recovery"),
         (membership_not_asked, "recovery-unfenced"),

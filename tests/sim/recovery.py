@@ -25,6 +25,8 @@ class Recoveries:
         """All members but one are lost; that one is recovered."""
         story = self._story
         leader = story.leader()
+        if story.calm:
+            return
         if leader is None or leader.core is None:
             story.clock.at(0.1, self.begin)
             return

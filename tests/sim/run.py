@@ -21,10 +21,11 @@ from itertools import islice
 from multiprocessing.pool import Pool
 
 from tests.sim.mutants import MUTANTS
-from tests.sim.story import (
+from tests.sim.plans import (
     CHURN,
     CHURN_LOAD,
     CHURN_STORM,
+    CLOCKS,
     DIVIDED,
     ELECTIONS,
     FIVE,
@@ -34,9 +35,8 @@ from tests.sim.story import (
     RECOVERY_UNFENCED,
     STORM,
     Plan,
-    Report,
-    play,
 )
+from tests.sim.story import Report, play
 
 PLANS: dict[str, Plan] = {
     "three": Plan(),
@@ -49,6 +49,7 @@ PLANS: dict[str, Plan] = {
     "reads": READS,
     "divided": DIVIDED,
     "churn-load": CHURN_LOAD,
+    "clocks": CLOCKS,
     "recovery": RECOVERY,
     "recovery-unfenced": RECOVERY_UNFENCED,
 }

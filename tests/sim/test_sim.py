@@ -20,6 +20,8 @@ SEEDS = (
     (18, "churn"),  # members that were demoted and came back elected a removed one that had not heard of it
     (77, "churn-storm"),
     (68, "divided"),  # one of them voted twice in a term
+    (1234, "recovery"),  # who was demoted before the recovery refused its votes to the recovered swarm's logs
+    (1750, "recovery"),
 )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from random import Random
 from typing import Protocol
@@ -32,6 +33,20 @@ class Handle:
             self.callback()
 
 
+class LocalClock:
+    """A host's monotonic clock: it runs at its own rate and may leap ahead, never back."""
+
+    def __init__(self) -> None:
+        self.rate = 1.0
+        self._ahead = 0.0
+
+    def shows(self, time: float) -> float:
+        return time * self.rate + self._ahead
+
+    def leap(self, seconds: float) -> None:
+        self._ahead += seconds
+
+
 class Clock:
     """Events in the order of their time; reading the time takes a microsecond, so that it never stands still."""
 
@@ -39,12 +54,22 @@ class Clock:
 
     def __init__(self) -> None:
         self.time = self.START
+        self.looked_at_by = LocalClock()
         self._events: list[tuple[float, int, Handle]] = []
         self._numbers = itertools.count()
 
     def monotonic(self) -> float:
         self.time += 1e-6
-        return self.time
+        return self.looked_at_by.shows(self.time)
+
+    @contextmanager
+    def seen_by(self, local: LocalClock) -> Iterator[None]:
+        """What `monotonic` shows in this block is what that host sees."""
+        before, self.looked_at_by = self.looked_at_by, local
+        try:
+            yield
+        finally:
+            self.looked_at_by = before
 
     @property
     def elapsed(self) -> float:
@@ -98,6 +123,8 @@ class Network:
         self.reconnect_every = 0.1
         #: Both ends of a new connection judge each other's generation.
         self.fenced = True
+        #: These take no new connections; what is open goes on.
+        self.closed: set[str] = set()
         self.sent = 0
         self._links: dict[frozenset[str], dict[str, _Direction]] = {}
 
@@ -111,6 +138,8 @@ class Network:
         pair = frozenset((one, other))
         a, b = self.endpoints[one], self.endpoints[other]
         if pair in self._links or pair in self.blocked or not (a.alive and b.alive):
+            return
+        if not self.closed.isdisjoint((one, other)):
             return
         if self.fenced and not (a.fence.admits(b.fence.frame()) and b.fence.admits(a.fence.frame())):
             return

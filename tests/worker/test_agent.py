@@ -153,6 +153,7 @@ class Host:
         self.nodes: list[Node] = []
         self.roots: list[bytes] = []
         self.removed: list[str] = []
+        self.times: list[float] = []
         self.description = NodeDescription(hostname="host1")
         self.undescribable: Exception | None = None
         self.faults = Faults()
@@ -181,6 +182,7 @@ class Host:
             on_root=self.roots.append,
             on_managers=lambda _: None,
             on_removed=self.removed.append,
+            on_time=self.times.append,
             networks=self.networks,
             describe_period=describe_period,
             faults=self.faults,
@@ -370,6 +372,13 @@ async def test_the_agent_beats_and_reports_role_changes(host: Host) -> None:
         await leader.info(period=0.01, role=NodeRole.MANAGER)
         await until(lambda: len(leader.got(Heartbeat)) >= 1)
     assert len(host.nodes) == 2
+
+
+async def test_the_leaders_time_reaches_the_daemon(host: Host) -> None:
+    async with host.agent():
+        leader = await host.leader()
+        await leader.end.send(Heartbeat(time=1930000000.5))
+        await until(lambda: host.times == [1930000000.5])
 
 
 async def test_a_shorter_heartbeat_counts_from_when_it_is_told(host: Host) -> None:

@@ -38,7 +38,12 @@ class OpenSession(Struct, frozen=True, kw_only=True, tag="open-session"):
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag="heartbeat"):
-    """Both directions: the dispatcher returns it, so that the agent notices a dead leader too."""
+    """Both directions: the dispatcher returns it, so that the agent notices a dead leader too.
+
+    `time` is the dispatcher's, in seconds since 1970, as the managers agree on it; 0: not said.
+    """
+
+    time: float = 0.0
 
 
 class StatusReport(Struct, frozen=True, kw_only=True):

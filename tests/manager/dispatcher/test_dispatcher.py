@@ -172,6 +172,7 @@ async def test_a_silent_node_is_down_after_three_heartbeats() -> None:
         await asyncio.sleep(20)
         assert b.node().status.state is NodeState.READY
         assert agent.got(Heartbeat), "the dispatcher answers heartbeats"
+        assert all(beat.time > 0 for beat in agent.got(Heartbeat)), "and tells its time"
         agent.silence()
         assert 1.9 < await b.until(lambda: b.node().status.state is NodeState.DOWN) < 3.3
         await b.until(lambda: agent.closed)

@@ -18,7 +18,7 @@ from pki.contexts import Contexts
 from pki.identity import identify
 from pki.root import RootAuthority
 from pki.seal import DataKeyFile
-from swarmcore.clock import RealClock
+from swarmcore.clock import AgreedClock, RealClock
 from swarmcore.model.generation import FIRST, Generation
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.client import RpcClient
@@ -55,6 +55,7 @@ class RealMember:
         self.log = Log()
         self.fatal: list[Exception] = []
         self.superseded: list[str] = []
+        self.clock = AgreedClock(RealClock())
         self.removed: set[str] = set()
         self.config = RaftConfig()
 
@@ -93,6 +94,7 @@ class RealMember:
             bootstrap=bootstrap,
             recovery=recovery,
             cluster=CLUSTER,
+            clock=self.clock,
             on_superseded=self.superseded.append,
         )
         self.raft.join_generation(joins)

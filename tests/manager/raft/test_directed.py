@@ -21,6 +21,8 @@ from manager.raft.messages import (
     SnapshotChunk,
     SnapshotMeta,
     SnapshotReply,
+    TimeoutNow,
+    Unreachable,
     VoteReply,
     encode_members,
 )
@@ -490,3 +492,54 @@ def test_followers_hear_of_a_commit_at_once_and_not_a_heartbeat_later(make: Make
     a.receive("b", *b.take("a", AppendReply))
     c.receive("a", *a.take("c", AppendEntries))
     assert c.words.state == [b"x"]
+
+
+# ------------------------------------------------------------------------ a leader that nobody new can reach
+def test_a_leader_gives_up_the_lead_when_most_of_those_who_follow_cannot_connect(make: Make) -> None:
+    a, b, c = make("abc")
+    assert elect(a, [b, c])
+    replicate(a, [b, c])
+    b.core.handover.complain()
+    (complaint,) = b.take("a", Unreachable)
+    a.receive("b", complaint)
+    assert not a.core.handover.under_way, "one of two may have a fault of its own"
+    c.core.handover.complain()
+    a.receive("c", *c.take("a", Unreachable))
+    assert a.core.handover.under_way
+    replicate(a, [b, c])
+    assert any(isinstance(message, TimeoutNow) for _, message in a.outbox), "one of them is told to lead"
+
+
+def test_old_complaints_those_of_strangers_and_of_other_terms_count_for_nothing(make: Make) -> None:
+    a, b, c = make("abc")
+    assert elect(a, [b, c])
+    replicate(a, [b, c])
+    now = Unreachable(term=a.core.library.term)
+    a.receive("z", now)
+    a.receive("b", now)
+    a.receive("c", Unreachable(term=now.term - 1))
+    for _ in range(60):  # it can be reached again, and long after that somebody else complains
+        a.clock.time += 0.3
+        replicate(a, [b, c], rounds=1)
+    a.receive("c", now)
+    assert a.leads and not a.core.handover.under_way
+
+
+def test_where_nobody_can_connect_to_anybody_the_lead_does_not_go_round(make: Make) -> None:
+    a, b, c = make("abc")
+    assert elect(a, [b, c])
+    replicate(a, [b, c])
+    for _ in range(2):
+        for peer in "bc":
+            a.receive(peer, Unreachable(term=a.core.library.term))
+        assert a.core.handover.under_way
+        while a.core.handover.under_way:  # nobody takes it
+            a.clock.time += 0.1
+            replicate(a, [b, c])
+        for peer in "bc":
+            a.receive(peer, Unreachable(term=a.core.library.term))
+        assert not a.core.handover.under_way, "not again so soon"
+        for _ in range(250):
+            a.clock.time += 0.5
+            replicate(a, [b, c], rounds=1)
+        assert a.leads

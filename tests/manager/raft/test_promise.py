@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ from hypothesis import strategies as st
 
 from manager.raft.disk import RealDisk
 from manager.raft.interfaces import CorruptState
-from manager.raft.messages import Configuration
+from manager.raft.messages import Configuration, encode_configuration
 from manager.raft.open import forget_raft
 from manager.raft.promise import NAME, Promise, read_promise, write_promise
 from manager.raft.snapshots import SnapshotStore
 from manager.raft.storage import Wal, forget
 from pki.seal import DataKeys
+from swarmcore.model.generation import FIRST
 from tests.sim.disk import Crash, SimDisk
 
 KEYS, NEW_KEYS = DataKeys(current=b"k" * 32), DataKeys(current=b"n" * 32)
@@ -32,7 +34,7 @@ def used(disk: SimDisk) -> None:
 
 
 def promised(journal: Wal) -> tuple[int, str | None, tuple[int, int]]:
-    return journal.getCurrentTerm(), journal.getVotedForNodeId(), journal.floor
+    return journal.getCurrentTerm(), journal.getVotedForNodeId(), journal.floor(FIRST)
 
 
 def test_one_that_was_never_demoted_has_promised_nothing() -> None:
@@ -63,6 +65,22 @@ def test_a_second_demotion_before_it_caught_up_keeps_the_first_promise() -> None
     journal.sync()
     forget(disk, KEYS)
     assert promised(Wal(disk, KEYS)) == (4, "m2", (3, 21))
+
+
+def test_where_the_log_ended_says_nothing_of_logs_of_another_generation() -> None:
+    next_one = FIRST.next("another", datetime(2026, 11, 30, tzinfo=UTC))
+    disk = SimDisk()
+    used(disk)
+    forget(disk, KEYS)
+    journal = Wal(disk, KEYS)
+    assert journal.floor(FIRST) == journal.floor(None) == (3, 21)
+    assert journal.floor(next_one) == (0, 0)
+    journal.add(b"", 1, 0)  # it was added to a recovered swarm, and is demoted there
+    journal.add(encode_configuration(Configuration(members={"m1": ""}, generation=next_one)), 2, 1)
+    journal.sync()
+    forget(disk, KEYS)
+    journal = Wal(disk, KEYS)
+    assert (journal.floor(FIRST), journal.floor(next_one)) == ((0, 0), (1, 2))
 
 
 @pytest.mark.parametrize("power", [True, False])

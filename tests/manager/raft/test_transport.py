@@ -211,6 +211,14 @@ async def test_a_recovered_swarm_stays_one_over_restarts_and_takes_in_new_member
         await member.stop()
 
 
+async def test_managers_hear_each_others_clocks_also_where_they_have_nothing_to_say(
+    trio: list[RealMember],
+) -> None:
+    for member in trio:
+        await until(lambda member=member: len(member.clock._managers) == 2)  # type: ignore[misc]
+        assert abs(member.clock.ahead) < 1
+
+
 async def test_the_lead_is_handed_over(trio: list[RealMember]) -> None:
     leader = await leader_of(trio)
     heir = next(member for member in trio if member is not leader)
