@@ -30,6 +30,7 @@ from swarmcore.rpc.server import Peer, RpcServer
 log = logging.getLogger(__name__)
 NODES = frozenset({NodeRole.WORKER, NodeRole.MANAGER})
 MANAGERS = frozenset({NodeRole.MANAGER})
+MAX_TEXT = 256  # characters of a network's or container's name or id
 PATIENCE = 8.0  # seconds until a task must have come to its node
 GRACE = 1.0  # seconds in which a reason to wait may pass: its network may still be getting its subnets
 FORWARD_TIMEOUT = PATIENCE + 1.0
@@ -70,6 +71,9 @@ class AttachmentServer:
     async def _carry_out(self, node_id: str, request: Request) -> AttachmentReply:
         if request.task_id and not is_id(request.task_id):
             raise Invalid(f"invalid task id {request.task_id[:60]!r}")
+        for text in (request.network, request.container_id):
+            if len(text) > MAX_TEXT:
+                raise Invalid(f"invalid name {text[:60]!r}...: it is longer than {MAX_TEXT} characters")
         if isinstance(request, RequestDetachment):
             return await self._detach(node_id, request)
         if not request.task_id:

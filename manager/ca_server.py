@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 
-import msgspec
 from msgspec.structs import replace
 
 from manager.allocator.moving import make_room
 from manager.bootstrap import accepted_node, certificate_life, issued_certificate
 from manager.leader import Leader
 from manager.raft.fence import superseded
+from manager.rules.reports import checked_description
 from manager.store.store import Store
 from manager.store.tables import Tables
 from manager.store.tx import Tx
@@ -22,7 +22,7 @@ from pki.csr import check_csr
 from pki.root import RootAuthority
 from pki.tokens import same_token
 from swarmcore.clock import Clock
-from swarmcore.errors import Forbidden, Invalid, SwarmError, Unauthenticated, Unavailable
+from swarmcore.errors import Forbidden, SwarmError, Unauthenticated, Unavailable
 from swarmcore.ids import NewId
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.node import Node, NodeRole, NodeSpec
@@ -38,7 +38,6 @@ from swarmcore.rpc.refusals import Refusals
 from swarmcore.rpc.server import Peer, RpcServer
 
 log = logging.getLogger(__name__)
-MOST_BYTES = 256 << 10  # of what a host tells of itself before it is let in
 FORWARD_TIMEOUT = 10.0  # seconds
 MANAGERS = frozenset({NodeRole.MANAGER})
 #: Each certificate is an entry of the swarm's log: so many at once for one node (it may be promoted and demoted in
@@ -133,11 +132,9 @@ class CAServer:
             # The answer to an earlier attempt was lost: only the owner of that key can use it.
             if node.certificate is not None and node.certificate.csr == request.csr and node.role is role:
                 return node
-        told = request.description
-        if told is not None and len(msgspec.msgpack.encode(told)) > MOST_BYTES:
-            raise Invalid(f"the description of the host is larger than {MOST_BYTES >> 10} KiB")
+        told = checked_description(request.description) if request.description is not None else None
         spec = NodeSpec(role=role, availability=request.availability)
-        return accepted_node(self._new_id(), spec, description=request.description)
+        return accepted_node(self._new_id(), spec, description=told)
 
     @staticmethod
     def _role_of(token: str, cluster: Cluster) -> NodeRole:

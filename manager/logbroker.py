@@ -17,6 +17,8 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from manager.leader import Leader
+from manager.logs.pieces import MAX_LINE, pieces, size
+from manager.rules.reports import MAX_ID, comparable
 from manager.store.store import Store
 from manager.store.tables import View
 from manager.store.watch import Lagged
@@ -48,6 +50,8 @@ log = logging.getLogger(__name__)
 
 OPENING_TIMEOUT = 10.0
 BUFFERED_BATCHES = 16
+BUFFERED_BYTES = 8 << 20  # of output, after which agents wait
+MAX_WARNING, MOST_WARNINGS = 500, 100
 INCOMPLETE = "warning: incomplete log stream. some logs could not be retrieved for the following reasons: "
 
 
@@ -63,7 +67,11 @@ class Subscription:
     """One reader's logs on the leader: which node still owes which tasks, and the lines that wait."""
 
     def __init__(
-        self, subscription_id: str, selector: LogSelector, options: LogOptions, link: AgentLink
+        self,
+        subscription_id: str,
+        selector: LogSelector,
+        options: LogOptions,
+        link: AgentLink,
     ) -> None:
         self.id = subscription_id
         self.warnings: list[str] = []
@@ -76,6 +84,7 @@ class Subscription:
         self._newest: dict[str, datetime] = {}
         self._resumed: set[str] = set()
         self._batches: deque[tuple[LogMessage, ...]] = deque()
+        self._bytes = 0  # of output in them
         self._changed = asyncio.Condition()
         self._closed = False
 
@@ -153,22 +162,33 @@ class Subscription:
             await self._settle(mine)
 
     def _checked(self, batch: LogBatch, mine: set[str], node_id: str) -> Iterable[LogMessage]:
-        for message in batch.messages:
-            if message.task_id not in mine:
+        for given in batch.messages:
+            if given.task_id not in mine:
                 continue
+            message = replace(
+                given,
+                node_id=node_id,
+                timestamp=comparable(given.timestamp),
+                data=given.data[:MAX_LINE],
+                service_id=given.service_id[:MAX_ID],
+            )
             newest = self._newest.get(message.task_id)
             if message.task_id in self._resumed and newest is not None and message.timestamp <= newest:
                 continue  # sent before the session was interrupted
             self._newest[message.task_id] = message.timestamp
-            yield replace(message, node_id=node_id)
+            yield message
 
     async def _put(self, batch: tuple[LogMessage, ...]) -> None:
         """Waits while the reader is slow: so do the agents then, and nobody's memory grows."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._closed or len(self._batches) < BUFFERED_BATCHES)
+            await self._changed.wait_for(lambda: self._closed or self._has_room())
             if batch and not self._closed:
                 self._batches.append(batch)
+                self._bytes += size(batch)
                 self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        return len(self._batches) < BUFFERED_BATCHES and self._bytes < BUFFERED_BYTES
 
     async def _settle(self, task_ids: Iterable[str]) -> None:
         async with self._changed:
@@ -184,6 +204,7 @@ class Subscription:
                 if not self._batches:
                     return
                 batch = self._batches.popleft()
+                self._bytes -= size(batch)
                 self._changed.notify_all()
             yield batch
 
@@ -195,8 +216,8 @@ class Subscription:
             self._link.tell(node_id, UnsubscribeLogs(subscription_id=self.id))
 
     def _warn(self, warning: str) -> None:
-        if warning not in self.warnings:
-            self.warnings.append(warning)
+        if warning[:MAX_WARNING] not in self.warnings and len(self.warnings) < MOST_WARNINGS:
+            self.warnings.append(warning[:MAX_WARNING])
 
 
 class LogBroker:
@@ -336,7 +357,8 @@ class LogBroker:
                         return
                     if (batch := step.result()) is None:
                         break
-                    await stream.send(LogBatch(messages=batch))
+                    for piece in pieces(batch):
+                        await stream.send(LogBatch(messages=piece))
             finally:
                 await following.close()
         await stream.send(LogsEnd(warnings=tuple(warnings)))

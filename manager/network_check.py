@@ -19,6 +19,7 @@ from manager.dispatcher.entries import derive
 from manager.leader import Leader
 from manager.network_diagnosis import Evidence, diagnose, remarks_on
 from manager.raft.proposer import Proposer
+from manager.rules import check_answers
 from manager.store.store import Store
 from manager.store.tables import View
 from netoverlay.dns.records import Names, key
@@ -196,8 +197,9 @@ def large_exchange(peers: int) -> int:
 class _Running:
     """What has been heard of the parties so far."""
 
-    def __init__(self, parties: Sequence[CheckedNode]) -> None:
-        self.parties = {party.node_id: party for party in parties}
+    def __init__(self, wanted: Plan) -> None:
+        self._wanted = wanted
+        self.parties = {party.node_id: party for party in wanted.parties}
         self.ready: dict[str, PeerReady] = {}
         self.reports: dict[str, ProbeReport] = {}
         self.problems: dict[str, str] = {}
@@ -207,11 +209,12 @@ class _Running:
         if node_id not in self.parties:
             raise Forbidden("this node was not asked")
         if isinstance(message, ProbeReport):
-            self.reports[node_id] = message
+            names, services = self._wanted.names, self._wanted.services
+            self.reports[node_id] = check_answers.report(message, self.parties, names, services)
         elif message.problem:
-            self.problems[node_id] = message.problem
+            self.problems[node_id] = check_answers.ready(message, self.parties[node_id]).problem
         else:
-            self.ready[node_id] = message
+            self.ready[node_id] = check_answers.ready(message, self.parties[node_id])
         self._changed.set()
 
     def gone(self, node_id: str, problem: str) -> None:
@@ -339,7 +342,7 @@ class NetworkChecks:
 
     async def _ask(self, network_id: str, wanted: Plan) -> tuple[CheckedNode, ...]:
         check_id = self._new_id()
-        running = self._running[check_id] = _Running(wanted.parties)
+        running = self._running[check_id] = _Running(wanted)
         try:
             for party in wanted.parties:
                 opening = PreparePeer(

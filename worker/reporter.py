@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
+
+import msgspec
+from msgspec.structs import replace
 
 from swarmcore.clock import Clock
 from swarmcore.model.task import TaskStatus
 from swarmcore.rpc.messages.session import StatusReport, StatusReports
 
 BATCH = 1000
+MAX_BYTES = 1 << 20  # of a batch: a message has to be smaller than the leader takes
+MAX_TEXT = 4096  # characters of a status' message or error: more is not stored
 # Fifty containers that come up together shall cost a few reports, one container no delay worth noticing.
 COALESCE = 0.01
 
@@ -27,7 +33,7 @@ class Reporter:
         self._wake = asyncio.Event()
 
     def put(self, task_id: str, status: TaskStatus) -> None:
-        self._unsent[task_id] = status
+        self._unsent[task_id] = replace(status, message=status.message[:MAX_TEXT], err=status.err[:MAX_TEXT])
         self._wake.set()
 
     def forget(self, task_id: str) -> None:
@@ -47,15 +53,23 @@ class Reporter:
 
     def start_over(self, known: Mapping[str, TaskStatus]) -> None:
         """A new session: report everything once, because the new leader may know less than the old."""
-        self._unsent = dict(known)
+        self._unsent.clear()
         self._flying.clear()
+        for task_id, status in known.items():
+            self.put(task_id, status)
         self._wake.set()
 
     def take(self) -> StatusReports | None:
         """The next batch; its content stays pending until it is acknowledged."""
         if not self._unsent:
             return None
-        chosen = dict(list(self._unsent.items())[:BATCH])
+        chosen: dict[str, TaskStatus] = {}
+        size = 0
+        for task_id, status in islice(self._unsent.items(), BATCH):
+            size += len(msgspec.msgpack.encode(status))
+            if chosen and size > MAX_BYTES:
+                break
+            chosen[task_id] = status
         for task_id in chosen:
             del self._unsent[task_id]
         self._number += 1

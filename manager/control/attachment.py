@@ -24,6 +24,7 @@ from swarmcore.patterns import Pattern
 from swarmcore.rpc.messages.control import AttachContainer, ControlReply, DetachContainer
 
 _CONTAINER_ID = Pattern(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", 128)
+_MOST_ATTACHMENTS = 5_000  # of one node, so that it cannot fill the store
 _MOST_NAMES = 64  # of one container on one network: they are told to every node of the network
 
 
@@ -39,8 +40,14 @@ def attach(tx: Tx, request: AttachContainer) -> ControlReply:
     _check_attachable(network)
     _check_names(request, network)
     addresses = _addresses(request.addresses, network)
-    if any(_is_there(task, network, request) for task in tx.tasks.find("node_id", request.node_id)):
+    mine = tx.tasks.find("node_id", request.node_id)
+    if any(_is_there(task, network, request) for task in mine):
         raise Forbidden(f"endpoint with name {request.name} already exists in network {network.spec.name}")
+    if sum(map(is_attachment, mine)) >= _MOST_ATTACHMENTS:
+        raise Forbidden(
+            f"node {request.node_id} has {_MOST_ATTACHMENTS} containers on networks of the swarm already",
+            "remove some of them",
+        )
     wish = NetworkAttachmentConfig(
         target=network.id, aliases=tuple(dict.fromkeys(request.aliases)), addresses=addresses
     )

@@ -13,23 +13,26 @@ import logging
 from collections.abc import Callable
 
 from manager.dispatcher import nodes
+from manager.dispatcher.descriptions import Descriptions
 from manager.dispatcher.drain import DrainBarrier
 from manager.dispatcher.endpoints import EndpointTables
 from manager.dispatcher.heartbeat import Leases
 from manager.dispatcher.session import AgentStream, Session
 from manager.dispatcher.statuses import Writer, status_change
 from manager.raft.proposer import Proposer
+from manager.rules.reports import checked_description
 from manager.store.store import Store
 from manager.store.tables import View
 from manager.store.watch import Change, Commit, Feed, Lagged
 from swarmcore.aio import TaskGroup, Turns, in_turns
 from swarmcore.clock import Clock
-from swarmcore.errors import Forbidden
+from swarmcore.errors import Forbidden, Invalid
 from swarmcore.ids import NewId
 from swarmcore.model.cluster import Cluster, overlay_keys
-from swarmcore.model.node import Node, NodeRole, NodeState
+from swarmcore.model.node import Node, NodeDescription, NodeRole, NodeState
 from swarmcore.model.task import Task
 from swarmcore.rpc.messages.session import (
+    MAX_FROM_AGENT,
     DescriptionUpdate,
     ManagerAddress,
     OpenSession,
@@ -40,6 +43,7 @@ from swarmcore.rpc.messages.session import (
     ToAgent,
     ToDispatcher,
 )
+from swarmcore.rpc.refusals import Refusals
 from swarmcore.rpc.server import Peer, RpcServer
 from swarmcore.rpc.stream import Stream
 
@@ -78,6 +82,8 @@ class Dispatcher:
         self._leases = Leases(clock)
         self._given_up = Leases(clock, tick=1.0)
         self._writer = Writer(store, clock)
+        self._descriptions = Descriptions(self._writer)
+        self._refusals = Refusals(clock)
         self._listeners: list[Listener] = []
         self.tables = EndpointTables()
         self._drain = DrainBarrier(clock, self._may_stop)
@@ -85,7 +91,13 @@ class Dispatcher:
     # -- for the rest of the manager ----------------------------------------------------------------
 
     def register(self, server: RpcServer) -> None:
-        server.stream(OpenSession, self.serve, roles=frozenset(NodeRole), incoming=ToDispatcher)
+        server.stream(
+            OpenSession,
+            self.serve,
+            roles=frozenset(NodeRole),
+            incoming=ToDispatcher,
+            limit=MAX_FROM_AGENT,
+        )
 
     def unregister(self, server: RpcServer) -> None:
         server.unregister(OpenSession)
@@ -116,7 +128,15 @@ class Dispatcher:
             log.warning("session refused, no such node", extra={"node": node_id})
             await stream.send(SessionEnd(reason="this node was removed from the swarm", forbidden=True))
             raise Forbidden(f"node {node_id} was removed from the swarm")
-        await self._serve(peer, opening, stream)
+        try:
+            description = checked_description(opening.description)
+        except Invalid as error:
+            # It is not there, so its lease runs out; people read why.
+            log.warning("session refused", extra={"node": node_id, "reason": str(error)})
+            outside = nodes.refused(node_id, str(error), holds=lambda: node_id not in self._sessions)
+            self._writer.submit(node_id, [outside])
+            raise
+        await self._serve(peer, description, stream)
 
     def _redirect(self) -> Redirect:
         leader = self._proposer.leader
@@ -124,7 +144,7 @@ class Dispatcher:
             return Redirect()  # no leader, or this one is about to lead: ask again in a moment
         return Redirect(leader=ManagerAddress(node_id=leader.node_id, address=leader.address))
 
-    async def _serve(self, peer: Peer, opening: OpenSession, stream: AgentStream) -> None:
+    async def _serve(self, peer: Peer, description: NodeDescription, stream: AgentStream) -> None:
         node_id = peer.node_id
         session = Session(node_id, self._new_id(), stream, self, self._clock)
         if (older := self._sessions.pop(node_id, None)) is not None:
@@ -133,7 +153,7 @@ class Dispatcher:
         self._drain.joined(session, self._store.view().tasks.find("node_id", node_id))
         self.heard(session)
         self._given_up.end(node_id)
-        self._writer.submit([nodes.ready(node_id, opening.description, peer.address)])
+        self._writer.submit(node_id, [nodes.ready(node_id, description, peer.address)])
         log.info("session opened", extra={"node": node_id, "session": session.session_id})
         session.info_changed()
         self._notify(node_id, True)
@@ -164,7 +184,7 @@ class Dispatcher:
 
     def _mark(self, node_id: str, state: NodeState, message: str) -> None:
         self._writer.submit(
-            [nodes.absent(node_id, state, message, holds=lambda: node_id not in self._sessions)]
+            node_id, [nodes.absent(node_id, state, message, holds=lambda: node_id not in self._sessions)]
         )
 
     # -- what sessions ask (session.Callbacks) ------------------------------------------------------
@@ -218,11 +238,16 @@ class Dispatcher:
     def heard(self, session: Session) -> None:
         self._leases.renew(session.node_id, GRACE * self._period())
 
-    def reported(self, session: Session, message: StatusReports) -> asyncio.Future[None]:
-        return self._writer.submit([status_change(session.node_id, report) for report in message.reports])
+    def reported(self, session: Session, message: StatusReports) -> asyncio.Future[bool]:
+        node_id = session.node_id
+        changes = [status_change(node_id, report, self._refusals) for report in message.reports]
+        return self._writer.submit(node_id, changes)
 
     def described(self, session: Session, message: DescriptionUpdate) -> None:
-        self._writer.submit([nodes.described(session.node_id, message.description)])
+        try:
+            self._descriptions.tell(session.node_id, checked_description(message.description))
+        except Invalid as error:
+            session.end(str(error))
 
     # -- the leader's loop --------------------------------------------------------------------------
 
@@ -351,7 +376,7 @@ class Dispatcher:
         if lost:
             log.warning("tasks orphaned", extra={"node": node_id, "tasks": len(lost)})
             now = self._clock.now()
-            self._writer.submit([nodes.orphaned(task.id, node_id, now, message) for task in lost])
+            self._writer.submit(node_id, [nodes.orphaned(task.id, node_id, now, message) for task in lost])
 
 
 def _managers_differ(change: Change) -> bool:

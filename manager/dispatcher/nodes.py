@@ -7,8 +7,9 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from manager.dispatcher.statuses import MAX_TEXT, TxChange
+from manager.dispatcher.statuses import TxChange
 from manager.rules.clashes import remark
+from manager.rules.reports import MAX_TEXT
 from manager.store.tables import Tables
 from manager.store.tx import Tx
 from swarmcore.model.node import Node, NodeDescription, NodeState, NodeStatus
@@ -31,15 +32,28 @@ def ready(node_id: str, description: NodeDescription, address: str) -> TxChange:
     return change
 
 
-def described(node_id: str, description: NodeDescription) -> TxChange:
+def described(node_id: str, newest: Callable[[], NodeDescription | None]) -> TxChange:
+    """`newest` says what the node tells of itself now; None: nothing new."""
+
     def change(tx: Tx) -> None:
-        node = tx.nodes.get(node_id)
-        if node is None or node.description == description:
+        node, description = tx.nodes.get(node_id), newest()
+        if node is None or description is None or node.description == description:
             return
         node = replace(node, description=description)
         if node.status.state is NodeState.READY:
             node = replace(node, status=replace(node.status, message=_message(node, tx)))
         tx.nodes.put(node)
+
+    return change
+
+
+def refused(node_id: str, reason: str, holds: Callable[[], bool]) -> TxChange:
+    """The node is not let in, and why: for whoever looks at it. `holds`: whether that is still so."""
+
+    def change(tx: Tx) -> None:
+        node = tx.nodes.get(node_id)
+        if node is not None and holds() and node.status.message != reason:
+            tx.nodes.put(replace(node, status=replace(node.status, message=reason)))
 
     return change
 

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 COALESCE = 0.015
 PARTING = 0.5
 MAX_OUTBOX = 10_000
+MAX_UNWRITTEN = 200_000
 
 
 class AgentStream(Protocol):
@@ -75,7 +76,9 @@ class Callbacks(Protocol):
 
     def heard(self, session: Session) -> None: ...
 
-    def reported(self, session: Session, message: StatusReports) -> asyncio.Future[None]: ...
+    def reported(self, session: Session, message: StatusReports) -> asyncio.Future[bool]:
+        """Done when they are committed; False if some could not be written."""
+        ...
 
     def described(self, session: Session, message: DescriptionUpdate) -> None: ...
 
@@ -95,6 +98,7 @@ class Session:
         self._networks = NetworkStream(node_id)
         self._outbox: deque[ToAgent] = deque()
         self._outbox_filled = asyncio.Event()
+        self._unwritten = 0  # reports that wait to be committed
         self._info_sent: SessionInfo | None = None
         self._dirty: dict[str, None] | None = None  # None: anything may have changed
         self._dirt = asyncio.Event()
@@ -191,19 +195,31 @@ class Session:
                 case Heartbeat():
                     self.tell(Heartbeat(time=self._clock.now().timestamp()))
                 case StatusReports():
-                    self._acknowledge(message.number, self._dispatcher.reported(self, message))
+                    self._take_reports(message)
                 case DescriptionUpdate():
                     self._dispatcher.described(self, message)
                 case NetworksApplied():
-                    self._networks.confirmed = max(self._networks.confirmed, message.number)
+                    number = min(message.number, self._networks.sent)
+                    self._networks.confirmed = max(self._networks.confirmed, number)
                     self._dispatcher.networks_applied(self)
 
-    def _acknowledge(self, number: int, written: asyncio.Future[None]) -> None:
-        def done(future: asyncio.Future[None]) -> None:
-            if not future.cancelled() and future.exception() is None and not self.ended:
-                self.tell(Acknowledged(number=number))
+    def _take_reports(self, message: StatusReports) -> None:
+        count = len(message.reports)
+        self._unwritten += count
+        if self._unwritten > MAX_UNWRITTEN:
+            self.end("the agent reports more than can be written")
+            return
 
-        written.add_done_callback(done)
+        def done(future: asyncio.Future[bool]) -> None:
+            self._unwritten -= count
+            if future.cancelled() or self.ended:
+                return
+            if future.result():
+                self.tell(Acknowledged(number=message.number))
+            else:
+                self.end("a report of the agent cannot be written: see the leader's log")
+
+        self._dispatcher.reported(self, message).add_done_callback(done)
 
     async def _send_outbox(self) -> None:
         while True:

@@ -13,46 +13,67 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from manager.rules.reports import checked_status
 from manager.store.store import Store
-from manager.store.tx import Tx
+from manager.store.tx import TooLarge, Tx
 from swarmcore.clock import Clock
-from swarmcore.errors import Conflict, OutOfSequence, Unavailable
-from swarmcore.model.task import TaskState, TaskStatus
+from swarmcore.errors import OutOfSequence, Unavailable
+from swarmcore.model.task import TaskState
 from swarmcore.rpc.messages.session import StatusReport
+from swarmcore.rpc.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
 COALESCE = 0.02
 RETRY = 0.1
-MAX_TEXT = 4096  # characters of a status' message or error
+MAX_CHANGE = 2 << 20  # bytes of what one change writes: no honest one comes near
 TxChange = Callable[[Tx], None]
 
 
+class _Waiting:
+    """Changes of one submission, and what became of them."""
+
+    __slots__ = ("future", "left", "node_id", "refused")
+
+    def __init__(self, node_id: str, left: int) -> None:
+        self.node_id = node_id
+        self.left = left
+        self.refused = False
+        self.future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def done(self, count: int) -> None:
+        self.left -= count
+        if not self.left and not self.future.done():
+            self.future.set_result(not self.refused)
+
+
+_Item = tuple[TxChange, _Waiting]
+
+
 class Writer:
-    """`submit` returns a future that is done when the changes are committed."""
+    """`submit` returns a future that is done when the changes are committed: True if all of them could be.
+
+    A change that fails is left out and logged: it rests on what one node has sent, and must not stop what others sent.
+    """
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._waiting: list[tuple[TxChange, asyncio.Future[None] | None]] = []
+        self._waiting: list[_Item] = []
         self._wake = asyncio.Event()
 
-    def submit(self, changes: Sequence[TxChange]) -> asyncio.Future[None]:
-        """In this order, though not necessarily in one transaction. A change must not raise."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not changes:
-            future.set_result(None)
-            return future
-        self._waiting += [(change, None) for change in changes[:-1]]
-        self._waiting.append((changes[-1], future))
+    def submit(self, node_id: str, changes: Sequence[TxChange]) -> asyncio.Future[bool]:
+        """In this order, though not necessarily in one transaction. `node_id`: whom they are about."""
+        submission = _Waiting(node_id, len(changes))
+        submission.done(0)
+        self._waiting += [(change, submission) for change in changes]
         self._wake.set()
-        return future
+        return submission.future
 
     def clear(self) -> None:
         """Forget what was submitted after the last lead ended."""
-        for _, future in self._waiting:
-            if future is not None:
-                future.cancel()
+        for _, submission in self._waiting:
+            submission.future.cancel()
         self._waiting.clear()
 
     async def run(self) -> None:
@@ -71,53 +92,52 @@ class Writer:
         finally:
             self.clear()
 
-    async def _write(self, batch: list[tuple[TxChange, asyncio.Future[None] | None]]) -> None:
+    async def _write(self, batch: list[_Item]) -> None:
         while True:
             try:
-                await self._store.batch([change for change, _ in batch], _apply)
+                await self._store.batch(batch, _apply)
                 break
-            except (Unavailable, OutOfSequence, Conflict) as error:
+            except (Unavailable, OutOfSequence) as error:
                 # Every change reads before it writes, so doing it again is safe; if this manager lost the
                 # lead, whoever runs us ends us.
                 log.info("status write postponed", extra={"error": str(error), "changes": len(batch)})
             await self._clock.sleep(RETRY)
-        for _, future in batch:
-            if future is not None and not future.done():
-                future.set_result(None)
+        for _, submission in batch:
+            submission.done(1)
 
 
-def _apply(tx: Tx, change: TxChange) -> None:
-    change(tx)
+def _apply(tx: Tx, item: _Item) -> None:
+    change, submission = item
+    mark, size = tx.mark(), tx.size
+    try:
+        change(tx)
+        if tx.size - size > MAX_CHANGE:
+            raise TooLarge(f"a change of {tx.size - size} bytes")
+    except Exception:
+        tx.undo_to(mark)
+        submission.refused = True
+        log.exception("what a node told cannot be written", extra={"node": submission.node_id})
 
 
 def _later(new: datetime | None, old: datetime | None) -> bool:
     return old is None or (new is not None and new > old)
 
 
-def _clipped(status: TaskStatus) -> TaskStatus:
-    """An agent's texts are for people; nothing that a node says may fill the store."""
-    if len(status.err) <= MAX_TEXT and len(status.message) <= MAX_TEXT:
-        return status
-    return replace(status, err=status.err[:MAX_TEXT], message=status.message[:MAX_TEXT])
-
-
-def status_change(node_id: str, report: StatusReport) -> TxChange:
+def status_change(node_id: str, report: StatusReport, refusals: Refusals) -> TxChange:
     """The change that takes over one report, if the node may report it and it is news."""
 
     def change(tx: Tx) -> None:
         task = tx.tasks.get(report.task_id)
         if task is None:
             return  # deleted meanwhile: there is nothing left to know
-        new, old = _clipped(report.status), task.status
+        new, old = checked_status(report.status, tx.now()), task.status
         if task.node_id != node_id:
-            log.warning("node reports a foreign task", extra={"node": node_id, "task": task.id})
+            refusals.note(node_id, "it reports another node's task")
             return
         if not TaskState.ACCEPTED <= new.state <= TaskState.REJECTED:
             # ASSIGNED is what an agent repeats for a task that waits; everything else is not its to say.
             if new.state != TaskState.ASSIGNED:
-                log.warning(
-                    "node reports a state that is not its own", extra={"node": node_id, "task": task.id}
-                )
+                refusals.note(node_id, "it reports a state that is not its to say")
             return
         if new.state < old.state or new == old:
             return

@@ -243,6 +243,11 @@ class Tx:
     def outcomes(self) -> tuple[Outcome, ...]:
         return tuple(outcome for _, outcome in self._outcomes)
 
+    @property
+    def size(self) -> int:
+        """Bytes of what it has written; what is written twice counts twice."""
+        return self._size
+
     def mark(self) -> int:
         """A point to return to with `undo_to`."""
         return len(self._journal)

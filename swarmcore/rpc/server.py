@@ -84,6 +84,7 @@ class _StreamRoute(Struct, frozen=True):
     handler: Callable[[Peer, Any, Stream[Any]], Awaitable[None]]
     roles: Roles
     incoming: Any
+    limit: int
 
 
 class RpcServer:
@@ -133,12 +134,16 @@ class RpcServer:
         *,
         roles: Roles,
         incoming: Any = None,
+        limit: int | None = None,
     ) -> None:
         """Serve streams that this message opens. `incoming` is the type (or union) of what the peer sends after it.
 
+        `limit`: bytes of one of its messages, if not those of all messages.
         The stream lives as long as the handler runs; a SwarmError of the handler is told to the peer.
         """
-        self._routes[tag_of(type)] = _StreamRoute(type, handler, roles, incoming)
+        self._routes[tag_of(type)] = _StreamRoute(
+            type, handler, roles, incoming, min(limit or self._limit, self._limit)
+        )
 
     def unregister(self, type: type[Struct]) -> None:
         """Harmless if it is not registered; open streams of this type end."""
@@ -279,7 +284,7 @@ class RpcServer:
             raise NotManager("this node is not a manager", "ask another manager")
         peer = self._allowed(request, route.roles, address)
         # aiohttp refuses from the limit on, we only above it.
-        socket = web.WebSocketResponse(timeout=1.0, max_msg_size=self._limit + 1, compress=False)
+        socket = web.WebSocketResponse(timeout=1.0, max_msg_size=route.limit + 1, compress=False)
         await socket.prepare(request)
         transport = request.transport
         stream: Stream[Any] = Stream(

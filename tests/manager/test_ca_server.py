@@ -33,7 +33,14 @@ from swarmcore.ids import is_id, new_id
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.generation import FIRST
 from swarmcore.model.network import IPAMConfig, IPAMOptions, Network, NetworkSpec
-from swarmcore.model.node import Availability, IssuanceState, NodeDescription, NodeRole, NodeState
+from swarmcore.model.node import (
+    Availability,
+    EngineDescription,
+    IssuanceState,
+    NodeDescription,
+    NodeRole,
+    NodeState,
+)
 from swarmcore.rpc.messages.ca import ForwardedIssue, GetRootCertificate, IssueCertificate, IssuedCertificate
 from swarmcore.rpc.server import Peer
 from tests.fakes.raft import SoloRaft, StepClock
@@ -177,8 +184,8 @@ async def test_a_host_in_the_way_of_a_network_of_the_swarm_gets_no_certificate(s
         with pytest.raises(FailedPrecondition, match=r"overlaps with subnet 10\.0\.0\.0/20 of network shop"):
             await scene.leader.issue(None, replace(request(scene.token(W)), description=told))
         assert len(scene.store.view().nodes) == 1
-    with pytest.raises(Invalid, match="larger than 256 KiB"):
-        large = NodeDescription(hostname="b" * 300_000)
+    with pytest.raises(Invalid, match="at most 256 KiB"):
+        large = NodeDescription(engine=EngineDescription(labels={"b": "b" * 300_000}))
         await scene.leader.issue(None, replace(request(scene.token(W)), description=large))
     told = NodeDescription(hostname="b", host_subnets=("10.0.16.5/24",))
     issued = await scene.leader.issue(None, replace(request(scene.token(W)), description=told))

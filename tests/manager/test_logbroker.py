@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from manager.leader import Leader
 from manager.logbroker import BUFFERED_BATCHES, INCOMPLETE, LogBroker
+from manager.logs.pieces import MAX_LINE
 from manager.raft.proposer import Member
 from manager.store.store import Store
 from swarmcore.aio import Tasks
@@ -252,6 +253,23 @@ async def test_following_goes_on_after_a_reconnect_without_repeating_lines(b: Be
     again, _ = b.publisher("n1", "t1")
     await again.send(LogBatch(messages=(line("b", second=2), line("c", second=3))))
     await until(lambda: b.texts == ["a", "b", "c"])
+
+
+async def test_times_without_a_zone_and_lines_without_end_are_made_readable(b: Bench) -> None:
+    b.read(LogSelector(task_ids=("t1",)), LogOptions(follow=True))
+    await until(lambda: b.link.asked("n1"))
+    one, _ = b.publisher("n1", "t1")
+    odd = replace(line("a"), timestamp=datetime(2030, 1, 1), data=b"x" * (MAX_LINE + 1))
+    await one.send(LogBatch(messages=(odd, line("b", second=2))))
+    await until(lambda: len(b.texts) == 2)
+    assert len(b.texts[0]) == MAX_LINE and b.texts[1] == "b"
+    await one.close()
+    b.link.session("n1", False)
+    b.link.session("n1", True)
+    await until(lambda: len(b.link.asked("n1")) == 2)
+    again, _ = b.publisher("n1", "t1")
+    await again.send(LogBatch(messages=(odd, line("c", second=3))))
+    await until(lambda: b.texts[2:] == ["c"])
 
 
 async def test_a_reader_that_leaves_ends_the_publishing(b: Bench) -> None:

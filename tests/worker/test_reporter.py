@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+from msgspec.structs import replace
+
 from swarmcore.aio import owned
 from swarmcore.clock import RealClock
 from swarmcore.model.task import TaskState, TaskStatus
-from swarmcore.rpc.messages.session import StatusReports
+from swarmcore.rpc.messages.session import MAX_FROM_AGENT, StatusReports
 from tests.worker.sample import until
 from worker.reporter import BATCH, Reporter
 
@@ -23,6 +26,17 @@ def test_only_the_newest_status_of_a_task_is_sent() -> None:
     assert batch is not None
     assert [(r.task_id, r.status) for r in batch.reports] == [("t1", RUNNING)]
     assert reporter.take() is None
+
+
+def test_statuses_of_any_size_travel_in_messages_that_the_leader_takes() -> None:
+    reporter = Reporter(RealClock())
+    for number in range(2 * BATCH):
+        reporter.put(f"t{number}", replace(RUNNING, err="e" * (1 << 20), message="m" * 10_000))
+    sent: list[str] = []
+    while (batch := reporter.take()) is not None:
+        assert len(msgspec.msgpack.encode(batch)) < MAX_FROM_AGENT
+        sent += [report.task_id for report in batch.reports]
+    assert sorted(sent) == sorted(f"t{number}" for number in range(2 * BATCH))
 
 
 def test_what_is_not_acknowledged_stays_pending() -> None:

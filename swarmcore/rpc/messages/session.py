@@ -23,6 +23,9 @@ from swarmcore.rpc.messages.check import EndCheck, PreparePeer, ProbePeers
 from swarmcore.rpc.messages.logs import SubscribeLogs, UnsubscribeLogs
 from swarmcore.rpc.messages.networks import NetworksApplied, NetworkUpdate
 
+#: Bytes of one message from an agent. It is read and checked while the leader's loop waits.
+MAX_FROM_AGENT = 4 << 20
+
 
 class ManagerAddress(Struct, frozen=True, kw_only=True):
     """Where a manager listens for other nodes (host:port)."""

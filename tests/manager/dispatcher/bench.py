@@ -191,17 +191,19 @@ class Bench:
             await self.until(lambda: self.dispatcher._leading)
             yield
 
-    async def connect(self, node_id: str = "n1", *, beating: bool = True) -> Agent:
+    async def connect(
+        self, node_id: str = "n1", *, beating: bool = True, description: NodeDescription = DESCRIPTION
+    ) -> Agent:
         near, far = stream_pair(ToDispatcher, ToAgent)
         peer = Peer(node_id=node_id, role=NodeRole.WORKER, cluster_id="c1", address="10.0.0.7")
-        self.tasks.start(self._serve(peer, near), f"session of {node_id}")
+        self.tasks.start(self._serve(peer, near, description), f"session of {node_id}")
         agent = Agent(far, self.tasks, beating)
-        await self.until(lambda: agent.received)
+        await self.until(lambda: agent.received or agent.closed)
         return agent
 
-    async def _serve(self, peer: Peer, near: StreamEnd) -> None:
+    async def _serve(self, peer: Peer, near: StreamEnd, description: NodeDescription) -> None:
         try:
-            opening = OpenSession(description=DESCRIPTION)
+            opening = OpenSession(description=description)
             await self.dispatcher.serve(peer, opening, near)  # type: ignore[arg-type]
         except SwarmError as error:
             self.ended.append(str(error))

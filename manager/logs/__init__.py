@@ -1,0 +1,1 @@
+"""Service logs on their way from the agents to whoever reads them."""
