@@ -10,20 +10,22 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
 
-from netoverlay.ipam import AddressSet, Subnet, contains, first_address, free_subnet, overlap, parse_subnet
+from manager.control.network_spec import checked_pool
+from netoverlay.ipam import AddressSet, Subnet, first_address, free_subnet, overlap, parse_subnet
 from netoverlay.sandboxes import HostJoin, HostSegment, SandboxSpec
+from pyswarmd.host_addresses import address_sets, given, wishes_of
 from pyswarmd.local_networks import AddressPool, ConnectedContainer, LocalNetwork, NetworkRequest
 from swarmcore.aio import to_the_end
 from swarmcore.clock import Clock
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound, clipped
-from swarmcore.model.network import check_antispoof, is_antispoof
+from swarmcore.model.network import IPAMConfig, check_antispoof, is_antispoof
 from swarmcore.model.overlay import OverlayNetwork, endpoint_mac
 from worker.files import write_atomically
 
@@ -58,6 +60,7 @@ class HostNetworks:
         self._taken, self._routes = taken, routes
         self._networks: dict[str, LocalNetwork] = {}
         self._addresses: dict[str, list[AddressSet]] = {}
+        self._chosen: dict[str, Subnet] = {}  # by id of the swarm's networks for which nobody named a subnet
         self._connected: dict[str, dict[str, ConnectedContainer]] = {}
         self._changing = asyncio.Lock()
 
@@ -99,7 +102,7 @@ class HostNetworks:
             if driver not in DRIVERS and not wanted.config_only:
                 raise Invalid(f"unknown network driver {driver!r}", f"use overlay, {', '.join(DRIVERS)}")
             settings = self._with_configuration(wanted)
-            pools = settings.ipam.config if wanted.config_only else self._pools(settings)
+            pools = self._asked(settings) if wanted.config_only else self._pools(settings)
             made = LocalNetwork(
                 id=secrets.token_hex(32), created_at=self._clock.now(), wanted=settings, pools=pools
             )
@@ -173,9 +176,7 @@ class HostNetworks:
     def _pools(self, wanted: NetworkRequest) -> tuple[AddressPool, ...]:
         """What was asked for, checked; an IPv4 pool of our own where none was."""
         used = [parse_subnet(text) for text in self._used_subnets()]
-        pools: list[AddressPool] = []
-        for pool in wanted.ipam.config:
-            pools.append(_checked(pool))
+        pools = list(self._asked(wanted))
         given = [parse_subnet(pool.subnet) for pool in pools]
         for place, subnet in enumerate(given):
             others = given[:place] + (used if (wanted.driver or "bridge") == "bridge" else [])
@@ -191,6 +192,11 @@ class HostNetworks:
             pools.append(AddressPool(subnet=str(unique), gateway=first_address(unique)))
         return tuple(pools)
 
+    @staticmethod
+    def _asked(wanted: NetworkRequest) -> tuple[AddressPool, ...]:
+        """The subnets that were named, with their gateways. Invalid if anything of them does not fit."""
+        return tuple(found for pool in wanted.ipam.config if (found := _checked(pool)) is not None)
+
     def _used_subnets(self) -> Sequence[str]:
         own = [
             pool.subnet
@@ -198,7 +204,7 @@ class HostNetworks:
             if not network.wanted.config_only
             for pool in network.pools
         ]
-        return [*own, *self._taken()]
+        return [*own, *map(str, self._chosen.values()), *self._taken()]
 
     def _free(self, used: Sequence[Subnet]) -> Subnet:
         """Behind a route that is wider than the subnet only where there is nothing else: it is but a direction."""
@@ -232,26 +238,25 @@ class HostNetworks:
             options = network.options
         else:
             source = self._configuration(network.config_from)
-            pools = [_checked(pool) for pool in source.wanted.ipam.config]
+            pools = list(self._asked(source.wanted))
             options = source.wanted.options
         if not pools:
-            found = self._free([parse_subnet(text) for text in self._used_subnets()])
+            if (found := self._chosen.get(network.id)) is None:
+                found = self._free([parse_subnet(text) for text in self._used_subnets()])
+                self._chosen[network.id] = found
             pools = [AddressPool(subnet=str(found), gateway=first_address(found))]
         return _segment(network.id, network.name, network.driver, pools, options, internal=network.internal)
 
     def take(
         self, segment: HostSegment, container_id: str, name: str, interface: str, wanted: Sequence[str] = ()
     ) -> HostJoin:
-        """An interface with one address of each subnet. Unavailable addresses and full subnets are said."""
+        """An interface with one address of each subnet, all of them or none. Invalid or FailedPrecondition says which
+        wish cannot be met, and which subnet is full."""
         sets = self._sets(segment)
-        addresses: list[str] = []
-        for held in sets:
-            address = self._one(held, container_id, wanted)
-            if address is None:
-                for other, got in zip(sets, addresses, strict=False):
-                    other.release(got, container_id)
-                raise FailedPrecondition(f"no address is left on network {segment.name} of this host")
-            addresses.append(address)
+        wishes = wishes_of(sets, wanted, segment.name, container_id)
+        if any(wish is None and held.full for held, wish in zip(sets, wishes, strict=True)):
+            raise FailedPrecondition(f"no address is left on network {segment.name} of this host")
+        addresses = [given(held, wish, container_id) for held, wish in zip(sets, wishes, strict=True)]
         join = HostJoin(
             segment=segment,
             interface=interface,
@@ -261,15 +266,6 @@ class HostNetworks:
         )
         self._note(join, container_id, name)
         return join
-
-    @staticmethod
-    def _one(held: AddressSet, container_id: str, wanted: Sequence[str]) -> str | None:
-        for address in wanted:
-            if held.covers(address):
-                if not held.reserve(address, container_id):
-                    raise FailedPrecondition(f"address {address} is already in use")
-                return f"{address}/{held.subnet.prefixlen}"
-        return held.take(container_id)
 
     def _note(self, join: HostJoin, container_id: str, name: str) -> None:
         v4 = next((address for address in join.addresses if ":" not in address), "")
@@ -284,16 +280,13 @@ class HostNetworks:
 
     def _sets(self, segment: HostSegment) -> Sequence[AddressSet]:
         if (known := self._addresses.get(segment.id)) is None:
-            known = self._addresses[segment.id] = [
-                AddressSet(
-                    parse_subnet(subnet),
-                    within=parse_subnet(within) if within else None,
-                    reserved=[gateway, *segment.reserved],
-                )
-                for subnet, gateway, within in zip(
-                    segment.subnets, segment.gateways, segment.ranges, strict=True
-                )
-            ]
+            try:
+                known = self._addresses[segment.id] = address_sets(segment)
+            except ValueError as error:
+                # Earlier releases stored what was never looked at.
+                raise FailedPrecondition(
+                    f"network {segment.name} of this host makes no sense: {error}", "remove it, make it anew"
+                ) from None
         return known
 
     def give_back(self, join: HostJoin, container_id: str) -> None:
@@ -306,6 +299,8 @@ class HostNetworks:
         """After a restart: the addresses of containers that are there are taken."""
         for sandbox in sandboxes:
             for join in sandbox.host_joins:
+                if join.segment.id not in self._networks:
+                    self._chosen[join.segment.id] = parse_subnet(join.segment.subnets[0])
                 for held in self._sets(join.segment):
                     for address in join.addresses:
                         if held.covers(address):
@@ -328,15 +323,23 @@ def _overlapping(subnet: str) -> Conflict:
     )
 
 
-def _checked(pool: AddressPool) -> AddressPool:
-    """With its gateway; Invalid if something does not fit."""
-    try:
-        subnet = parse_subnet(pool.subnet)
-    except ValueError as error:
-        raise Invalid(f"Invalid subnet {pool.subnet} : {error}") from None
-    if pool.gateway and not contains(subnet, pool.gateway):
-        raise Invalid(f"gateway {pool.gateway} is not in the subnet {pool.subnet}")
-    return replace(pool, gateway=pool.gateway or first_address(subnet))
+def _checked(pool: AddressPool) -> AddressPool | None:
+    """With its gateway; None where the subnet is ours to choose. Invalid if something does not fit."""
+    subnet = checked_pool(
+        IPAMConfig(
+            subnet=pool.subnet,
+            range=pool.ip_range,
+            gateway=pool.gateway,
+            auxiliary_addresses=pool.auxiliary_addresses,
+        )
+    )
+    if subnet is None:
+        return None
+    kept = {ip_address(each) for each in pool.auxiliary_addresses.values()}
+    gateway = pool.gateway or next((str(each) for each in subnet.hosts() if each not in kept), "")
+    if not gateway:
+        raise Invalid(f"subnet {subnet} has no address left for its gateway")
+    return replace(pool, gateway=gateway)
 
 
 def segment_of(network: LocalNetwork) -> HostSegment:

@@ -132,8 +132,12 @@ class SwarmNetworking:
         """Networks of the swarm that each host makes for itself (bridge, macvlan, ipvlan)."""
         for network in host_networks(task, tables):
             place = len(spec.joins) + len(spec.host_joins)
-            segment = self._segments.of_swarm(network)
-            join = self._segments.take(segment, spec.id, task_name(task), f"eth{place}")
+            try:
+                segment = self._segments.of_swarm(network)
+                join = self._segments.take(segment, spec.id, task_name(task), f"eth{place}")
+            except BaseException:
+                self._forget(spec)  # all of them or none
+                raise
             join = replace(join, antispoof=join.antispoof and antispoof(task, network))
             leads_out = segment.driver != "bridge" and not segment.internal and any(segment.gateways)
             spec = replace(spec, host_joins=(*spec.host_joins, join), gateway=spec.gateway and not leads_out)

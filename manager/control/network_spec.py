@@ -176,13 +176,9 @@ def _ipam(spec: NetworkSpec) -> None:
 
 
 def _pool(config: IPAMConfig, spec: NetworkSpec) -> None:
-    if not config.subnet:
-        if config.range or config.gateway or config.auxiliary_addresses:
-            raise Invalid(
-                "an address range, a gateway or reserved addresses need their subnet", "name it with --subnet"
-            )
+    subnet = checked_pool(config)
+    if subnet is None:
         return
-    subnet = _network("subnet", config.subnet)
     if isinstance(subnet, IPv6Network) and not spec.ipv6_enabled:
         raise Invalid(f"invalid subnet {subnet}: IPv6 has not been enabled for this network", "add --ipv6")
     if subnet.num_addresses < 4:
@@ -190,6 +186,17 @@ def _pool(config: IPAMConfig, spec: NetworkSpec) -> None:
     for unusable in _UNUSABLE:
         if subnet.overlaps(unusable):
             raise Invalid(f"invalid subnet {subnet}: containers cannot be reached in {unusable}")
+
+
+def checked_pool(config: IPAMConfig) -> Subnet | None:
+    """The subnet, in which everything else of it lies; None where whoever gives the addresses shall choose one."""
+    if not config.subnet:
+        if config.range or config.gateway or config.auxiliary_addresses:
+            raise Invalid(
+                "an address range, a gateway or reserved addresses need their subnet", "name it with --subnet"
+            )
+        return None
+    subnet = _network("subnet", config.subnet)
     if config.range:
         pool = _network("ip-range", config.range)
         if pool.version != subnet.version or not subnet.supernet_of(pool):  # type: ignore[arg-type]
@@ -200,6 +207,7 @@ def _pool(config: IPAMConfig, spec: NetworkSpec) -> None:
         _address("auxiliary address", address, subnet)
     if config.gateway in config.auxiliary_addresses.values():
         raise Invalid(f"auxiliary address {config.gateway} is the gateway")
+    return subnet
 
 
 def _network(what: str, text: str) -> Subnet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from netoverlay.sandboxes import HostSegment, SandboxSpec
 from pyswarmd.host_networks import HostNetworks, segment_of
@@ -71,8 +72,8 @@ async def test_what_cannot_be_is_refused_and_changes_nothing(tmp_path: Path) -> 
     wrong = (
         (Conflict, "already exists", NetworkRequest(name="back")),
         (Invalid, "unknown network driver", NetworkRequest(name="x", driver="magic")),
-        (Invalid, "Invalid subnet", NetworkRequest(name="x", ipam=pool("10.0.0.0/33"))),
-        (Invalid, "not in the subnet", NetworkRequest(name="x", ipam=pool("10.9.0.0/24", "10.8.0.1"))),
+        (Invalid, "invalid subnet", NetworkRequest(name="x", ipam=pool("10.0.0.0/33"))),
+        (Invalid, "contain this address", NetworkRequest(name="x", ipam=pool("10.9.0.0/24", "10.8.0.1"))),
         (Conflict, "overlaps", NetworkRequest(name="x", ipam=pool("172.19.4.0/24"))),
         (
             NotFound,
@@ -171,3 +172,97 @@ async def test_a_subnet_is_chosen_around_the_hosts_routes(
         tmp_path / "n.json", Devices(), StepClock(), lambda: ["172.18.0.0/16"], lambda: routes
     )
     assert (await kept.create(NetworkRequest(name="back"))).pools[0].subnet == subnet
+
+
+SUBNET = "10.9.0.0/24"
+
+
+@pytest.mark.parametrize("config_only", [False, True])
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (AddressPool(subnet=SUBNET, ip_range="nonsense"), "invalid ip-range nonsense"),
+        (AddressPool(subnet=SUBNET, ip_range="10.8.0.0/25"), "doesn't contain ip-range"),
+        (AddressPool(subnet=SUBNET, ip_range="10.0.0.0/8"), "doesn't contain ip-range"),
+        (AddressPool(subnet=SUBNET, ip_range="10.9.0.7/25"), "it should be 10.9.0.0/25"),
+        (AddressPool(subnet=SUBNET, ip_range="fd00::/64"), "doesn't contain ip-range"),
+        (AddressPool(subnet=SUBNET, gateway="nonsense"), "invalid gateway"),
+        (AddressPool(subnet=SUBNET, auxiliary_addresses={"a": "nonsense"}), "invalid auxiliary address"),
+        (AddressPool(subnet=SUBNET, auxiliary_addresses={"a": "10.8.0.1"}), "contain this address"),
+        (AddressPool(subnet=SUBNET, auxiliary_addresses={"a": "10.9.0.0"}), "stands for the subnet"),
+        (
+            AddressPool(subnet=SUBNET, gateway="10.9.0.9", auxiliary_addresses={"a": "10.9.0.9"}),
+            "is the gateway",
+        ),
+        (AddressPool(ip_range="10.9.0.0/25"), "need their subnet"),
+        (AddressPool(gateway="10.9.0.1"), "need their subnet"),
+    ],
+)
+async def test_nonsense_about_addresses_is_refused_before_it_is_stored(
+    tmp_path: Path, wanted: AddressPool, words: str, config_only: bool
+) -> None:
+    kept = networks(tmp_path)
+    request = NetworkRequest(name="x", config_only=config_only, ipam=IPAM(config=(wanted,)))
+    with pytest.raises(Invalid, match=words):
+        await kept.create(request)
+    assert kept.list() == []
+
+
+async def test_the_gateway_is_an_address_that_nobody_keeps_for_himself(tmp_path: Path) -> None:
+    wanted = AddressPool(subnet=SUBNET, auxiliary_addresses={"router": "10.9.0.1", "printer": "10.9.0.2"})
+    made = await networks(tmp_path).create(NetworkRequest(name="x", ipam=IPAM(config=(wanted,))))
+    assert made.pools[0].gateway == "10.9.0.3"
+
+
+async def test_a_pool_that_says_nothing_is_ours_to_choose(tmp_path: Path) -> None:
+    made = await networks(tmp_path).create(NetworkRequest(name="x", ipam=IPAM(config=(AddressPool(),))))
+    assert [each.subnet for each in made.pools] == ["172.19.0.0/16"]
+
+
+async def test_wishes_are_met_whole_or_nothing_is_taken(tmp_path: Path) -> None:
+    kept = networks(tmp_path)
+    pools = (AddressPool(subnet="10.9.0.0/29"), AddressPool(subnet="fd09::/64"))
+    made = await kept.create(NetworkRequest(name="x", enable_ipv6=True, ipam=IPAM(config=pools)))
+    segment = segment_of(made)
+    first = kept.take(segment, "c1", "one", "eth0", ["fd09::7", "10.9.0.3"])
+    assert first.addresses == ("10.9.0.3/29", "fd09::7/64")
+    wrong = (
+        (FailedPrecondition, "fd09::7 is already in use", ["10.9.0.4", "fd09::7"]),
+        (FailedPrecondition, "10.9.0.3 is already in use", ["10.9.0.3", "fd09::8"]),
+        (Invalid, "does not give out 10.8.0.1", ["10.8.0.1", "fd09::8"]),
+        (Invalid, "does not give out 10.9.0.1", ["10.9.0.1"]),  # the gateway's
+        (Invalid, "does not give out nonsense", ["nonsense"]),
+        (Invalid, "of the same subnet", ["10.9.0.4", "10.9.0.5"]),
+    )
+    for kind, words, wishes in wrong:
+        with pytest.raises(kind, match=words):
+            kept.take(segment, "c2", "two", "eth0", wishes)
+    # Four are left of the small subnet; of the other one nothing was lost.
+    rest = [kept.take(segment, f"d{n}", f"d{n}", "eth0") for n in range(4)]
+    assert sorted(join.addresses[0] for join in rest) == [f"10.9.0.{n}/29" for n in (2, 4, 5, 6)]
+    assert [join.addresses[1] for join in rest] == [f"fd09::{n}/64" for n in (2, 3, 4, 5)]
+    with pytest.raises(FailedPrecondition, match="no address is left"):
+        kept.take(segment, "late", "late", "eth0", ["fd09::8"])
+    kept.give_back(first, "c1")
+    assert kept.take(segment, "late", "late", "eth0", ["fd09::8"]).addresses == ("10.9.0.3/29", "fd09::8/64")
+
+
+async def test_what_an_earlier_release_stored_is_told_of(tmp_path: Path) -> None:
+    kept = networks(tmp_path)
+    made = await kept.create(NetworkRequest(name="x", ipam=pool(SUBNET)))
+    segment = replace(segment_of(made), ranges=("nonsense",))
+    with pytest.raises(FailedPrecondition, match="network x of this host makes no sense"):
+        kept.take(segment, "c1", "one", "eth0")
+
+
+async def test_a_network_of_the_swarm_keeps_the_subnet_that_was_chosen_for_it(tmp_path: Path) -> None:
+    kept = networks(tmp_path)
+    wire = OverlayNetwork(id="n1", name="wire", driver="bridge")
+    first = kept.of_swarm(wire)
+    made = await kept.create(NetworkRequest(name="other"))
+    assert made.pools[0].subnet != first.subnets[0]
+    assert kept.of_swarm(wire) == first
+    join = kept.take(first, "c1", "one", "eth0")
+    again = networks(tmp_path)
+    again.adopt([SandboxSpec(id="c1", task_id="t1", host_joins=(join,))], {})
+    assert again.of_swarm(wire).subnets == first.subnets

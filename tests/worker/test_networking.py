@@ -17,6 +17,8 @@ from pyswarmd.local_networks import NetworkRequest
 from swarmcore.clock import RealClock
 from swarmcore.errors import FailedPrecondition, NotFound
 from swarmcore.model.endpoint import Endpoint, PortConfig, PublishMode
+from swarmcore.model.network import NetworkAttachment
+from swarmcore.model.overlay import NetworkTable, OverlayNetwork
 from swarmcore.model.task import Task
 from worker.network_spec import free_interface
 from worker.networking import SwarmNetworking
@@ -95,3 +97,15 @@ async def test_a_container_that_has_ended_joins_nothing(world: World) -> None:
         await world.host.plug(sandbox.id, join)
     assert not world.swarm.changed(replace(sandbox, host_joins=(join,)))
     assert world.changes == {}
+
+
+async def test_a_container_that_cannot_have_all_its_networks_holds_addresses_of_none(world: World) -> None:
+    lan = OverlayNetwork(id="lan1", name="lan", driver="bridge")
+    lost = OverlayNetwork(id="lost1", name="lost", driver="macvlan", config_from="nowhere")
+    await world.swarm.apply({each.id: NetworkTable(network=each) for each in (lan, lost)})
+    on = tuple(NetworkAttachment(network_id=each.id) for each in (lan, lost))
+    with pytest.raises(NotFound, match="configuration network nowhere"):
+        await world.swarm.attach(Task(id="a", networks_attachments=on), "a" * 12, "a")
+    segment = world.local.of_swarm(lan)
+    first = segment.subnets[0].removesuffix(".0.0/16") + ".0.2"
+    assert world.local.take(segment, "b", "b", "eth0", [first]).addresses == (f"{first}/16",)
