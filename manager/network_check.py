@@ -88,7 +88,9 @@ def plan(view: View, network_id: str) -> Plan:
     if network is None or table is None:
         raise NotFound(
             "the swarm has no ingress network" if host else f"network {network_id} not found",
-            'make one with "pyswarm network create --ingress", or name a network' if host else None,
+            'make one with "pyswarm network create -d overlay --ingress ingress", or name a network'
+            if host
+            else None,
         )
     if network.spec.driver != OVERLAY:
         raise Invalid(

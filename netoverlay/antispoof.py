@@ -122,7 +122,11 @@ class PortChecks:
             self._unsupported = True
             log.error(
                 "containers can use addresses of others: this kernel has no nftables for bridges",
-                extra={"namespace": self._namespace.name, "reason": str(error), "hint": "pyswarm doctor"},
+                extra={
+                    "namespace": self._namespace.name,
+                    "reason": str(error),
+                    "hint": 'see "pyswarm doctor"',
+                },
             )
             return
         self._table = table

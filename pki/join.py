@@ -44,7 +44,7 @@ Dial = Callable[[Callable[[], ssl.SSLContext]], Caller]
 class WrongRoot(Unauthenticated):
     """The manager's root is not the one of the token: another swarm, or someone in between."""
 
-    hint = 'check the address, and get the current token with "pyswarm join-token" on a manager of the swarm'
+    hint = 'check the address, and get the token with "pyswarm join-token worker" (or manager) on a manager'
 
 
 class Joined(Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ KEK_BYTES = 32
 class Locked(Unavailable):
     """The key is encrypted (autolock) and no key, or a wrong one, was given."""
 
-    hint = 'unlock this node with "pyswarm swarm unlock" and the unlock key'
+    hint = "this version of pyswarm cannot unlock it: use the version that locked it"
 
 
 def new_key() -> PrivateKey:

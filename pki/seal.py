@@ -57,7 +57,7 @@ class DataKeyFile:
             return keys
         damaged = FailedPrecondition(
             f"the data key file {self._path} is damaged",
-            "restore it from a backup, or rejoin as a new manager",
+            'restore it from a backup, or run "pyswarm leave --force" and join as a new manager',
         )
         forms: list[tuple[str, bytes]] = []
         for line in lines:

@@ -102,7 +102,7 @@ def show_unlock_key(key: bytes) -> str:
 
 
 def parse_unlock_key(text: str) -> bytes:
-    hint = 'copy the whole key that "pyswarm swarm unlock-key" printed'
+    hint = "copy the whole key, as it was shown when the swarm was locked"
     text = text.strip()
     if not text.startswith(UNLOCK_PREFIX):
         raise Invalid(f"this is not an unlock key: one starts with {UNLOCK_PREFIX}", hint)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from pki.files import remove, write_atomically
-from pyswarmd.config import PORT
+from pyswarmd.config import PORT, Settings
 from swarmcore.errors import FailedPrecondition, Invalid, Unavailable, clipped
 from swarmcore.model.cluster import SwarmSpec
 from swarmcore.model.node import Availability
@@ -78,7 +79,7 @@ class LocalState(Struct, frozen=True, kw_only=True):
             ) from None
         except msgspec.DecodeError as error:
             raise FailedPrecondition(
-                f"{path} is damaged: {error}", "restore it, or leave and join again"
+                f"{path} is damaged: {error}", 'restore it, or run "pyswarm leave --force" and join again'
             ) from None
 
     @staticmethod
@@ -229,5 +230,15 @@ def check_leave(managers: int, force: bool) -> None:
         )
     raise Unavailable(
         "You are attempting to leave the swarm on a node that is participating as a manager.",
-        'demote it first ("pyswarm node demote"), or use "--force"',
+        'demote it first ("pyswarm node demote self"), or use "--force"',
     )
+
+
+def forget(settings: Settings) -> None:
+    """Remove every trace of membership from the disk."""
+    for folder in (settings.certificates, settings.raft_dir):
+        shutil.rmtree(folder, ignore_errors=True)
+    LocalState.forget(settings.local_state)
+    worker_db = settings.worker_db
+    for path in worker_db.parent.glob(f"{worker_db.name}*"):  # with those that were damaged and set aside
+        path.unlink(missing_ok=True)

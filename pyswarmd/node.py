@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-import shutil
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from random import Random
 
@@ -16,6 +15,7 @@ from netoverlay.surroundings import Surroundings
 from pki.join import join as request_certificate
 from pki.keystore import KeyStore
 from pyswarmd.config import Settings
+from pyswarmd.connecting import connect, disconnect
 from pyswarmd.host_networks import HostNetworks
 from pyswarmd.local_networks import EndpointSettings
 from pyswarmd.member import Member
@@ -27,6 +27,7 @@ from pyswarmd.membership import (
     advertise_address,
     check_leave,
     data_path_address,
+    forget,
     joined,
     listen_address,
     split,
@@ -34,9 +35,10 @@ from pyswarmd.membership import (
 from pyswarmd.metrics import Sample, of_host, of_raft
 from pyswarmd.node_networks import NodeNetworks
 from pyswarmd.role_change import role_taken
+from pyswarmd.taking_up import TakingUp
 from swarmcore.aio import in_thread
 from swarmcore.clock import Clock
-from swarmcore.errors import FailedPrecondition, Invalid, NotFound, NotInSwarm, SwarmError, Unavailable
+from swarmcore.errors import FailedPrecondition, NotFound, NotInSwarm, SwarmError, Unavailable
 from swarmcore.faults import Faults
 from swarmcore.ids import new_id
 from swarmcore.model.node import NodeDescription, NodeRole
@@ -79,21 +81,34 @@ class Node:
         self._member: Member | None = None
         self._changing = asyncio.Lock()
         self._pending = False
+        self._taking_up = TakingUp(self._take_up, self._changing, clock)
 
     # -- life --------------------------------------------------------------------------------------
     async def start(self) -> None:
-        """Take up the membership that is on disk, if there is one."""
+        """Take up the membership that is on disk, if there is one.
+
+        Where that cannot be done the API serves all the same: it says why, and `leave --force` works.
+        """
+        if not await self._taking_up.start():
+            await self._executor.sweep(frozenset())
+
+    async def _take_up(self) -> bool:
         keystore = KeyStore(self.settings.certificates)
         if not keystore.load():
-            await self._executor.sweep(frozenset())
-            return
+            return False
         local = LocalState.load(self.settings.local_state)
         member = self._new_member(local, keystore)
-        await member.start()
+        try:
+            await member.start()
+        except BaseException:
+            await member.close()
+            raise
         self._member = member
         log.info("node started", extra={"node": keystore.node_id, "role": str(keystore.role)})
+        return True
 
     async def close(self) -> None:
+        await self._taking_up.close()
         if self._member is not None:
             await self._member.close()
             self._member = None
@@ -116,7 +131,8 @@ class Node:
     # -- membership --------------------------------------------------------------------------------
     @property
     def in_swarm(self) -> bool:
-        return self._member is not None
+        """Also where its place cannot be taken up: it is to be left first."""
+        return self._member is not None or self._taking_up.failure is not None
 
     async def init(self, options: InitOptions) -> str:
         """Make a swarm of this node alone; the id of this node. Nothing is left behind if it fails."""
@@ -166,7 +182,7 @@ class Node:
                     await member.close()
                     raise
             except BaseException:
-                self._forget()
+                forget(self.settings)
                 raise
             finally:
                 self._pending = False
@@ -176,6 +192,7 @@ class Node:
 
     async def _force_new_cluster(self, options: InitOptions) -> str:
         """Go on alone with this manager's state: its log is verified, the other managers are forgotten."""
+        await self._taking_up.stop()
         async with self._changing:
             keystore = KeyStore(self.settings.certificates)
             if not keystore.load() or not self.settings.raft_dir.exists():
@@ -202,7 +219,7 @@ class Node:
                 await member.close()
                 raise
             local.save(self.settings.local_state)
-            self._member = member
+            self._member, self._taking_up.failure = member, None
             return keystore.node_id
 
     async def join(self, options: JoinOptions) -> None:
@@ -259,7 +276,7 @@ class Node:
                     await member.close()
                     raise
             except BaseException:
-                self._forget()
+                forget(self.settings)
                 raise
             finally:
                 self._pending = False
@@ -277,8 +294,12 @@ class Node:
         )
 
     async def leave(self, *, force: bool) -> None:
+        await self._taking_up.stop()
         async with self._changing:
             member = self._member
+            if member is None and self._taking_up.failure is not None:
+                await self._leave_without_taking_part(force=force)
+                return
             if member is None:
                 raise NotInSwarm("This node is not part of a swarm")
             if member.manager is not None:
@@ -294,21 +315,22 @@ class Node:
                 await self._networks.swarm.left()
             await member.close()
             self._member = None
-            self._forget()
+            forget(self.settings)
             log.info("left the swarm")
 
-    def _forget(self) -> None:
-        """Remove every trace of membership from the disk."""
-        for folder in (self.settings.certificates, self.settings.raft_dir):
-            shutil.rmtree(folder, ignore_errors=True)
-        LocalState.forget(self.settings.local_state)
-        worker_db = self.settings.worker_db
-        for path in worker_db.parent.glob(f"{worker_db.name}*"):  # with those that were damaged and set aside
-            path.unlink(missing_ok=True)
+    async def _leave_without_taking_part(self, *, force: bool) -> None:
+        self._taking_up.check_leave(force=force)
+        await self._executor.sweep(frozenset())
+        if self._networks is not None:
+            await self._networks.swarm.left()
+        forget(self.settings)
+        self._taking_up.failure = None
+        log.info("left the swarm without having taken part in it")
 
     # -- the swarm's state -------------------------------------------------------------------------
     def _manager(self) -> Member:
         if self._member is None:
+            self._taking_up.refuse()
             raise NotInSwarm(
                 'This node is not a swarm manager. Use "pyswarm init" or "pyswarm join" '
                 "to connect this node to swarm and try again.",
@@ -360,14 +382,8 @@ class Node:
 
     async def connect_network(self, network: str, container: str, config: EndpointSettings) -> None:
         """A container of this host joins a network of it, or an attachable one of the swarm."""
-        networks, found = self._own_networks(), self._executor.find(container)
-        wanted = config.ipam_config
-        addresses = [a for a in (wanted.ipv4_address, wanted.ipv6_address) if a] if wanted is not None else []
-        if (segment := networks.local.segment(network)) is not None:
-            await networks.connect(found, segment, addresses)
-        else:
-            attachments = self._attachments()
-            await attachments.connect(network, found.record.id, found.name, addresses, config.aliases)
+        found = self._executor.find(container)
+        await connect(self._own_networks(), self._attachments, found, network, config)
 
     async def disconnect_network(self, network: str, container: str, *, force: bool) -> None:
         """`force`: also where the container is gone."""
@@ -378,10 +394,7 @@ class Node:
             if force:
                 return
             raise
-        if (segment := networks.local.segment(network)) is not None:
-            await networks.disconnect(found, segment)
-        else:
-            await self._attachments().disconnect(network, found.record.id)
+        await disconnect(networks, self._attachments, found, network)
 
     def _attachments(self) -> Attachments:
         if self._member is None:
@@ -397,7 +410,7 @@ class Node:
     def status(self) -> Status:
         if self._member is None:
             state = "pending" if self._pending else "inactive"
-            return Status(state=state, error=self._faults.text)
+            return self._taking_up.status() or Status(state=state, error=self._faults.text)
         return self._member.status()
 
     @property
@@ -429,13 +442,7 @@ class Node:
 
     def has_container(self, text: str) -> bool:
         """Whether an id, the beginning of one, or a name is that of a container here (or of several)."""
-        try:
-            self._executor.find(text)
-        except NotFound:
-            return False
-        except Invalid:  # of several
-            return True
-        return True
+        return self._executor.has(text)
 
     def image_count(self) -> int:
         return len(self.images.list())

@@ -112,7 +112,7 @@ class OutcomeUnknown(Unavailable):
 class NotInSwarm(Unavailable):
     """This node is not part of a swarm."""
 
-    hint = 'use "pyswarm init" or "pyswarm join" to connect this node to a swarm and try again'
+    hint = 'use "pyswarm init" or "pyswarm join --token TOKEN HOST:PORT" to connect this node to a swarm and try again'
 
     def __init__(self, message: str = "this node is not a swarm manager", hint: str | None = None) -> None:
         super().__init__(message, hint)

@@ -18,5 +18,5 @@ def check(tables: Tables, spec: ServiceSpec, before: ServiceSpec | None = None) 
         return
     raise Invalid(
         f"service {spec.name} cannot have {spec.replicas} replicas: this swarm allows {limit} a service",
-        f'ask for fewer, or raise the limit with "pyswarm update --max-replicas N" (label {MAX_REPLICAS_LABEL})',
+        f'ask for fewer, or raise the limit with "pyswarm update --max-replicas 100000" (label {MAX_REPLICAS_LABEL})',
     )

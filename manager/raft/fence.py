@@ -11,7 +11,7 @@ from swarmcore.model.generation import Generation
 def superseded(by: Generation) -> Superseded:
     return Superseded(
         f"this manager belongs to the swarm as it was before it was recovered on {by.date}: "
-        "leave with --force and join anew"
+        'run "pyswarm leave --force" and join anew'
     )
 
 

@@ -102,7 +102,8 @@ def _refusal(directory: Path, error: Exception) -> FailedPrecondition:
     if isinstance(error, OSError):
         return FailedPrecondition(f"cannot use raft's directory {directory}: {error.strerror or error}")
     return FailedPrecondition(
-        str(error), f"restore {directory} from a backup, or leave with --force and join as a new manager"
+        str(error),
+        f'restore {directory} from a backup, or run "pyswarm leave --force" and join as a new manager',
     )
 
 

@@ -21,7 +21,7 @@ _BUFFER = 1 << 17
 _MISSING = frozenset(
     {errno.ENOSYS, errno.EPROTONOSUPPORT, errno.EOPNOTSUPP, errno.ENOENT, errno.EAFNOSUPPORT}
 )
-HINT = "load the kernel modules esp4, esp6 and gcm; see: pyswarm doctor"
+HINT = 'load the kernel modules esp4, esp6 and gcm; see "pyswarm doctor"'
 
 
 class Xfrm:

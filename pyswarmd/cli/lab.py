@@ -82,7 +82,7 @@ def _exec(options: argparse.Namespace) -> int:
     host = Lab(options.name).existing(options.host)
     words = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not words:
-        raise Invalid("no command to run", "write it like: pyswarm lab exec m1 -- pyswarm node ls")
+        raise Invalid("no command to run", 'write it like "pyswarm lab exec m1 -- pyswarm node ls"')
     processes.enter(f"{host.cgroup}/exec")
     argv = host.command(words)
     sys.stdout.flush()

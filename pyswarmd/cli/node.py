@@ -10,7 +10,7 @@ from pyswarmd.cli import render, units
 from pyswarmd.cli.resolve import node_id
 from pyswarmd.cli.tasks import add_filters, print_tasks, query_filters
 from pyswarmd.client import EngineClient, at, filters
-from swarmcore.errors import Invalid
+from swarmcore.errors import Invalid, Unavailable
 
 COLUMNS = ("ID", "HOSTNAME", "STATUS", "AVAILABILITY", "MANAGER STATUS", "ENGINE VERSION")
 
@@ -119,30 +119,52 @@ async def _update(client: EngineClient, options: argparse.Namespace) -> None:
 
 
 async def _change_role(client: EngineClient, options: argparse.Namespace) -> None:
-    for name in options.nodes:
-        wanted = await node_id(client, name)
+    own = (await client.get("/info"))["Swarm"]["NodeID"]
+    ids = [(name, await node_id(client, name)) for name in options.nodes]
+    # This node last: once it is no manager, nobody answers for the others here.
+    for name, wanted in sorted(ids, key=lambda pair: pair[1] == own):
         node = await client.get(at("nodes", wanted))
         verb = "promoted" if options.role == "manager" else "demoted"
         if node["Spec"]["Role"] == options.role:
             render.out(f"Node {name} is already a {options.role}.")
             continue
         await _change(client, name, {"Role": options.role})
-        await _wait_role(client, wanted, options.role)
+        await _wait_role(client, wanted, options.role, of_this_node=wanted == own)
         direction = "to a manager in" if options.role == "manager" else "in"
         render.out(f"Node {name} {verb} {direction} the swarm.")
 
 
-async def _wait_role(client: EngineClient, wanted: str, role: str, seconds: float = 20.0) -> None:
-    """Return when raft has taken the node in (or out); a demotion of this very manager ends the API."""
+async def _wait_role(
+    client: EngineClient, wanted: str, role: str, *, of_this_node: bool = False, seconds: float = 20.0
+) -> None:
+    """Return when raft has taken the node in (or out), and this very node's daemon has followed.
+
+    Meanwhile this manager may have no leader to ask, and it is none any more once its own demotion is done.
+    """
+    check = _own_role_is if of_this_node else _role_is
     try:
         async with asyncio.timeout(seconds):
             while True:
-                found = await client.get("/nodes", filters=filters(id=[wanted]))
-                if not found or bool(found[0].get("ManagerStatus")) == (role == "manager"):
+                if await check(client, wanted, manager=role == "manager"):
                     return
                 await asyncio.sleep(0.1)
     except TimeoutError:
         render.note("the change of role is accepted and goes on in the background")
+
+
+async def _role_is(client: EngineClient, wanted: str, *, manager: bool) -> bool:
+    try:
+        found = await client.get("/nodes", filters=filters(id=[wanted]))
+    except Unavailable:
+        return False
+    return not found or bool(found[0].get("ManagerStatus")) == manager
+
+
+async def _own_role_is(client: EngineClient, wanted: str, *, manager: bool) -> bool:
+    swarm = (await client.get("/info"))["Swarm"]
+    if bool(swarm["ControlAvailable"]) != manager:
+        return False
+    return not manager or await _role_is(client, wanted, manager=True)
 
 
 async def _rm(client: EngineClient, options: argparse.Namespace) -> None:

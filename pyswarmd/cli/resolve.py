@@ -13,7 +13,10 @@ async def node_id(client: EngineClient, name: str) -> str:
     if name == "self":
         found = (await client.get("/info"))["Swarm"]["NodeID"]
         if not found:
-            raise NotFound("this node is not part of a swarm", 'use "pyswarm init" or "pyswarm join"')
+            raise NotFound(
+                "this node is not part of a swarm",
+                'use "pyswarm init" or "pyswarm join --token TOKEN HOST:PORT"',
+            )
         return str(found)
     return str((await client.get(at("nodes", name)))["ID"])
 

@@ -70,7 +70,8 @@ async def create(request: web.Request) -> web.Response:
     source = request.query.get("fromSrc")
     if source != "-":
         raise Unimplemented(
-            "pulling images from a registry is not supported yet", "use pyswarm image load, or image import"
+            "pulling images from a registry is not supported yet",
+            'use "pyswarm image load -i FILE", or "pyswarm image import FILE NAME"',
         )
     repository, tag = request.query.get("repo", ""), request.query.get("tag", "")
     name = f"{repository}:{tag}" if repository and tag else repository or None

@@ -85,9 +85,9 @@ _WHAT: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 _HINTS = {
-    "creating containers outside of services": "run it as a service: pyswarm service create",
-    "listing containers": "list tasks: pyswarm service ps, pyswarm node ps",
-    "building images": "build elsewhere and load the result: pyswarm image load",
+    "creating containers outside of services": 'run it as a service: "pyswarm service create IMAGE"',
+    "listing containers": 'list tasks: "pyswarm service ps SERVICE", "pyswarm node ps"',
+    "building images": 'build elsewhere and load the result: "pyswarm image load -i FILE"',
 }
 
 

@@ -65,7 +65,7 @@ class Lab:
         match = _HOST.fullmatch(name)
         if match is None:
             raise NotFound(
-                f"no lab host {name!r}", "hosts are called m1, m2 … and w1, w2 …; see: pyswarm lab ls"
+                f"no lab host {name!r}", 'hosts are called m1, m2 … and w1, w2 …; see "pyswarm lab ls"'
             )
         number = int(match[2]) + (10 if match[1] == "m" else 100)
         return LabHost(self.name, name, self.network.address(number), self.network, self.base)
@@ -73,7 +73,7 @@ class Lab:
     def existing(self, name: str) -> LabHost:
         host = self.host(name)
         if not self.network.path(name).exists():
-            raise NotFound(f"no lab host {name!r}", "see: pyswarm lab ls")
+            raise NotFound(f"no lab host {name!r}", 'see "pyswarm lab ls"')
         return host
 
     def hosts(self) -> list[LabHost]:
@@ -126,7 +126,7 @@ class Lab:
             members = [hosts[0]]
         first = next((h for h in members if h.name.startswith("m")), None)
         if first is None:
-            raise FailedPrecondition("this lab has no manager left", "run: pyswarm lab down")
+            raise FailedPrecondition("this lab has no manager left", 'run "pyswarm lab down"')
         tokens = (await self._get(first, "/swarm"))["JoinTokens"]
         missing = [h for h in hosts if h not in members]
         for host in [h for h in missing if h.name.startswith("m")]:  # raft takes one new member at a time

@@ -64,7 +64,7 @@ class LabNetwork:
             if self._wished is not None and found != self._wished:
                 raise FailedPrecondition(
                     f"this lab has other wires already: {found.text()}",
-                    "take it down first: pyswarm lab down",
+                    'take it down first: "pyswarm lab down"',
                 )
             self._wires = found
         return self._wires

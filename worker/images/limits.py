@@ -15,7 +15,7 @@ _ASK_AGAIN = 64 * _MIB  # bytes written between two looks at the disk
 
 
 class DiskFull(SwarmError):
-    hint = "free some space; pyswarm image rm removes images that are not used"
+    hint = 'free some space; "pyswarm image rm IMAGE" removes one that is not used'
 
 
 class Limits(Struct, frozen=True, kw_only=True):

@@ -69,7 +69,8 @@ class ImageStore:
         found = self._by_id(text) or self._by_name(text) or self._by_prefix(text)
         if found is None:
             raise NotFound(
-                f"no such image: {text}", "load it on this node: pyswarm image load -i FILE (or image import)"
+                f"no such image: {text}",
+                'load it on this node: "pyswarm image load -i FILE", or "pyswarm image import FILE NAME"',
             )
         return found
 

@@ -316,6 +316,16 @@ class ContainerExecutor:
             raise NotFound(f"No such container: {text}")
         return hits[0]
 
+    def has(self, text: str) -> bool:
+        """Whether `text` is of a container here, or of several."""
+        try:
+            self.find(text)
+        except NotFound:
+            return False
+        except Invalid:
+            return True
+        return True
+
     def sandbox_is(self, container_id: str, sandbox: SandboxSpec) -> None:
         """The container joined or left a network."""
         for container in self._containers.values():
