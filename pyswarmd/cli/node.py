@@ -119,8 +119,8 @@ async def _update(client: EngineClient, options: argparse.Namespace) -> None:
 
 
 async def _change_role(client: EngineClient, options: argparse.Namespace) -> None:
-    own = (await client.get("/info"))["Swarm"]["NodeID"]
     ids = [(name, await node_id(client, name)) for name in options.nodes]
+    own = (await client.get("/info"))["Swarm"]["NodeID"]
     # This node last: once it is no manager, nobody answers for the others here.
     for name, wanted in sorted(ids, key=lambda pair: pair[1] == own):
         node = await client.get(at("nodes", wanted))
