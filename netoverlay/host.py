@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from netoverlay.dns.server import DnsServer
+from netoverlay.dns.transition import between
 from netoverlay.ipsec.plan import RingKey
 from netoverlay.netns import Namespace
 from netoverlay.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
@@ -67,9 +68,9 @@ class HostNetwork:
 
     async def forget(self) -> None:
         """This host has left its swarm."""
+        self._dns.update({})
         await self._do(self._wiring.forget)
         self._tables, self._identity = {}, ("", "")
-        self._dns.update({})
 
     async def run(self) -> None:
         """Compare the kernel with the tables, for ever; clean up behind endpoints that have gone."""
@@ -110,11 +111,14 @@ class HostNetwork:
 
     async def apply(self, tables: Tables, node_id: str, vtep: str) -> None:
         """Return when this host's kernel and names agree with `tables`."""
-        self._tables, self._identity = tables, (node_id, vtep)
-        self._dns.update(tables)
+        before, self._tables, self._identity = self._tables, tables, (node_id, vtep)
+        # Of an earlier daemon's containers nothing is known, but that all was reachable.
+        self._dns.update(between(before, tables) if before else tables)
         try:
             await self._do(self._wiring.apply, tables, node_id, vtep)
         finally:
+            # Also if something failed: everything was tried, and all else is reachable.
+            self._dns.update(tables)
             self._applied.set()
 
     # -- sandboxes ---------------------------------------------------------------------------------
@@ -160,9 +164,16 @@ class HostNetwork:
 
     async def part(self, sandbox_id: str, network_id: str, mac: str) -> SandboxSpec | None:
         """Off a network of the swarm, where its interface has this hardware address; None if there is no sandbox."""
-        spec = await self._do(self._wiring.part, sandbox_id, network_id, mac)
+        if (known := self._wiring.spec(sandbox_id)) is None:
+            return None
+        self._serve_again(known.without(network_id, mac))  # unnamed first
+        try:
+            spec = await self._do(self._wiring.part, sandbox_id, network_id, mac)
+        except BaseException:
+            self._serve_again(known)
+            raise
         if spec is not None:
-            self._serve_again(spec)
+            self._serve_again(spec)  # what was joined meanwhile counts, too
         return spec
 
     def _serve_again(self, spec: SandboxSpec) -> None:

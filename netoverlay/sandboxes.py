@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from swarmcore.model.endpoint import PortConfig
 
@@ -76,3 +77,8 @@ class SandboxSpec(Struct, frozen=True, kw_only=True):
     gateway: bool = True
     host_ports: tuple[PortConfig, ...] = ()
     resolving: Resolving = Resolving()
+
+    def without(self, network_id: str, mac: str) -> SandboxSpec:
+        """Off a network of the swarm, where its interface there has this hardware address."""
+        rest = tuple(join for join in self.joins if (join.network_id, join.mac) != (network_id, mac))
+        return replace(self, joins=rest)

@@ -173,6 +173,10 @@ class Wiring:
             raise NotFound(f"container {sandbox_id[:12]} has no network namespace on this host any more")
         return sandbox
 
+    def spec(self, sandbox_id: str) -> SandboxSpec | None:
+        sandbox = self._sandboxes.get(sandbox_id)
+        return sandbox.spec if sandbox is not None else None
+
     def namespace(self, sandbox_id: str) -> Namespace | None:
         sandbox = self._sandboxes.get(sandbox_id)
         return sandbox.namespace if sandbox is not None else None
@@ -211,12 +215,12 @@ class Wiring:
         """Off a network of the swarm again; None where the sandbox is gone."""
         if (sandbox := self._sandboxes.get(sandbox_id)) is None:
             return None
-        leaving = [j for j in sandbox.spec.joins if (j.network_id, j.mac) == (network_id, mac)]
-        for join in leaving:
-            self._local.unplug(join.interface, sandbox.namespace)
-            self._fabric.leave(network_id, sandbox_id)
-        kept = tuple(join for join in sandbox.spec.joins if join not in leaving)
-        sandbox.spec = replace(sandbox.spec, joins=kept)
+        rest = sandbox.spec.without(network_id, mac)
+        for join in sandbox.spec.joins:
+            if join not in rest.joins:
+                self._local.unplug(join.interface, sandbox.namespace)
+                self._fabric.leave(network_id, sandbox_id)
+        sandbox.spec = rest
         self._balance(sandbox)
         return sandbox.spec
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
+import threading
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -170,6 +171,28 @@ async def test_a_sandbox_has_names_and_virtual_addresses_and_leaves_nothing(worl
     await world.host.forget()
     links = world.shown(world.kernel, "ip", "-o", "link")
     assert [line.split(": ")[1] for line in links.splitlines()] == ["lo", "eth0"]
+
+
+async def test_a_name_comes_after_the_way_there_and_goes_before_it(world: World) -> None:
+    await world.apply(3)
+    asking = spec(9)
+    await world.host.attach(asking)
+    inside = world.inside(asking)
+    for coming, then in ((True, "10.5.0.4"), (False, "")):
+        done = threading.Event()
+        busy = world.host._thread.submit(done.wait)  # the kernel takes its time
+        try:
+            async with asyncio.TaskGroup() as group:
+                applied = group.create_task(world.apply(3, 4) if coming else world.apply(3))
+                await asyncio.sleep(0)
+                assert await resolves(inside, "web.3.t3") == "10.5.0.3"
+                assert await resolves(inside, "web.4.t4") == ""
+                assert not busy.done() and not applied.done()
+                done.set()
+        finally:
+            done.set()
+        assert await resolves(inside, "web.4.t4") == then
+    await world.host.release(asking)
 
 
 async def test_what_was_damaged_by_hand_is_mended_and_counted(world: World) -> None:
