@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from manager.current import is_lost
-from manager.orchestrator.restart_policy import age, policy_of
+from manager.orchestrator.restart_policy import age, ended_by_itself, policy_of
 from manager.orchestrator.update_plan import UNDER_WAY, first_task
 from manager.store.follow import follow
 from manager.store.store import Store
@@ -113,8 +113,10 @@ def _newest(tasks: Sequence[Task]) -> list[Task]:
 
 def _counted(tasks: Sequence[Task]) -> list[Task]:
     """What restart_policy.py counts as attempts, and by which it knows that a spec was given up in the slot."""
-    newest = _newest(tasks)
-    return newest[-((policy_of(newest[-1]).max_attempts or 0) + 1) :]
+    *older, last = _newest(tasks)
+    attempts = policy_of(last).max_attempts
+    failures = [task for task in older if ended_by_itself(task)]
+    return [*failures[-attempts:], last] if attempts else [last]
 
 
 def _told_by(tasks: Sequence[Task], view: View) -> list[Task]:

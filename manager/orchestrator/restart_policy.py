@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from manager.current import is_lost
 from manager.orchestrator.fitness import must_move
+from swarmcore.durations import duration
+from swarmcore.errors import Invalid
 from swarmcore.model.base import Version
+from swarmcore.model.endpoint import DRAIN_LABEL
 from swarmcore.model.node import Node
 from swarmcore.model.policy import RestartCondition, RestartPolicy
 from swarmcore.model.task import Task, TaskState
 
-#: A successor waits so long for its predecessor to stop, and no longer (swarmkit's old-task timeout).
+#: A successor waits so long for its predecessor to stop, and no longer (swarmkit's old-task timeout), unless stopping
+#: may take longer by the task's own settings; then so much more than these say, for the way there and back.
 OLD_TASK_TIMEOUT = timedelta(minutes=1)
+STOP_MARGIN = timedelta(seconds=10)
 #: Ends that come from the task itself; these earn the policy's delay.
 _OWN_END = frozenset({TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED})
 
@@ -32,20 +38,50 @@ def should_restart(task: Task, slot: Sequence[Task]) -> bool:
         return False
     if policy.condition is RestartCondition.ON_FAILURE and task.status.state is TaskState.COMPLETE:
         return False
-    if not policy.max_attempts:
-        return True
+    if not policy.max_attempts or not ended_by_itself(task):
+        return True  # one that was stopped, moved or lost has failed at nothing: it uses up no attempt
     return _restarts(task, slot, policy) < policy.max_attempts
 
 
+def ended_by_itself(task: Task) -> bool:
+    return task.status.state in _OWN_END
+
+
 def _restarts(task: Task, slot: Sequence[Task], policy: RestartPolicy) -> int:
-    """Successors made so far for this spec, within the window before the task's end where there is one."""
+    """How often the policy has made a successor for this spec: once for each earlier task that ended by itself.
+
+    With a window, only those count that ended less than that before, in time that the slot was running: what the
+    policy's own delay takes, or a preparation that fails, does not make a restart a success. Otherwise a window that
+    is not longer than the delay would never hold two failures, and the policy would go on for ever.
+    """
     same_spec = sorted((t for t in slot if t.spec_version == task.spec_version), key=age)
-    successors = same_spec[1:]
+    older = list(takewhile(lambda other: other.id != task.id, same_spec))
+    failures = [other for other in older if ended_by_itself(other)]
     ended = seen_at(task)
-    if policy.window and ended is not None:
-        begin = ended - timedelta(microseconds=policy.window / 1000)
-        return sum(1 for t in successors if t.created_at is not None and t.created_at > begin)
-    return len(successors)
+    if not policy.window or ended is None:
+        return len(failures)
+    window, idle = _span(policy.window), timedelta()
+    later, at, count = task, ended, 0
+    for failure in reversed(failures):
+        before = seen_at(failure) or at
+        idle += min(at - before, _waited(later, policy))
+        if ended - before - idle >= window:
+            break
+        later, at, count = failure, before, count + 1
+    return count
+
+
+def _waited(task: Task, policy: RestartPolicy) -> timedelta:
+    """How much of the time between its predecessor's end and its own it did not run, at most."""
+    delay = _span(policy.delay_ns)
+    ended = seen_at(task)
+    if task.status.state is not TaskState.REJECTED or ended is None or task.created_at is None:
+        return delay
+    return delay + max(ended - task.created_at, timedelta())
+
+
+def _span(nanoseconds: int) -> timedelta:
+    return timedelta(microseconds=nanoseconds / 1000)
 
 
 def age(task: Task) -> tuple[bool, float, str]:
@@ -69,7 +105,7 @@ def has_given_up(slot: Sequence[Task], version: Version) -> bool:
     mine = [task for task in slot if task.spec_version == version]
     if not mine or mine[-1].desired_state <= TaskState.RUNNING:
         return False
-    return mine[-1].status.state in _OWN_END and not should_restart(mine[-1], slot)
+    return ended_by_itself(mine[-1]) and not should_restart(mine[-1], slot)
 
 
 def start_time(task: Task, older: Sequence[Task], node_of: Mapping[str, Node]) -> datetime:
@@ -80,10 +116,18 @@ def start_time(task: Task, older: Sequence[Task], node_of: Mapping[str, Node]) -
     """
     assert task.created_at is not None, "a stored task has a time"
     before = [other for other in older if other.desired_state > TaskState.RUNNING]
-    start = task.created_at + timedelta(microseconds=_delay(task, before, node_of) / 1000)
-    if any(still_runs(other, node_of.get(other.node_id)) for other in before):
-        return max(start, task.created_at + OLD_TASK_TIMEOUT)
-    return start
+    start = task.created_at + _span(_delay(task, before, node_of))
+    stopping = [stop_time(other) for other in before if still_runs(other, node_of.get(other.node_id))]
+    return max([start, *(task.created_at + longest for longest in stopping)])
+
+
+def stop_time(task: Task) -> timedelta:
+    """How long it may take until a task that was told to stop has ended: its connections end, then its grace period."""
+    try:
+        drain = duration(task.service_annotations.labels.get(DRAIN_LABEL, "0"))
+    except Invalid:  # the control API takes none of these
+        drain = 0
+    return max(OLD_TASK_TIMEOUT, _span(drain + task.spec.container.stop_grace_ns) + STOP_MARGIN)
 
 
 def _delay(task: Task, before: Sequence[Task], node_of: Mapping[str, Node]) -> int:
@@ -93,7 +137,7 @@ def _delay(task: Task, before: Sequence[Task], node_of: Mapping[str, Node]) -> i
     last = before[-1]
     moved = must_move(last, node_of.get(last.node_id))
     updated = last.spec_version != task.spec_version
-    if moved or updated or last.status.state not in _OWN_END:
+    if moved or updated or not ended_by_itself(last):
         return 0
     return policy_of(last).delay_ns
 
@@ -104,7 +148,7 @@ def still_runs(task: Task, node: Node | None) -> bool:
 
 def successor_state(old: Task, node: Node | None) -> TaskState:
     """The desired state that a successor begins with: RUNNING where there is nothing to wait for."""
-    own_end = old.status.state in _OWN_END and not must_move(old, node)
+    own_end = ended_by_itself(old) and not must_move(old, node)
     if own_end and policy_of(old).delay_ns > 0:
         return TaskState.READY
     return TaskState.READY if still_runs(old, node) else TaskState.RUNNING

@@ -13,7 +13,7 @@ from swarmcore.model.cluster import DEFAULT_SWARM_SPEC, Cluster, Orchestration
 from swarmcore.model.node import Node, NodeState
 from swarmcore.model.policy import RestartCondition, RestartPolicy
 from swarmcore.model.service import Service, UpdateState, UpdateStatus
-from swarmcore.model.task import Task
+from swarmcore.model.task import Task, TaskStatus
 from tests.fakes.raft import SoloRaft, solo_store
 from tests.fakes.virtual_time import LoopClock, run_virtual
 from tests.manager.orchestrator.objects import S, at, node, service, task, template
@@ -135,6 +135,13 @@ def test_history_that_still_runs_waits_until_it_has_stopped() -> None:
 def test_as_many_stay_as_the_attempts_that_are_counted(limit: int) -> None:
     tasks = [old(n, TWICE) for n in range(4)]
     assert left(service(), node(), cluster(limit), *tasks) == ["old2", "old3"]
+
+
+def test_failures_that_are_counted_stay_though_the_task_was_moved_often_since() -> None:
+    failed = [old(n, TWICE) for n in range(3)]
+    moved = [replace(old(n, TWICE), status=TaskStatus(state=S.SHUTDOWN)) for n in range(3, 8)]
+    runs = task("runs", created=9, spec=template(policy=TWICE))
+    assert left(service(), node(), *failed, *moved, runs) == ["old2", "runs"]
 
 
 def test_attempts_are_kept_beside_the_old_task_of_a_start_first_update() -> None:

@@ -266,6 +266,45 @@ def test_an_ended_task_has_a_successor_if_its_policy_says_so(
     in_world(story)
 
 
+def test_moves_use_no_attempts_up_and_failures_do() -> None:
+    async def story(world: World) -> None:
+        await started(world, 1, RestartPolicy(max_attempts=1, delay=SECOND))
+        async with world.led():
+            for number in range(8):
+                await world.until(lambda: len(world.running()) == 1)
+                here = world.the_task(1).node_id
+                if number % 2:
+                    await world.node_is(here, NodeState.DOWN)
+                else:
+                    await world.availability(here, Availability.DRAIN)
+                await world.until(lambda here=here: any(t.node_id != here for t in world.running()))
+                await world.node_is(here, NodeState.READY)
+                await world.availability(here, Availability.ACTIVE)
+            await world.ended(world.the_task(1))
+            await world.until(lambda: len(world.running()) == 1)
+            here = world.the_task(1).node_id
+            await world.availability(here, Availability.DRAIN)
+            await world.until(lambda: any(t.node_id != here for t in world.running()))
+            await world.ended(world.the_task(1))
+            await world.rest(30)
+            assert world.running() == []
+            assert await world.is_quiet()
+
+    in_world(story)
+
+
+def test_a_window_that_is_shorter_than_the_delay_ends_the_attempts_too() -> None:
+    async def story(world: World) -> None:
+        world.fails = lambda task: True
+        await started(world, 1, RestartPolicy(max_attempts=3, delay=5 * SECOND, window=SECOND))
+        async with world.led():
+            await world.rest(90)
+            assert [task.status.state for task in world.tasks()] == [S.FAILED] * 4
+            assert await world.is_quiet()
+
+    in_world(story)
+
+
 def test_a_task_is_restarted_as_often_as_its_policy_allows() -> None:
     async def story(world: World) -> None:
         world.fails = lambda task: True

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from manager.orchestrator.restart_policy import seen_at, should_restart, start_time, successor_state
+from swarmcore.model.base import Annotations
+from swarmcore.model.container import ContainerSpec
+from swarmcore.model.endpoint import DRAIN_LABEL
 from swarmcore.model.node import Availability, Node, NodeState
 from swarmcore.model.policy import RestartCondition, RestartPolicy
-from swarmcore.model.task import Task, TaskState
+from swarmcore.model.task import Task, TaskSpec, TaskState
 from tests.manager.orchestrator.objects import SECOND, S, at, node, task, template
 
 DOWN = node("n1", NodeState.DOWN)
@@ -52,6 +55,48 @@ def test_a_new_spec_has_all_its_attempts() -> None:
 def test_attempts_outside_the_window_are_forgotten(last: float, again: bool) -> None:
     slot = history([100.0, 101.0, last], RestartPolicy(max_attempts=2, window=60 * SECOND))
     assert should_restart(slot[-1], slot) is again
+
+
+def stopped(number: int, at: float, policy: RestartPolicy, state: TaskState = S.SHUTDOWN) -> Task:
+    """One that was moved away."""
+    spec = template(policy=policy)
+    return task(f"m{number}", 1, state, S.SHUTDOWN, spec=spec, created=at, since=at + 1)
+
+
+@pytest.mark.parametrize("state", [S.SHUTDOWN, S.ORPHANED, S.RUNNING])
+def test_moves_use_no_attempts_up(state: TaskState) -> None:
+    policy = RestartPolicy(max_attempts=1)
+    moves = [stopped(number, 10.0 * number, policy, state) for number in range(5)]
+    first = task("f1", 1, S.FAILED, S.SHUTDOWN, spec=template(policy=policy), created=60, since=70)
+    assert should_restart(first, [*moves, first])
+    more = [stopped(number, 10.0 * number, policy, state) for number in range(8, 12)]
+    assert should_restart(more[-1], [*moves, first, *more]), (
+        "the last attempt runs elsewhere when it is moved"
+    )
+    second = task("f2", 1, S.FAILED, S.SHUTDOWN, spec=template(policy=policy), created=130, since=140)
+    assert not should_restart(second, [*moves, first, *more, second])
+
+
+@pytest.mark.parametrize("window", [1, 5, 10, 60])
+@pytest.mark.parametrize("delay", [0, 5, 10])
+def test_a_task_that_fails_at_once_is_given_up_whatever_window_and_delay(window: int, delay: int) -> None:
+    policy = RestartPolicy(max_attempts=3, window=window * SECOND, delay=delay * SECOND)
+    slot = history([0.2 + n * (delay + 0.2) for n in range(4)], policy)
+    assert [should_restart(one, slot[: n + 1]) for n, one in enumerate(slot)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("preparing", [0.5, 30])
+def test_one_that_cannot_even_be_prepared_is_given_up_however_long_that_takes(preparing: float) -> None:
+    policy = RestartPolicy(max_attempts=3, window=SECOND, delay=5 * SECOND)
+    slot = history([(n + 1) * (5 + preparing) for n in range(4)], policy)
+    slot = [replace(one, status=replace(one.status, state=S.REJECTED)) for one in slot]
+    assert [should_restart(one, slot[: n + 1]) for n, one in enumerate(slot)] == [True, True, True, False]
+
+
+def test_one_that_runs_for_longer_than_the_window_is_never_given_up() -> None:
+    policy = RestartPolicy(max_attempts=1, window=10 * SECOND, delay=5 * SECOND)
+    slot = history([n * 15.0 for n in range(1, 9)], policy)
+    assert all(should_restart(one, slot[: n + 1]) for n, one in enumerate(slot))
 
 
 @given(
@@ -113,6 +158,30 @@ WAITING = task("new", state=S.READY, desired=S.READY, created=10)
 )
 def test_when_a_successor_starts(old: Task, where: Node, start: float) -> None:
     assert start_time(WAITING, [old], {"n1": where}) == at(start)
+
+
+def stopping(grace: int, drain: str = "") -> Task:
+    spec = TaskSpec(container_spec=ContainerSpec(image="web:1", stop_grace_period=grace * SECOND))
+    labels = {DRAIN_LABEL: drain} if drain else {}
+    old = task(state=S.RUNNING, desired=S.SHUTDOWN, spec=spec)
+    return replace(old, service_annotations=Annotations(name="web", labels=labels))
+
+
+@pytest.mark.parametrize(
+    ("old", "start"),
+    [
+        (stopping(10), 70),
+        (stopping(50), 70),
+        (stopping(120), 140),
+        (stopping(3600), 3620),
+        (stopping(30, "1h"), 3650),
+        (stopping(120, "nonsense"), 140),
+    ],
+)
+def test_a_successor_waits_as_long_as_its_predecessor_may_take_to_stop(old: Task, start: float) -> None:
+    assert start_time(WAITING, [old], {"n1": node()}) == at(start)
+    assert start_time(WAITING, [old, stopping(1)], {"n1": node()}) == at(start), "the slowest counts"
+    assert start_time(WAITING, [old], {"n1": DOWN}) == at(10), "nobody can stop it"
 
 
 def test_a_task_without_a_predecessor_need_not_wait() -> None:
