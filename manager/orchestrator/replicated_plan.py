@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain, islice
 
 from msgspec.structs import replace
 
 from manager.current import is_current
-from manager.orchestrator.restart_policy import has_given_up, should_restart, start_time, successor_state
+from manager.orchestrator.restart_policy import (
+    has_given_up,
+    should_restart,
+    start_time,
+    successor_state,
+    up_since,
+)
 from manager.orchestrator.slots import (
     Slots,
     by_slot_in_turns,
@@ -19,7 +25,7 @@ from manager.orchestrator.slots import (
     surplus_in_turns,
 )
 from manager.orchestrator.steps import MAX_STEPS, Around, Plan, Step
-from manager.orchestrator.update_plan import next_move_in_turns
+from manager.orchestrator.update_plan import next_move_in_turns, settle_time
 from swarmcore.aio import Turns, at_once, stretches
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState
@@ -49,12 +55,14 @@ def plan_in_turns(service: Service, tasks: Iterable[Task], around: Around) -> Tu
     due: list[datetime] = []
     dirty: list[int] = []
     moving = False
+    settles = settle_time(service)
     for part in stretches(slots.items()):
         for number, slot in part:
             last = (live(slot) or slot)[-1]  # one that has ended for good is renewed too
             current = is_current(last, service, around.node_of(last))
             again = any(is_current(task, service, around.node_of(task)) for task in live(slot)[:-1])
-            if _keep_slot(number, slot, around, steps, due, takes_over=current or not again):
+            takes_over = settles if current or not again else None
+            if _keep_slot(number, slot, around, steps, due, takes_over):
                 moving = moving or not current
             elif not current and not has_given_up(slot, service.spec_version):
                 dirty.append(number)  # given up: trying for ever is not what the policy asks for
@@ -95,12 +103,12 @@ def _keep_slot(
     around: Around,
     steps: list[Step],
     due: list[datetime],
-    *,
-    takes_over: bool,
+    takes_over: timedelta | None,
 ) -> bool:
     """Replace what has ended or must leave its node, start what has waited long enough. True if it was replaced.
 
-    `takes_over`: the newest task, once it runs, ends those beside it. A rollback may want one of these again.
+    `takes_over`: the newest task ends those beside it when it has been up for so long: what crashes at once must not
+    cost a healthy one. None: it does not end them, for a rollback may want one of these again.
     """
     running = live(slot)
     if not running:
@@ -125,8 +133,12 @@ def _keep_slot(
             )
         )
         return True
-    if newest.status.state is TaskState.RUNNING and takes_over:
-        over = running[:-1]
+    if newest.status.state is TaskState.RUNNING and takes_over is not None and len(running) > 1:
+        settled = up_since(newest, around.now) + takes_over
+        if settled <= around.now:
+            over = running[:-1]
+        else:
+            due.append(settled)
     if over:
         steps.append(Step(stop=tuple(task.id for task in over)))
     if newest.desired_state < TaskState.RUNNING:

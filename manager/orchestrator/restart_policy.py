@@ -100,6 +100,11 @@ def seen_at(task: Task) -> datetime | None:
     return min(times) if times else None
 
 
+def up_since(task: Task, now: datetime) -> datetime:
+    """Since when it has been in its state for sure, by the managers' clocks."""
+    return task.updated_at or task.status.timestamp or now
+
+
 def has_given_up(slot: Sequence[Task], version: Version) -> bool:
     """The last task of this version ended by itself, and its policy lets none follow."""
     mine = [task for task in slot if task.spec_version == version]

@@ -21,6 +21,8 @@ from swarmcore.model.task import Task, TaskState
 DEFAULT = UpdateConfig(parallelism=1)
 #: How long a task may take to run, where nobody saw since when it ran before it ended.
 SLOW_START = timedelta(minutes=1)
+#: So long a new task stays up before it ends the one that it stands beside: this part of the monitor, and no longer.
+SETTLES, SETTLES_AT_MOST = 5, timedelta(seconds=10)
 UNDER_WAY = frozenset({UpdateState.UPDATING, UpdateState.ROLLBACK_STARTED})
 _STOPPED = frozenset({UpdateState.PAUSED, UpdateState.ROLLBACK_PAUSED})
 _FAILED = frozenset({TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED})
@@ -87,6 +89,12 @@ def settings(service: Service, status: UpdateStatus) -> UpdateConfig:
     return (service.spec.rollback_config if rolls_back else service.spec.update_config) or DEFAULT
 
 
+def settle_time(service: Service) -> timedelta:
+    """How long the new task of a start-first update has to stay up before the old one goes."""
+    status = service.update_status or UpdateStatus()
+    return min(_span(settings(service, status).monitor_ns) / SETTLES, SETTLES_AT_MOST)
+
+
 def first_task(service: Service, status: UpdateStatus, slot: Sequence[Task]) -> Task | None:
     """The first one that this update made in the slot. What comes of its successors is the restart policy's."""
     mine = [task for task in slot if task.spec_version == service.spec_version]
@@ -119,8 +127,9 @@ def _busy(
         if number in waiting or not mine or len(mine) == len(slot):
             continue  # the update has not been here: the slot is still to come, or is a new one
         came = [seen_at(task) for task in mine if task.status.state >= TaskState.RUNNING]
-        if not came:
-            busy += 1
+        alive = live(slot)
+        if not came or (len(alive) > 1 and alive[-1].status.state is TaskState.RUNNING):
+            busy += 1  # it does not run yet, or has not ended the old one yet
         elif config.delay and (times := [time for time in came if time is not None]):
             until = min(times) + _span(config.delay)
             if until > now:

@@ -71,6 +71,17 @@ async def test_a_failing_update_is_rolled_back_and_harms_one_slot_only(swarm: Sw
     assert "Command" not in service["Spec"]["TaskTemplate"]["ContainerSpec"]
 
 
+async def test_a_start_first_update_whose_tasks_crash_at_once_costs_no_old_task(swarm: Swarm) -> None:
+    good = spec("start-first")
+    good["UpdateConfig"] = {**good["UpdateConfig"], "Monitor": 10 * SECOND}
+    await swarm.post("m1", "/services/create", good)
+    before = {task["ID"] for task in await swarm.until_running("web", 3)}
+    crashing = spec("start-first", Command=["/bin/sh", "-c", "sleep 0.2; exit 1"])
+    await update(swarm, {**crashing, "UpdateConfig": good["UpdateConfig"]})
+    await until_state(swarm, "rollback_completed")
+    assert {task["ID"] for task in await swarm.until_running("web", 3)} == before
+
+
 async def test_a_port_of_its_host_passes_from_a_task_to_its_successor(swarm: Swarm) -> None:
     """On one node, where the port is free only because the one before has ended."""
     wanted = spec("stop-first")

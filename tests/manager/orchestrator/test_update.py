@@ -84,6 +84,52 @@ def test_parallelism_says_how_many_slots_are_replaced_at_once(parallelism: int, 
     in_world(story)
 
 
+async def crash(world: World, name: str, after: float) -> None:
+    """Tasks of this image end by themselves so many seconds after they have come up."""
+    while True:
+        for task in world.running(name):
+            since = task.status.timestamp
+            if since is not None and (world.clock.now() - since).total_seconds() >= after:
+                await world.ended(task)
+        await world.rest(0.05)
+
+
+@pytest.mark.parametrize("action", list(FailureAction))
+def test_start_first_keeps_the_old_tasks_while_the_new_ones_crash(action: FailureAction) -> None:
+    async def story(world: World) -> None:
+        config = UpdateConfig(parallelism=1, order=UpdateOrder.START_FIRST, failure_action=action)
+        await started(world, 2, config, RestartPolicy(delay=SECOND))
+        async with world.led(), owned(crash(world, "bad", 0.3), "crashes"):
+            await world.until(lambda: len(world.running()) == 2)
+            old = {task.id for task in world.running()}
+            await world.change(image("bad"))
+            for _ in range(300):
+                await world.rest(0.1)
+                assert old <= {task.id for task in world.running()}
+            if action is FailureAction.ROLLBACK:
+                assert in_state(world, U.ROLLBACK_COMPLETED)()
+                assert old == {task.id for task in world.running()}
+            await world.change(image("good"))
+            await world.until(in_state(world, U.COMPLETED))
+            assert len(world.running("good")) == len(world.running()) == 2
+
+    in_world(story)
+
+
+def test_start_first_ends_the_old_task_when_the_new_one_has_stayed_up() -> None:
+    async def story(world: World) -> None:
+        config = UpdateConfig(parallelism=1, order=UpdateOrder.START_FIRST, monitor=20 * SECOND)
+        await started(world, 1, config)
+        async with world.led():
+            await world.until(lambda: len(world.running()) == 1)
+            await world.change(image("web:2"))
+            await world.until(lambda: len(world.running("web:2")) == 1)
+            took = await world.until(lambda: len(world.running()) == 1)
+            assert 4 <= took < 5
+
+    in_world(story)
+
+
 def test_start_first_never_has_less_than_all_replicas() -> None:
     async def story(world: World) -> None:
         await started(world, config=UpdateConfig(parallelism=1, order=UpdateOrder.START_FIRST))
