@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -17,6 +16,7 @@ from aiohttp import web
 from pyswarmd.engine import image_filters, image_views
 from pyswarmd.engine.context import Route, answer, api_version, asked, empty, filters, node_of
 from pyswarmd.engine.import_changes import run_config
+from swarmcore.aio import in_thread
 from swarmcore.errors import Invalid, SwarmError, Unimplemented
 from worker.images.limits import DiskFull
 from worker.images.store import ImageStore
@@ -36,8 +36,8 @@ async def _upload(request: web.Request) -> AsyncIterator[Path]:
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
             async for chunk in request.content.iter_chunked(_CHUNK):
-                await asyncio.to_thread(file.write, chunk)
-            await asyncio.to_thread(file.flush)
+                await in_thread(file.write, chunk)
+            await in_thread(file.flush)
         except OSError as error:
             raise DiskFull(f"cannot store the upload: {error.strerror}") from None
         yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,9 @@ async def read(job: Job) -> Answer:
         start_new_session=True,  # a signal to the daemon's process group is the daemon's to handle
     )
     assert child.stdin is not None and child.stdout is not None
+    # It waits for its job, so the number is still its own. Not child.kill(): that asks for the exit code first, which
+    # asyncio's own waiting then never learns.
+    pidfd = os.pidfd_open(child.pid)
     try:
         child.stdin.write(msgspec.json.encode(job) + b"\n")
         found = bytearray()
@@ -51,7 +55,7 @@ async def read(job: Job) -> Answer:
             if len(found) > _ANSWER_LIMIT:
                 raise Invalid("the archive has too many images")
     finally:
-        await to_the_end(_ended(child))
+        await to_the_end(_ended(child, pidfd))
     if not found:
         raise _died(child.returncode or 0, job)
     answer = msgspec.json.decode(bytes(found), type=Answer)
@@ -60,13 +64,11 @@ async def read(job: Job) -> Answer:
     return answer
 
 
-async def _ended(child: asyncio.subprocess.Process) -> None:
+async def _ended(child: asyncio.subprocess.Process, pidfd: int) -> None:
     """Also one that is not asked any more: it has answered, or nobody waits for it."""
-    if child.returncode is None:
-        try:
-            child.kill()
-        except ProcessLookupError:
-            pass
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.close(pidfd)
     assert child.stdin is not None
     child.stdin.close()
     await child.wait()
