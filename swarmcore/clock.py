@@ -74,6 +74,11 @@ class AgreedClock:
         self._own = own
         self._managers: dict[str, _Reading] = {}
         self._leader = _Reading()
+        self._judged = (
+            float("-inf"),
+            0.0,
+        )  # when, and what this host's clock showed against the monotonic one
+        self._correction: timedelta | None = None
 
     def monotonic(self) -> float:
         return self._own.monotonic()
@@ -134,8 +139,15 @@ class AgreedClock:
         return ""
 
     def now(self) -> datetime:
-        own, ahead = self._own.now(), self.ahead
-        return own - timedelta(seconds=ahead) if abs(ahead) > TOLERANCE else own
+        own, at = self._own.now(), self.monotonic()
+        base = own.timestamp() - at
+        judged_at, judged_base = self._judged
+        # Whoever asks again within a second gets the same answer, unless the host's clock was set meanwhile.
+        if not (0 <= at - judged_at < 1.0 and abs(base - judged_base) < 1.0):
+            ahead = self.ahead
+            self._judged = at, base
+            self._correction = timedelta(seconds=ahead) if abs(ahead) > TOLERANCE else None
+        return own if self._correction is None else own - self._correction
 
 
 def _roughly(seconds: float) -> str:

@@ -29,12 +29,18 @@ class Host:
         self.elapsed += seconds
 
 
+def settled(clock: AgreedClock, host: Host) -> datetime:
+    """What it shows once it has looked again at what was heard: it does so once in a second."""
+    host.elapsed += 1.0
+    return clock.now()
+
+
 def true_time(host: Host) -> float:
     return START + host.elapsed
 
 
 def error(clock: AgreedClock, host: Host) -> float:
-    return abs(clock.now().timestamp() - true_time(host))
+    return abs(settled(clock, host).timestamp() - true_time(host))
 
 
 @given(
@@ -51,7 +57,7 @@ def test_a_clock_that_runs_against_the_majority_is_not_gone_by(
         host.elapsed += 0.1
         for number, off in enumerate(good):
             clock.heard(f"m{number}", true_time(host) + off - delay)
-    assert error(clock, host) <= TOLERANCE + 1 + min(delays)
+    assert error(clock, host) <= TOLERANCE + 1 + min(delays) + 1e-3
 
 
 @given(wrong=st.floats(-400 * DAY, 400 * DAY), others=st.integers(2, 6))
