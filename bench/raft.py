@@ -37,6 +37,7 @@ from pki.root import NODE_LIFE, RootAuthority
 from pki.seal import DataKeyFile
 from swarmcore.clock import RealClock
 from swarmcore.errors import SwarmError
+from swarmcore.model.generation import FIRST
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.members import ReadIndex, ReadIndexReply
@@ -89,6 +90,7 @@ async def serve(folder: Path, name: str, found: bool) -> None:
         on_fatal=lambda error: sys.exit(f"raft stopped: {error}"),
         bootstrap={name: address} if found else None,
     )
+    raft.join_generation(FIRST)
     store = Store(RealClock())
     Members(store, raft, Leader(store, raft, client)).register(server)
     say({"address": address})
