@@ -57,8 +57,8 @@ async def leader_of(lab: Lab, names: tuple[str, ...]) -> str:
     return found
 
 
-async def failover(lab: Lab, number: int) -> float:
-    """Seconds from the death of the leader's host to the first acknowledged write through another manager."""
+async def failover(lab: Lab, number: int, *, frozen: bool = False) -> float:
+    """Seconds from the death of the leader's host (or its freezing) to the first acknowledged write through another."""
     leader = await leader_of(lab, MANAGERS)
     others = [name for name in MANAGERS if name != leader]
     written = asyncio.Event()
@@ -75,13 +75,19 @@ async def failover(lab: Lab, number: int) -> float:
             written.set()
 
     async with AsyncExitStack() as stack:
-        await lab.kill([leader])
+        if frozen:
+            lab.pause([leader])
+        else:
+            await lab.kill([leader])
         start = time.perf_counter()
         tries = [asyncio.ensure_future(keep_writing(name, stack)) for name in others]  # noqa: TID251
         await written.wait()
         took = time.perf_counter() - start
         await asyncio.gather(*tries)
-    await lab.restart([leader])
+    if frozen:
+        lab.resume([leader])
+    else:
+        await lab.restart([leader])
     return took
 
 
@@ -98,10 +104,12 @@ async def run(clients: list[int], seconds: float, rounds: int) -> None:
                 f"{rate:>9.0f} {rate / DOCKERD_PER_SECOND:>9.1f}x",
                 flush=True,
             )
-        times = [await failover(lab, number) for number in range(rounds)]
-        print(
-            f"failover, power loss to first write: median {statistics.median(times):.2f} s, max {max(times):.2f} s"
-        )
+        for fault, frozen in (("power loss", False), ("freezing", True)):
+            times = [await failover(lab, number + rounds * frozen, frozen=frozen) for number in range(rounds)]
+            print(
+                f"failover, {fault} to first write: median {statistics.median(times):.2f} s, max {max(times):.2f} s",
+                flush=True,
+            )
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from swarmcore.errors import OutcomeUnknown, SwarmError, Unavailable
+from tests.e2e.registers import Writer
 from tests.e2e.swarm import Swarm
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -224,3 +225,55 @@ async def test_the_leader_can_be_demoted_and_promoted_again(swarm: Swarm) -> Non
         return (await swarm.get(leader, "/info"))["Swarm"]["ControlAvailable"] is True
 
     await swarm.until(manager, f"{leader} to be a manager again")
+
+
+async def test_writes_happen_once_while_managers_come_go_freeze_and_die(swarm: Swarm) -> None:
+    """A lost answer is followed by another try, and each user still gets the answer to what was done once."""
+    writers = [Writer(swarm, f"register{n}", MANAGERS, n) for n in range(6)]
+    over = asyncio.Event()
+    running = asyncio.gather(*(writer.until(over) for writer in writers))
+
+    async def progress() -> None:
+        reached = [writer.acknowledged + 3 for writer in writers]
+
+        async def all_went_on() -> bool:
+            return all(w.acknowledged >= wanted for w, wanted in zip(writers, reached, strict=True))
+
+        await swarm.until(all_went_on, "every writer to go on")
+
+    try:
+        await progress()
+        code, _, err = await swarm.cli("m1", "node", "promote", "w1")
+        assert (code, err) == (0, "")
+        await progress()
+        frozen = await swarm.leader()
+        swarm.lab.pause([frozen])
+        await progress_without(swarm, frozen, writers)
+        swarm.lab.resume([frozen])
+        await progress()
+        dead = await swarm.leader()
+        await swarm.lab.kill([dead], daemon_only=True)
+        await progress_without(swarm, dead, writers)
+        await swarm.lab.restart([dead])
+        await swarm.until_ready([dead], "m1")
+        await progress()
+        code, _, err = await swarm.cli("m1", "node", "demote", "w1")
+        assert (code, err) == (0, "")
+        await progress()
+    finally:
+        over.set()
+        await running
+    for writer in writers:
+        for host in MANAGERS:
+            await writer.look(host)
+    assert [fault for writer in writers for fault in writer.faults] == []
+
+
+async def progress_without(swarm: Swarm, missing: str, writers: list[Writer]) -> None:
+    """Writers that ask the missing manager wait for it; the others go on."""
+    reached = sum(writer.acknowledged for writer in writers) + 10
+
+    async def went_on() -> bool:
+        return sum(writer.acknowledged for writer in writers) >= reached
+
+    await swarm.until(went_on, f"writes without {missing}")
