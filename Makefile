@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 2000
 APT := crun runc conmon skopeo nftables iproute2 busybox-static procps golang-github-containers-common python3-venv
 
-.PHONY: help setup apt demo demo-down test test-places check sim bench clean
+.PHONY: help setup base apt demo demo-down test test-places check sim bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,9 +23,15 @@ $(VENV)/.done: pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[test,fast]'
 	@touch $@
 
-setup: apt $(VENV)/.done ## everything that the other targets need
+tests/clients/.done: tests/clients/setup.sh tests/clients/package-lock.json
+	tests/clients/setup.sh
+	@touch $@
 
-demo: setup ## a five-host lab on this machine with three replicas on three hosts
+base: apt $(VENV)/.done
+
+setup: base tests/clients/.done ## everything that the other targets need
+
+demo: base ## a five-host lab on this machine with three replicas on three hosts
 	@$(BIN)/pyswarm lab demo
 
 demo-down: ## remove every process, namespace, mount and cgroup of the demo

@@ -1,22 +1,29 @@
-"""Docker's own clients drive the swarm: docker-py, and the docker command where it is installed."""
+"""Clients that were made for Docker drive the swarm: docker-py, the docker command, dockerode, skopeo, Prometheus."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import Awaitable, Callable
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TypeVar
 
+import aiohttp
 import docker
 import pytest
 from docker.errors import APIError, NotFound
 from docker.types import EndpointSpec, IPAMConfig, IPAMPool, RestartPolicy, ServiceMode
 
-from pyswarmd.demo_image import DEMO_REFERENCE
+from pyswarmd.demo_image import DEMO_REFERENCE, build_demo_image
+from tests.e2e import clients
 from tests.e2e.swarm import Swarm
+from tests.worker.images.archives import member, tar
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 T = TypeVar("T")
+ROLES = ("services", "tasks", "nodes")
 
 
 async def with_docker_py(swarm: Swarm, host: str, use: Callable[[docker.DockerClient], T]) -> T:
@@ -143,22 +150,15 @@ def _network_goes(swarm: Swarm, name: str) -> Callable[[], Awaitable[bool]]:
 
 
 async def docker_cli(swarm: Swarm, host: str, *words: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        "docker",
-        *words,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=swarm.host(host).environment(),
-    )
-    out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
-    return out.decode()
+    result = await clients.run(swarm.host(host), "docker", *words)
+    assert result.code == 0, result.err
+    return result.out
 
 
-@pytest.mark.skipif(shutil.which("docker") is None, reason="the docker command is not installed")
 async def test_the_docker_command_creates_lists_scales_and_removes(swarm: Swarm) -> None:
-    nodes = await docker_cli(swarm, "m1", "node", "ls", "--format", "{{.Hostname}} {{.Status}}")
-    assert sorted(nodes.splitlines()) == [f"{name} Ready" for name in ("m1", "m2", "m3", "w1", "w2")]
+    template = "{{.Hostname}} {{.Status}} {{.TLSStatus}}"
+    nodes = await docker_cli(swarm, "m1", "node", "ls", "--format", template)
+    assert sorted(nodes.splitlines()) == [f"{name} Ready Ready" for name in ("m1", "m2", "m3", "w1", "w2")]
     create = ("service", "create", "--no-resolve-image", "--detach", "--name", "web", "--replicas", "2")
     await docker_cli(swarm, "m2", *create, DEMO_REFERENCE)
     await swarm.until_running("web", 2)
@@ -175,7 +175,6 @@ async def test_the_docker_command_creates_lists_scales_and_removes(swarm: Swarm)
     assert await docker_cli(swarm, "m1", "service", "ls", "-q") == ""
 
 
-@pytest.mark.skipif(shutil.which("docker") is None, reason="the docker command is not installed")
 async def test_the_docker_command_makes_networks_and_publishes_ports(swarm: Swarm) -> None:
     flags = ("-d", "overlay", "--subnet", "10.213.8.0/24", "--attachable", "--label", "tier=front")
     network_id = (await docker_cli(swarm, "m1", "network", "create", *flags, "shop")).strip()
@@ -213,3 +212,162 @@ async def test_the_docker_command_makes_networks_and_publishes_ports(swarm: Swar
     assert networks.strip() == "0"
     await docker_cli(swarm, "m1", "service", "rm", "web")
     await swarm.until(_network_goes(swarm, "shop"), "the network can be removed")
+
+
+async def test_the_docker_command_tells_of_the_engine_without_false_warnings(swarm: Swarm) -> None:
+    told = await clients.run(swarm.host("m1"), "docker", "info")
+    assert told.code == 0 and "WARNING: No " not in told.out + told.err
+    assert "Swarm: active" in told.out and "Storage Driver: overlayfs" in told.out
+    version = await docker_cli(
+        swarm, "m1", "version", "--format", "{{.Server.Version}} {{.Server.APIVersion}}"
+    )
+    assert version.split()[0].startswith("28.") and version.split()[1] == "1.41"
+    # What an update without a change leaves, and what --pretty shows of values that nobody has said.
+    create = ("service", "create", "--no-resolve-image", "--detach", "--name", "idle", "--replicas", "0")
+    await docker_cli(swarm, "m1", *create, DEMO_REFERENCE)
+    index = ("service", "inspect", "-f", "{{.Version.Index}}", "idle")
+    before = int(await docker_cli(swarm, "m1", *index))
+    await docker_cli(swarm, "m1", "service", "update", "--detach", "--no-resolve-image", "idle")
+    assert int(await docker_cli(swarm, "m1", *index)) > before
+    assert " Max failure ratio: 0" in await docker_cli(swarm, "m1", "service", "inspect", "--pretty", "idle")
+    assert '"Name": "idle"' in await docker_cli(swarm, "m1", "inspect", "idle")  # asks for containers first
+    await docker_cli(swarm, "m1", "service", "rm", "idle")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "--rm", DEMO_REFERENCE, "true"),
+        ("rm", "-f", "web"),
+        ("ps",),
+        ("push", DEMO_REFERENCE),
+        ("history", DEMO_REFERENCE),
+        ("save", DEMO_REFERENCE),
+        ("volume", "create", "v"),
+        ("pull", "alpine"),
+    ],
+    ids=lambda words: words[0],
+)
+async def test_the_docker_command_says_of_what_is_not_served_that_it_is_not(
+    swarm: Swarm, words: tuple[str, ...]
+) -> None:
+    result = await clients.run(swarm.host("w1"), "docker", *words)
+    assert result.code != 0
+    assert "not supported yet" in result.err, result.err
+
+
+async def test_the_docker_command_loads_imports_lists_and_removes_images(swarm: Swarm) -> None:
+    host = swarm.host("w1")
+    loaded = await clients.run(host, "docker", "load", stdin=build_demo_image())
+    assert (loaded.code, loaded.out) == (0, f"Loaded image: {DEMO_REFERENCE}\n")
+    broken = await clients.run(host, "docker", "load", stdin=b"garbage" * 100)
+    assert broken.code == 1 and "archive" in broken.err
+    changes = ("-c", 'CMD ["/bin/sh"]', "-c", "ENV A=1", "-c", "LABEL tier=front")
+    made = await clients.run(host, "docker", "import", *changes, "-", "made:1", stdin=tar(member("a")))
+    assert made.code == 0, made.err
+    template = "{{json .Config.Cmd}} {{json .Config.Env}} {{json .Config.Labels}}"
+    shown = await docker_cli(swarm, "w1", "image", "inspect", "-f", template, "made:1")
+    assert shown.split() == ['["/bin/sh"]', '["A=1"]', '{"tier":"front"}']
+    await docker_cli(swarm, "w1", "tag", "made:1", "other:2")
+    table = ("images", "--format", "{{.Repository}}:{{.Tag}}")
+    assert (await docker_cli(swarm, "w1", *table, "made")).split() == ["made:1"]
+    assert set((await docker_cli(swarm, "w1", *table, "-f", "label=tier")).split()) == {"made:1", "other:2"}
+    await docker_cli(swarm, "w1", "rmi", "made:1", "other:2")
+    assert await docker_cli(swarm, "w1", *table, "made") == ""
+
+
+async def test_dockerode_runs_a_service(swarm: Swarm) -> None:
+    result = await clients.run(swarm.host("m2"), "node", "dockerode.js", DEMO_REFERENCE)
+    assert result.code == 0, result.err
+    seen = json.loads(result.out)
+    assert seen.pop("version").startswith("28.")
+    assert "not supported yet" in seen["container"].pop("message")
+    assert seen == {
+        "ping": "OK",
+        "info": "active",
+        "nodes": ["m1", "m2", "m3", "w1", "w2"],
+        "swarm": "SWMTKN-1-",
+        "network": "swarm",
+        "secret": "ode-secret",
+        "labels": {"tier": "front"},
+        "newer": True,
+        "listed": ["ode-web"],
+        "tasks": ["running"],
+        "logs": True,
+        "images": [[DEMO_REFERENCE]],
+        "image": True,
+        "unknown": 404,
+        "container": {"status": 501},
+    }
+
+
+async def test_skopeo_copies_an_image_into_the_daemon(swarm: Swarm, tmp_path: Path) -> None:
+    """Its docker-daemon: transport asks for API 1.22, and only writes so far: to read it needs docker save."""
+    host, archive = swarm.host("w2"), tmp_path / "demo.tar"
+    archive.write_bytes(build_demo_image())
+    insecure = ("--insecure-policy", "copy", "--dest-daemon-host", host.endpoint)
+    source = f"docker-archive:{archive}:{DEMO_REFERENCE}"
+    copied = await clients.run(host, "skopeo", *insecure, source, "docker-daemon:by/skopeo:1")
+    assert copied.code == 0, copied.err
+    image = await swarm.get("w2", "/images/by/skopeo:1/json")
+    assert "by/skopeo:1" in image["RepoTags"]
+    read = await clients.run(
+        host, "skopeo", "inspect", "--daemon-host", host.endpoint, "docker-daemon:by/skopeo:1"
+    )
+    assert read.code != 0 and "not supported yet" in read.err, read.err
+    await swarm.delete("w2", "/images/by/skopeo:1")
+
+
+async def test_prometheus_discovers_services_tasks_and_nodes(swarm: Swarm, tmp_path: Path) -> None:
+    """A service that only publishes a port has an address on the ingress network, or it is dropped."""
+    port = {"TargetPort": 8000, "PublishedPort": 18083}
+    await swarm.publish("scraped", 1, ports=[port])
+    await swarm.until_running("scraped", 1)
+    async with prometheus(swarm, "m1", tmp_path) as found:
+
+        async def discovered() -> bool:
+            labels = await found()
+            return {"scraped", "m1"} <= labels
+
+        await swarm.until(discovered, "Prometheus to discover the service and the nodes")
+    await swarm.delete("m1", "/services/scraped")
+
+
+@asynccontextmanager
+async def prometheus(
+    swarm: Swarm, host: str, folder: Path
+) -> AsyncIterator[Callable[[], Awaitable[set[str]]]]:
+    """Debian's Prometheus with dockerswarm_sd for services, tasks and nodes; the callable tells the names it found."""
+    roles = [{"host": swarm.host(host).endpoint, "role": r, "refresh_interval": "1s"} for r in ROLES]
+    jobs = [{"job_name": each["role"], "dockerswarm_sd_configs": [each]} for each in roles]
+    (folder / "prometheus.yml").write_text(json.dumps({"scrape_configs": jobs}))  # JSON is YAML
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = await asyncio.create_subprocess_exec(
+        clients.program("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={address}",
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    async with aiohttp.ClientSession(f"http://{address}") as session:
+
+        async def found() -> set[str]:
+            try:
+                async with session.get("/api/v1/targets") as response:
+                    targets = (await response.json())["data"]
+            except aiohttp.ClientConnectionError:
+                return set()  # it is still starting
+            every = [*targets["activeTargets"], *targets["droppedTargets"]]
+            names = ("service_name", "node_hostname")
+            return {
+                each["discoveredLabels"].get(f"__meta_dockerswarm_{n}", "") for each in every for n in names
+            }
+
+        try:
+            yield found
+        finally:
+            process.terminate()
+            await process.wait()
