@@ -46,6 +46,7 @@ from swarmcore.model.node import (
     TLSInfo,
 )
 
+MAX_POOLS = 256
 LARGEST_SUBNET_SIZE = 30  # a /31 has no address left beside those of the network, its gateway and broadcasts
 
 
@@ -122,6 +123,8 @@ def check_pools(pools: Sequence[str], size: int) -> tuple[str, ...]:
     """The pools in their shortest form. `size` is the prefix length of subnets taken from them, 0: the default."""
     if not 0 <= size <= LARGEST_SUBNET_SIZE:
         raise Invalid(f"subnet size is out of range: {size}", f"use 1 to {LARGEST_SUBNET_SIZE}")
+    if len(pools) > MAX_POOLS:
+        raise Invalid(f"{len(pools)} address pools: a swarm has at most {MAX_POOLS}")
     found: list[IPv4Network] = []
     for text in pools:
         try:

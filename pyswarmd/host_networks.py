@@ -32,6 +32,7 @@ from worker.files import write_atomically
 log = logging.getLogger(__name__)
 # Docker's default-address-pools: (range, prefix length of each network).
 POOLS = (*((f"172.{second}.0.0/16", 16) for second in range(18, 32)), ("192.168.0.0/16", 20))
+MAX_POOLS = 256
 _LONGEST_NAME = 255  # characters
 DRIVERS = ("bridge", "macvlan", "ipvlan")
 
@@ -101,6 +102,8 @@ class HostNetworks:
             driver = wanted.driver or "bridge"
             if driver not in DRIVERS and not wanted.config_only:
                 raise Invalid(f"unknown network driver {driver!r}", f"use overlay, {', '.join(DRIVERS)}")
+            if len(wanted.ipam.config) > MAX_POOLS:
+                raise Invalid(f"{len(wanted.ipam.config)} subnets: a network has at most {MAX_POOLS}")
             settings = self._with_configuration(wanted)
             pools = self._asked(settings) if wanted.config_only else self._pools(settings)
             made = LocalNetwork(

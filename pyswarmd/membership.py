@@ -8,6 +8,7 @@ import ipaddress
 import json
 import shutil
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,7 @@ from swarmcore.numbers import whole
 from swarmcore.patterns import Pattern
 from swarmcore.rpc.messages.session import ManagerAddress
 
+_MOST_REMOTES = 100
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = Pattern(rf"{_LABEL}(?:\.{_LABEL})*\.?", 253)
 
@@ -108,6 +110,14 @@ def split(address: str) -> tuple[str, int]:
     if not colon or bare or number is None or not _is_host(host):
         raise Invalid(f"invalid address {clipped(address)}", "write it like 10.0.0.1:2377")
     return host, number
+
+
+def check_remotes(addresses: Sequence[str]) -> None:
+    """The managers that a node asks to be let in, one after the other."""
+    if len(addresses) > _MOST_REMOTES:
+        raise Invalid(f"{len(addresses)} manager addresses: at most {_MOST_REMOTES} are tried")
+    for address in addresses:
+        split(address)
 
 
 def _is_host(text: str) -> bool:

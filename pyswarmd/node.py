@@ -26,6 +26,7 @@ from pyswarmd.membership import (
     Status,
     advertise_address,
     check_leave,
+    check_remotes,
     data_path_address,
     forget,
     joined,
@@ -243,8 +244,7 @@ class Node:
                 raise FailedPrecondition(
                     "no manager address was given", "pass a manager's address as HOST:PORT"
                 )
-            for remote in options.remotes:
-                split(remote)
+            check_remotes(options.remotes)
             listen = await listen_address(options.listen)
             advertise = await advertise_address(options.advertise, listen, options.remotes[0])
             data_path = await data_path_address(options.data_path)

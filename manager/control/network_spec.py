@@ -10,6 +10,7 @@ from itertools import combinations
 
 from msgspec.structs import replace
 
+from manager.control.validate import spec_size
 from swarmcore.errors import Forbidden, Invalid, Unsupported, clipped
 from swarmcore.ids import check_name
 from swarmcore.model.base import Driver
@@ -32,6 +33,7 @@ Subnet = IPv4Network | IPv6Network
 
 #: Drivers that work on each host for itself; in the swarm's scope only the name is shared.
 LOCAL_DRIVERS = ("bridge", "macvlan", "ipvlan")
+MAX_POOLS = 256  # each is compared with every other
 _ALONE = {"host": "host", "none": "null", "null": "null"}
 _ON_A_PARENT = ("macvlan", "ipvlan")
 _MTU_RANGE = range(68, 65536)  # RFC 791, 3.1: what every host must take; the length field's limit
@@ -59,6 +61,7 @@ def canonical(spec: NetworkSpec) -> NetworkSpec:
 
 def check(spec: NetworkSpec) -> None:
     check_name(spec.name, "network")
+    spec_size(spec, f"network {spec.name}")
     if spec.name in PREDEFINED:
         raise Forbidden(f"{spec.name} is a pre-defined network and cannot be created")
     if spec.driver in _ALONE:
@@ -167,6 +170,8 @@ def _ipam(spec: NetworkSpec) -> None:
         raise Invalid(f"IPAM driver {driver.name!r} not found", 'the only one is "default"')
     if driver is not None and driver.options:
         raise Unsupported(f"IPAM options are not supported yet: {', '.join(sorted(driver.options))}")
+    if len(spec.ipam_options.configs) > MAX_POOLS:
+        raise Invalid(f"{len(spec.ipam_options.configs)} subnets: a network has at most {MAX_POOLS}")
     for config in spec.ipam_options.configs:
         _pool(config, spec)
     subnets = subnets_of(spec)

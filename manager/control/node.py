@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from manager.control import validate
 from manager.control.lookup import lookup, only_cluster
 from manager.raft.proposer import Proposer
 from manager.store.tx import Tx
@@ -23,6 +24,7 @@ def update(tx: Tx, request: UpdateNode, proposer: Proposer) -> ControlReply:
         raise OutOfSequence(
             f"update out of sequence: node {node.id} is at version {node.version.index}, not {request.version}"
         )
+    validate.node_spec(request.spec)
     if node.spec.role is NodeRole.MANAGER and request.spec.role is NodeRole.WORKER:
         _check_demotion(tx, node, proposer)
     tx.nodes.put(replace(node, spec=request.spec))  # unchanged, too: each update is a new version

@@ -10,10 +10,16 @@ from swarmcore.model.endpoint import EndpointMode, EndpointSpec, PortConfig, Pro
 from swarmcore.model.service import Service, ServiceSpec
 
 _HIGHEST = 65535
+MAX_CHOSEN = 512  # ports that the swarm looks for: each is compared with all others
 
 
 def check(spec: EndpointSpec) -> None:
     """What does not depend on other services."""
+    if (chosen := sum(not port.published_port for port in spec.ports)) > MAX_CHOSEN:
+        raise Invalid(
+            f"EndpointSpec: {chosen} ports without a published port, at most {MAX_CHOSEN} are chosen for a service",
+            "publish them under numbers of your own",
+        )
     seen: set[tuple[Protocol, int]] = set()
     for port in spec.ports:
         if not 0 < port.target_port <= _HIGHEST or not 0 <= port.published_port <= _HIGHEST:

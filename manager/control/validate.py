@@ -12,7 +12,7 @@ from manager.control import container_spec, ports
 from swarmcore.durations import duration
 from swarmcore.errors import Invalid, Unsupported, clipped
 from swarmcore.ids import check_name
-from swarmcore.model.base import Driver
+from swarmcore.model.base import Driver, Spec
 from swarmcore.model.cluster import (
     CLUSTER_NAME,
     MAX_REPLICAS_LABEL,
@@ -23,7 +23,8 @@ from swarmcore.model.cluster import (
 )
 from swarmcore.model.endpoint import DRAIN_LABEL, INGRESS_LABEL, INGRESS_WAYS
 from swarmcore.model.network import check_antispoof
-from swarmcore.model.policy import UpdateConfig
+from swarmcore.model.node import NodeSpec
+from swarmcore.model.policy import Placement, UpdateConfig
 from swarmcore.model.resources import ResourceRequirements
 from swarmcore.model.secret import ConfigSpec, SecretSpec
 from swarmcore.model.service import ServiceSpec
@@ -38,9 +39,9 @@ MIN_MEMORY = 4 << 20
 MAX_PIDS = 1 << 22  # PID_MAX_LIMIT
 MAX_SECRET = 500 << 10
 MAX_CONFIG = 1000 << 10
-MAX_SERVICE = (
-    1 << 20
-)  # a service holds two specs and each of its tasks one: all of them must fit a raft entry
+# A service holds two specs and each of its tasks one: all of them must fit a raft entry.
+MAX_SPEC = 1 << 20
+MAX_CONSTRAINTS, MAX_PREFERENCES = 256, 32
 MAX_DRAIN = 3600 * 10**9
 TEMPLATING = "golang"  # what Docker calls the only template language there is
 MIN_CERT_EXPIRY = 3600 * 10**9
@@ -50,7 +51,7 @@ _SECRET_NAME = Pattern(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?", 64)
 def service_spec(spec: ServiceSpec) -> None:
     """Everything about a service that does not depend on other objects."""
     check_name(spec.name, "service")
-    _spec_size(spec)  # before anything looks at all of it
+    spec_size(spec, f"service {spec.name}")  # before anything looks at all of it
     if len(spec.mode.names) > 1:
         raise Invalid(f"a service has one mode, not {' and '.join(spec.mode.names)}")
     _task(spec)
@@ -68,12 +69,14 @@ def service_warnings(spec: ServiceSpec) -> tuple[str, ...]:
     return tuple(container_spec.warnings(spec.task_template.container))
 
 
-def _spec_size(spec: ServiceSpec) -> None:
-    if len(msgspec.msgpack.encode(spec)) > MAX_SERVICE:
-        raise Invalid(
-            f"the spec of service {spec.name} is larger than {MAX_SERVICE >> 20} MiB",
-            "put files into the image",
-        )
+def spec_size(spec: Spec, what: str, limit: int = MAX_SPEC) -> None:
+    """What is stored has to fit a raft entry, and goes to every manager."""
+    if len(msgspec.msgpack.encode(spec)) > limit:
+        raise Invalid(f"the spec of {what} is larger than {limit >> 20} MiB", "put files into the image")
+
+
+def node_spec(spec: NodeSpec) -> None:
+    spec_size(spec, "the node")
 
 
 def _task(service: ServiceSpec) -> None:
@@ -87,7 +90,19 @@ def _task(service: ServiceSpec) -> None:
         _not_negative("restart delay", policy.delay)
         _not_negative("restart window", policy.window)
     if spec.placement is not None:
-        constraints.parse(spec.placement.constraints)
+        _placement(spec.placement)
+
+
+def _placement(placement: Placement) -> None:
+    """The scheduler goes through all of it for each node, and nests the preferences."""
+    for what, items, most in (
+        ("Constraints", placement.constraints, MAX_CONSTRAINTS),
+        ("Platforms", placement.platforms, MAX_CONSTRAINTS),
+        ("Preferences", placement.preferences, MAX_PREFERENCES),
+    ):
+        if len(items) > most:
+            raise Invalid(f"Placement: {len(items)} {what}, at most {most} are possible")
+    constraints.parse(placement.constraints)
 
 
 def _resources(spec: ResourceRequirements) -> None:
@@ -139,6 +154,7 @@ def _not_negative(what: str, nanoseconds: int | None) -> None:
 
 def swarm_change(current: SwarmSpec, wanted: SwarmSpec) -> SwarmSpec:
     """The settings that come of it when a user sends `wanted`, to a swarm or to make one."""
+    spec_size(wanted, "the swarm")
     _swarm(wanted)
     spec = merged(current, wanted)
     if replace(spec.raft, snapshot_interval=0) != replace(current.raft, snapshot_interval=0):
@@ -180,12 +196,14 @@ def secret_spec(spec: SecretSpec) -> None:
         raise Invalid("secret drivers have no behaviour yet", "leave the driver out")
     _size(spec.data, MAX_SECRET, "secret")
     _templating(spec.templating, spec.data, f"secret {spec.name}")
+    spec_size(spec, f"secret {spec.name}", MAX_SPEC + MAX_SECRET)
 
 
 def config_spec(spec: ConfigSpec) -> None:
     _data_name(spec.name, "config")
     _size(spec.data, MAX_CONFIG, "config")
     _templating(spec.templating, spec.data, f"config {spec.name}")
+    spec_size(spec, f"config {spec.name}", MAX_SPEC + MAX_CONFIG)
 
 
 def _templating(driver: Driver | None, data: bytes, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from swarmcore.numbers import UINT64_MAX, whole
 
 NODE: web.AppKey[Node] = web.AppKey("node", Node)
 T = TypeVar("T", bound=Struct)
+_BIG = 1 << 18  # bytes: what takes some tens of milliseconds
 _NAMES, _NAME = 10, 100  # of the line about ignored fields: how many, and characters of each
 Route = tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]]
 
@@ -34,7 +36,11 @@ async def body(request: web.Request, kind: type[T], warnings: list[str] | None =
     wherever the answer has a place for it. (What Docker knows and we do not act on is refused: model/support.py.)
     """
     ignored: list[str] = []
-    found = decode_spec(await request.read() or b"{}", kind, ignored)
+    raw = await request.read() or b"{}"
+    if len(raw) < _BIG:
+        found = decode_spec(raw, kind, ignored)
+    else:  # in a thread: a manager's heartbeats must not wait for somebody's megabytes
+        found = await asyncio.to_thread(decode_spec, raw, kind, ignored)
     if ignored and warnings is not None:
         warnings.append(_ignored_line(ignored))
     return found
