@@ -55,6 +55,19 @@ def is_damage(error: BaseException) -> bool:
     return isinstance(error, sqlite3.DatabaseError) and code is not None and code & 0xFF in _OF_THE_FILE
 
 
+def _is_of_another_kind(error: BaseException) -> bool:
+    """While the file is opened: the statements are right and nothing is under way, so the schema is not ours (names
+    that are no text, a format to come). At other times SQLite has the same code for much else."""
+    if isinstance(error, UnicodeDecodeError):
+        return True
+    code = getattr(error, "sqlite_errorcode", None)
+    return (
+        isinstance(error, sqlite3.OperationalError)
+        and code is not None
+        and code & 0xFF == sqlite3.SQLITE_ERROR
+    )
+
+
 class StateFile:
     """Not safe for two threads at once. `open` first; every method may raise sqlite3.Error or OSError."""
 
@@ -69,8 +82,10 @@ class StateFile:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         try:
             content = _read(connection)
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            if _is_of_another_kind(error):
+                raise Damaged(f"it cannot be read: {error}") from error
             raise
         self._connection = connection
         return content

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from swarmcore.model.task import TaskState, TaskStatus
@@ -127,6 +127,8 @@ async def test_a_damaged_file_is_set_aside_said_and_begun_anew(
     await third.close()
 
 
+@example(content=b"\0" * 13 + b"\5", where=34)  # a format to come
+@example(content=b"\x80", where=3901)  # a name that is no text
 @given(content=st.binary(max_size=9000), where=st.integers(0, 8192))
 @settings(max_examples=60, deadline=None)
 def test_whatever_is_in_the_file_it_opens(content: bytes, where: int) -> None:
