@@ -18,7 +18,7 @@ from manager.dispatcher.drain import DrainBarrier
 from manager.dispatcher.endpoints import EndpointTables
 from manager.dispatcher.heartbeat import Leases
 from manager.dispatcher.session import AgentStream, Session
-from manager.dispatcher.statuses import Writer, status_change
+from manager.dispatcher.statuses import StatusChange, Writer
 from manager.raft.proposer import Proposer
 from manager.rules.reports import checked_description
 from manager.store.store import Store
@@ -240,7 +240,7 @@ class Dispatcher:
 
     def reported(self, session: Session, message: StatusReports) -> asyncio.Future[bool]:
         node_id = session.node_id
-        changes = [status_change(node_id, report, self._refusals) for report in message.reports]
+        changes = [StatusChange(node_id, report, self._refusals) for report in message.reports]
         return self._writer.submit(node_id, changes)
 
     def described(self, session: Session, message: DescriptionUpdate) -> None:

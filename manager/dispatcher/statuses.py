@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from manager.rules.reports import checked_status
@@ -47,7 +48,11 @@ class _Waiting:
             self.future.set_result(not self.refused)
 
 
-_Item = tuple[TxChange, _Waiting]
+class _Item(Struct, frozen=True, gc=False):
+    """Many of these may wait, and none of them is part of a cycle: the garbage collector need not look at them."""
+
+    change: TxChange
+    submission: _Waiting
 
 
 class Writer:
@@ -66,14 +71,14 @@ class Writer:
         """In this order, though not necessarily in one transaction. `node_id`: whom they are about."""
         submission = _Waiting(node_id, len(changes))
         submission.done(0)
-        self._waiting += [(change, submission) for change in changes]
+        self._waiting += [_Item(change, submission) for change in changes]
         self._wake.set()
         return submission.future
 
     def clear(self) -> None:
         """Forget what was submitted after the last lead ended."""
-        for _, submission in self._waiting:
-            submission.future.cancel()
+        for item in self._waiting:
+            item.submission.future.cancel()
         self._waiting.clear()
 
     async def run(self) -> None:
@@ -102,47 +107,48 @@ class Writer:
                 # lead, whoever runs us ends us.
                 log.info("status write postponed", extra={"error": str(error), "changes": len(batch)})
             await self._clock.sleep(RETRY)
-        for _, submission in batch:
-            submission.done(1)
+        for item in batch:
+            item.submission.done(1)
 
 
 def _apply(tx: Tx, item: _Item) -> None:
-    change, submission = item
     mark, size = tx.mark(), tx.size
     try:
-        change(tx)
+        item.change(tx)
         if tx.size - size > MAX_CHANGE:
             raise TooLarge(f"a change of {tx.size - size} bytes")
     except Exception:
         tx.undo_to(mark)
-        submission.refused = True
-        log.exception("what a node told cannot be written", extra={"node": submission.node_id})
+        item.submission.refused = True
+        log.exception("what a node told cannot be written", extra={"node": item.submission.node_id})
 
 
 def _later(new: datetime | None, old: datetime | None) -> bool:
     return old is None or (new is not None and new > old)
 
 
-def status_change(node_id: str, report: StatusReport, refusals: Refusals) -> TxChange:
+class StatusChange(Struct, frozen=True, gc=False):
     """The change that takes over one report, if the node may report it and it is news."""
 
-    def change(tx: Tx) -> None:
-        task = tx.tasks.get(report.task_id)
+    node_id: str
+    report: StatusReport
+    refusals: Refusals
+
+    def __call__(self, tx: Tx) -> None:
+        task = tx.tasks.get(self.report.task_id)
         if task is None:
             return  # deleted meanwhile: there is nothing left to know
-        new, old = checked_status(report.status, tx.now()), task.status
-        if task.node_id != node_id:
-            refusals.note(node_id, "it reports another node's task")
+        new, old = checked_status(self.report.status, tx.now()), task.status
+        if task.node_id != self.node_id:
+            self.refusals.note(self.node_id, "it reports another node's task")
             return
         if not TaskState.ACCEPTED <= new.state <= TaskState.REJECTED:
             # ASSIGNED is what an agent repeats for a task that waits; everything else is not its to say.
             if new.state != TaskState.ASSIGNED:
-                refusals.note(node_id, "it reports a state that is not its to say")
+                self.refusals.note(self.node_id, "it reports a state that is not its to say")
             return
         if new.state < old.state or new == old:
             return
         if new.state == old.state and not _later(new.timestamp, old.timestamp):
             return
         tx.tasks.put(replace(task, status=new))
-
-    return change

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from manager.current import is_lost
 from manager.orchestrator.restart_policy import age, ended_by_itself, policy_of
@@ -27,41 +27,45 @@ class TaskReaper:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._dirty: set[_Slot] = set()
+        self._dirty: dict[_Slot, None] = {}
 
     async def run(self) -> None:
         await follow(self._store, self._clock, self, frozenset({Task, Service, Cluster, Node}))
 
     # -- Follower ----------------------------------------------------------------------------------
     def restart(self, view: View) -> None:
-        self._dirty = {(task.service_id, task.slot) for task in view.tasks}
+        self._dirty = _slots(view.tasks)
 
     def take(self, commit: Commit) -> None:
         for change in commit.changes:
             match change.new or change.old:
                 case Task() as task:
-                    self._dirty.add((task.service_id, task.slot))
+                    self._dirty[task.service_id, task.slot] = None
                 case Service() as service:  # an update that ends needs its predecessors no more
                     tasks = self._store.view().tasks.find("service_id", service.id)
-                    self._dirty.update((task.service_id, task.slot) for task in tasks)
+                    self._dirty |= _slots(tasks)
                 case Cluster():
                     self.restart(self._store.view())
                 case Node() as node if change.new is None or node.status.state is NodeState.DOWN:
                     tasks = self._store.view().tasks.find("node_id", node.id)
-                    self._dirty.update((task.service_id, task.slot) for task in tasks)
+                    self._dirty |= _slots(tasks)
 
     async def act(self) -> float | None:
         if not self._dirty:
             return None
         view = self._store.view()
-        dead = await in_turns(_useless_in_turns(view, sorted(self._dirty)))
+        dead = await in_turns(_useless_in_turns(view, self._dirty))
         if dead:
             await self._store.batch(dead, _delete)
         self._dirty.clear()
         return None
 
 
-def _useless_in_turns(view: View, slots: Sequence[_Slot]) -> Turns[list[str]]:
+def _slots(tasks: Iterable[Task]) -> dict[_Slot, None]:
+    return dict.fromkeys((task.service_id, task.slot) for task in tasks)
+
+
+def _useless_in_turns(view: View, slots: Iterable[_Slot]) -> Turns[list[str]]:
     """The ids of the tasks that may go."""
     dead: list[str] = []
     for part in stretches(slots):

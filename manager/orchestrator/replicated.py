@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from manager.store.store import Store
 from manager.store.tables import View
 from manager.store.tx import Tx
 from manager.store.watch import Change, Commit
-from swarmcore.aio import in_turns
+from swarmcore.aio import in_turns, stretches
 from swarmcore.clock import Clock
 from swarmcore.model.base import Version
 from swarmcore.model.cluster import DEFAULT_MAX_REPLICAS, Cluster, max_replicas
@@ -148,7 +149,10 @@ class ReplicatedOrchestrator:
             made = await in_turns(plan_in_turns(service, tasks, self._around(view, service, tasks, now)))
         if made.due is not None:
             self._due[service_id] = made.due
-        work = [_Work(service_id, step, made) for step in made.steps]
+        work: list[_Work] = []
+        for steps in stretches(made.steps):
+            work += [_Work(service_id, step, made) for step in steps]
+            await asyncio.sleep(0)
         if made.update_status is not None:
             assert service is not None, "only a service has an update"
             work.append(_Work(service_id, None, made, service.version.index))

@@ -67,21 +67,26 @@ def _go_on(
 ) -> Turns[Move]:
     config = settings(service, status)
     firsts: list[Task] = []
+    failed: list[Task] = []
     for part in stretches(slots.values()):
-        firsts += [task for slot in part if (task := first_task(service, status, slot)) is not None]
+        found = [task for slot in part if (task := first_task(service, status, slot)) is not None]
+        firsts += found
+        failed += [task for task in found if _counts_as_failure(task, config, around)]
         yield
-    failed = [task for task in firsts if _counts_as_failure(task, config, around)]
     too_many = len(failed) > config.max_failure_ratio * len(slots)
     if too_many and config.failure_action is not FailureAction.CONTINUE:
         return _give_up(service, status, config, failed[0], around.now)
     busy, due = yield from _busy(service, slots, dirty, config, around.now)
     if not dirty:
-        return Move(due=due) if busy or moving else _finish(status, firsts, config, around.now)
+        if busy or moving:
+            return Move(due=due)
+        return (yield from _finish(status, firsts, config, around.now))
     room = len(dirty) if config.parallelism == 0 else max(0, config.parallelism - busy)
-    steps = tuple(
-        _replace(number, slots[number], service, config, around) for number in dirty[: min(room, MAX_STEPS)]
-    )
-    return Move(steps=steps, due=due)
+    steps: list[Step] = []
+    for numbers in stretches(dirty[: min(room, MAX_STEPS)]):
+        steps += [_replace(number, slots[number], service, config, around) for number in numbers]
+        yield
+    return Move(steps=tuple(steps), due=due)
 
 
 def settings(service: Service, status: UpdateStatus) -> UpdateConfig:
@@ -159,10 +164,13 @@ def _replace(
     )
 
 
-def _finish(status: UpdateStatus, firsts: Sequence[Task], config: UpdateConfig, now: datetime) -> Move:
+def _finish(status: UpdateStatus, firsts: Sequence[Task], config: UpdateConfig, now: datetime) -> Turns[Move]:
     """Everything is replaced: watch the last ones for the monitor's time, then it is done."""
-    alive = [task for task in firsts if not task.status.state.is_final]  # of the others all is known
-    times = [time for time in (status.started_at, *map(seen_at, alive)) if time is not None]
+    times = [time for time in (status.started_at,) if time is not None]
+    for part in stretches(firsts):
+        alive = [task for task in part if not task.status.state.is_final]  # of the others all is known
+        times += [time for time in map(seen_at, alive) if time is not None]
+        yield
     watch = config.monitor_ns if config.delay < config.monitor_ns else config.delay + SECOND
     if times and (done := max(times) + _span(watch)) > now:
         return Move(due=done)

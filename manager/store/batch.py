@@ -29,9 +29,8 @@ async def batch(
         try:
             done = await _one_entry(update, todo, done, change, limit)
             failures = 0
-            await asyncio.sleep(
-                0
-            )  # nothing to write is nothing to wait for, and others must have their turns
+            # Nothing to write is nothing to wait for, and others must have their turns.
+            await asyncio.sleep(0)
         except Overtaken:
             failures += 1
             if failures >= ATTEMPTS:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from manager.dispatcher.statuses import Writer, status_change
+from manager.dispatcher.statuses import StatusChange, Writer
 from manager.rules.reports import MAX_TEXT
 from manager.store.tx import Tx
 from swarmcore.aio import owned
@@ -23,7 +23,7 @@ async def report(old: TaskState, new: TaskStatus, node_id: str = "n1") -> TaskSt
     store, _ = solo_store()
     async with store.update() as tx:
         tx.put(Task(id="t1", node_id="n1", status=TaskStatus(state=old)))
-    change = status_change(node_id, StatusReport(task_id="t1", status=new), Refusals())
+    change = StatusChange(node_id, StatusReport(task_id="t1", status=new), Refusals())
     await store.transact(change)
     found = store.view().tasks.get("t1")
     assert found is not None
