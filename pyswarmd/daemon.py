@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import platform
@@ -98,6 +99,9 @@ async def _serve(settings: Settings, tools: Tools) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         await node.start()
+        # What is loaded by now stays for good: the garbage collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         async with _api(node, settings.socket):
             log.info("daemon ready", extra={"version": VERSION, "socket": str(settings.socket)})
             await stop.wait()

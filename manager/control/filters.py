@@ -8,6 +8,7 @@ from typing import TypeVar
 from manager.control.lookup import lookup
 from manager.control.status import is_up_to_date
 from manager.store.tables import Tables
+from swarmcore.aio import STRETCH, Turns, at_once, stretches
 from swarmcore.booleans import boolean
 from swarmcore.errors import Invalid
 from swarmcore.model.base import Object
@@ -69,7 +70,11 @@ def services(view: Tables, wanted: Filters) -> Iterator[Service]:
     return _select(view.services, checks, wanted)
 
 
-def tasks(view: Tables, wanted: Filters) -> Iterator[Task]:
+def tasks(view: Tables, wanted: Filters) -> list[Task]:
+    return at_once(tasks_in_turns(view, wanted))
+
+
+def tasks_in_turns(view: Tables, wanted: Filters) -> Turns[list[Task]]:
     """Names of services and nodes are resolved to ids; an unknown one is NotFound.
 
     Containers outside of services are shown only where the filter `runtime` asks for them, as Docker does.
@@ -94,7 +99,12 @@ def tasks(view: Tables, wanted: Filters) -> Iterator[Task]:
         found = view.tasks.find("service_id", next(iter(owners)))
     elif len(places) == 1:
         found = view.tasks.find("node_id", next(iter(places)))
-    return _select(found, checks, wanted)
+    chosen: list[Task] = []
+    for part in stretches(found):
+        chosen += _select(part, checks, wanted)
+        if len(part) == STRETCH:
+            yield
+    return chosen
 
 
 def secrets(view: Tables, wanted: Filters) -> Iterator[Secret]:

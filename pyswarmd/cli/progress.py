@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import Any
 
 from pyswarmd.cli.render import note
@@ -11,6 +12,7 @@ from pyswarmd.client import EngineClient, filters
 from swarmcore.errors import FailedPrecondition
 
 _POLL = 0.1  # seconds; the API has no feed of tasks
+_MANY = 1_000  # tasks: so many are not listed again and again
 
 
 async def wait_converged(
@@ -23,14 +25,16 @@ async def wait_converged(
     shown = undone = ""
     try:
         while True:
+            began = time.monotonic()
             found = await client.get("/services", status="true", filters=filters(id=[service]))
             if not found:
                 return
             status = found[0].get("ServiceStatus") or {}
             running, desired = status.get("RunningTasks", 0), status.get("DesiredTasks", 0)
-            fresh = await _up_to_date(client, service)
+            few = desired <= _MANY
+            fresh = await _up_to_date(client, service) if few or running == desired else running
             text = f"{found[0]['Spec']['Name']}: {fresh}/{desired} running"
-            if errors := await _errors(client, service):
+            if few and (errors := await _errors(client, service)):
                 text += f" ({errors})"
             if not quiet and text != shown:
                 note(text)
@@ -46,7 +50,8 @@ async def wait_converged(
                 if undone:
                     raise FailedPrecondition(f"service {name}: {undone}", f'see "pyswarm service ps {name}"')
                 return
-            await asyncio.sleep(_POLL)
+            # A manager that needs long for its answers is not asked all the time.
+            await asyncio.sleep(max(_POLL, time.monotonic() - began))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("the service goes on in the background", file=sys.stderr)
         raise

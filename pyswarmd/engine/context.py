@@ -86,7 +86,12 @@ def version(request: web.Request) -> int:
 
 
 def answer(value: Any, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
+    return raw_answer(msgspec.json.encode(value), status)
+
+
+def raw_answer(body: bytes, status: int = 200) -> web.Response:
+    """JSON that is encoded already."""
+    return web.Response(status=status, body=body, content_type="application/json")
 
 
 def empty(status: int = 200) -> web.Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 from msgspec.structs import replace
 
@@ -27,6 +29,7 @@ async def ls(request: web.Request) -> web.Response:
         shown = views.service(item)
         if said(request, "status"):
             shown["ServiceStatus"] = views.builtins(service_status(view, item))
+            await asyncio.sleep(0)  # it has looked at all tasks of the service
         found.append(shown)
     return answer(found)
 

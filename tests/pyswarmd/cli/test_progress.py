@@ -35,6 +35,16 @@ async def test_it_ends_when_the_tasks_run(capsys: pytest.CaptureFixture[str]) ->
     assert "web: 1/1 running" in capsys.readouterr().err
 
 
+async def test_very_many_tasks_are_counted_by_the_manager_and_not_listed_again_and_again() -> None:
+    status = [{"RunningTasks": running, "DesiredTasks": 5000} for running in (0, 1000, 4999, 5000)]
+    rounds = [[service()[0] | {"ServiceStatus": one}] for one in status]
+    listed = [TASK] * 5000
+    async with engine({"GET /services": InTurn(*rounds), "GET /tasks": listed}) as (fake, client):
+        await wait_converged(client, "s1", quiet=True)
+    assert len(fake.queries("GET /services")) == 4
+    assert len(fake.queries("GET /tasks")) == 1
+
+
 async def test_a_paused_update_is_an_error_and_not_waited_for() -> None:
     services = InTurn(service("updating"), service("paused", "update paused due to failure of task t1", 0))
     async with engine(answers(services)) as (_, client):
