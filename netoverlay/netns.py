@@ -181,6 +181,13 @@ class Namespace:
         """Several of them, with one visit."""
         self.run(lambda: _write_sysctls(values))
 
+    def rest(self) -> None:
+        """Close the sockets that are not needed all the time, of thousands of containers: they are opened again when
+        somebody asks for them. Only where nobody uses them at this moment."""
+        for key in ("route", "conntrack"):
+            if (found := self._cached.pop(key, None)) is not None:
+                found.close()
+
     def close(self) -> None:
         """Close its sockets and let go of the namespace. Idempotent."""
         cached, self._cached = self._cached, {}

@@ -146,6 +146,7 @@ class Wiring:
         sandbox.rules = ContainerRules(sandbox.namespace, dns_port)
         sandbox.rules.install(fresh=not sandbox.adopted)
         self._balance(sandbox)
+        sandbox.namespace.rest()
 
     def release(self, spec: SandboxSpec) -> None:
         if (sandbox := self._sandboxes.get(spec.id)) is not None:
@@ -334,6 +335,8 @@ class Wiring:
 
     def reconcile(self) -> Repairs:
         """Compare the kernel with what it should hold, and mend it."""
+        for sandbox in self._sandboxes.values():
+            sandbox.namespace.rest()
         if self._tables is None:
             return Repairs()
         attempts = Attempts()

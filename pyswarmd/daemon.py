@@ -23,6 +23,7 @@ from swarmcore.aio import in_thread, on_loop_error
 from swarmcore.clock import RealClock
 from swarmcore.errors import FailedPrecondition
 from swarmcore.faults import Faults
+from worker.descriptors import Limit, raise_limit
 from worker.files import remove_tree
 from worker.images.store import ImageStore
 from worker.runtime.executor import ContainerExecutor
@@ -38,11 +39,12 @@ async def run_daemon(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Containers go on when it ends, however it ends."""
     if os.geteuid() != 0:
         raise FailedPrecondition("the daemon needs root: it makes containers", "run it as root")
+    limit = raise_limit()
     tools = preflight()
     for folder in (settings.state_dir, settings.run_dir):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_one(settings.run_dir):
-        await _serve(settings, tools)
+        await _serve(settings, tools, limit)
 
 
 @contextlib.contextmanager
@@ -67,7 +69,7 @@ def _only_one(run_dir: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-async def _serve(settings: Settings, tools: Tools) -> None:
+async def _serve(settings: Settings, tools: Tools, limit: Limit) -> None:
     clock = RealClock()
     images = ImageStore(settings.state_dir / "images")
     await images.open()
@@ -85,6 +87,7 @@ async def _serve(settings: Settings, tools: Tools) -> None:
         hostname=settings.hostname or platform.node(),
         clock=clock,
         networking=networks.swarm,
+        limit=limit,
         faults=faults,
     )
     networks.swarm.on_change = executor.sandbox_is

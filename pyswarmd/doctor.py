@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 import shutil
 import socket
 import subprocess
@@ -15,10 +16,12 @@ from msgspec import Struct
 from netoverlay.features import Feature, features
 from pyswarmd.config import PORT
 from swarmcore.errors import FailedPrecondition
+from worker.descriptors import PER_CONTAINER, Descriptors, in_use, most
 from worker.runtime.cgroups import Cgroups
 from worker.runtime.tools import preflight
 
 _DATA_PATH_PORT = 4789
+_FEW_CONTAINERS = 100  # that a node of its own has room for at least
 _LEGACY = {
     "iptables-legacy": "/proc/thread-self/net/ip_tables_names",
     "ip6tables-legacy": "/proc/thread-self/net/ip6_tables_names",
@@ -42,6 +45,7 @@ def diagnose(run_dir: Path) -> list[Finding]:
         return [
             *_tools(),
             *_ports(),
+            descriptors(run_dir / "daemon.pid"),
             *(of_feature(feature) for feature in features(folder)),
             *legacy_firewalls(),
         ]
@@ -70,6 +74,31 @@ def of_feature(feature: Feature) -> Finding:
         purpose=feature.purpose,
         detail=f"{feature.missing}: {feature.hint}",
     )
+
+
+def descriptors(pid_file: Path) -> Finding:
+    """Whether the daemon that runs, or one that was started from here, has file descriptors for containers."""
+    found = _of_daemon(pid_file)
+    limit, used = found or (most(), 0)
+    room = Descriptors(lambda: limit, lambda: used).room()
+    whose = f"the daemon uses {used} of {limit}" if found else f"a daemon started here may have {limit}"
+    enough = room >= (1 if found else _FEW_CONTAINERS)
+    hint = "" if enough else "; raise the hard limit it is started with (ulimit -Hn, LimitNOFILE=)"
+    return Finding(
+        name="file descriptors",
+        state="ok" if enough else "missing",
+        purpose=f"{PER_CONTAINER} for each container",
+        detail=f"{whose}: room for {room} {'more ' if found else ''}containers{hint}",
+    )
+
+
+def _of_daemon(pid_file: Path) -> tuple[int, int] | None:
+    """Limit and use of the daemon that wrote the file; None if it does not run."""
+    try:
+        pid = int(pid_file.read_text())
+        return resource.prlimit(pid, resource.RLIMIT_NOFILE)[0], in_use(str(pid))
+    except (OSError, ValueError):
+        return None
 
 
 def legacy_firewalls() -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from netoverlay.features import Feature, features
 from netoverlay.netns import Namespaces
-from pyswarmd.doctor import diagnose, legacy_firewalls, of_feature
+from pyswarmd.doctor import descriptors, diagnose, legacy_firewalls, of_feature
 from tests.netoverlay.hosts import unique
 
 
@@ -67,3 +68,14 @@ def test_what_is_needed_and_not_there_is_missing_what_is_not_needed_is_absent() 
     optional = Feature(name="ipvlan", purpose="p", needed=False, missing="no such device", hint="load it")
     assert of_feature(optional).state == "absent"
     assert of_feature(Feature(name="veth", purpose="p", needed=True)).state == "ok"
+
+
+def test_the_doctor_says_how_many_containers_there_are_descriptors_for(tmp_path: Path) -> None:
+    started_here = descriptors(tmp_path / "daemon.pid")
+    assert (started_here.name, started_here.state) == ("file descriptors", "ok")
+    assert "a daemon started here may have" in started_here.detail
+    (tmp_path / "daemon.pid").write_text(str(os.getpid()))
+    running = descriptors(tmp_path / "daemon.pid")
+    assert running.detail.startswith("the daemon uses ")
+    (tmp_path / "daemon.pid").write_text("garbage")
+    assert descriptors(tmp_path / "daemon.pid") == started_here

@@ -28,6 +28,7 @@ from swarmcore.model.overlay import (
     OverlaySubnet,
 )
 from tests.netoverlay import frames
+from tests.netoverlay.hosts import open_files
 
 pytestmark = pytest.mark.root
 VTEP, VIP = "192.0.2.1", "10.5.0.2"
@@ -352,3 +353,22 @@ async def test_no_container_puts_frames_into_an_overlay_that_it_is_not_on(world:
             inside.send(last)
             assert (frame in frames.heard(ear, last)) is not guarded
     assert await world.host.reconcile() > 0
+
+
+async def test_a_container_costs_four_descriptors(world: World) -> None:
+    """Its namespace, the socket of its rules, and the two of its name server; its supervisor's is the worker's."""
+    await world.apply(5)
+    await world.host.attach(spec(5))  # makes what the network needs
+    await world.host.reconcile()
+    before = open_files()
+    for number in range(6, 16):
+        await world.host.attach(spec(number))
+    assert open_files() - before == 40
+    await world.host.addresses(spec(6).id)
+    await world.host.drain(spec(6), 0)
+    await world.apply(5, 6, 7)
+    await world.host.reconcile()
+    assert open_files() - before == 40
+    for number in range(6, 16):
+        await world.host.release(spec(number))
+    assert open_files() == before

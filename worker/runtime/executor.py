@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from netoverlay.sandboxes import SandboxSpec
-from swarmcore.aio import Tasks
+from swarmcore.aio import Tasks, in_thread
 from swarmcore.clock import Clock, RealClock
 from swarmcore.errors import FailedPrecondition, Invalid, NotFound, SwarmError
 from swarmcore.faults import Faults
@@ -18,6 +18,7 @@ from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.resources import Resources
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import ContainerStatus, Task
+from worker.descriptors import Descriptors, Limit, of_this_process
 from worker.images.store import ImageStore
 from worker.runtime import preparation, record
 from worker.runtime.cgroups import Cgroups
@@ -156,7 +157,11 @@ class ContainerExecutor:
         hide_unified: bool = True,
         log_limit: int = _LOG_LIMIT,
         faults: Faults | None = None,
+        limit: Limit | None = None,
+        descriptors: Descriptors | None = None,
     ) -> None:
+        """`limit`: of file descriptors in containers, where it is not this process's; `descriptors` are this one's."""
+        self._descriptors = descriptors or of_this_process()
         self._faults = faults or Faults()
         self.volumes = Volumes(state_dir / "volumes")
         self._hostname = hostname
@@ -166,7 +171,7 @@ class ContainerExecutor:
         self._cgroup_parent = cgroup_parent
         self._clock = clock or RealClock()
         self._networking = networking or Isolated(preparation.host_text("/etc/resolv.conf"))
-        self._spawner = Spawner(hide_unified=hide_unified)
+        self._spawner = Spawner(hide_unified=hide_unified, descriptors=limit)
         self._log_limit = log_limit
         self._tasks = Tasks()
         self._containers: dict[str, Container] = {}  # by task
@@ -349,6 +354,7 @@ class ContainerExecutor:
         return self._tasks.start(step, name)
 
     async def prepare(self, task: Task, payloads: Payloads) -> None:
+        await in_thread(self._descriptors.check)
         self._containers[task.id] = await preparation.prepare(
             self.engine, task, payloads, node_hostname=self._hostname
         )

@@ -15,6 +15,7 @@ import base64
 import contextlib
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -250,8 +251,11 @@ def _path(text: str) -> Any:
     return Path(text)
 
 
-def main(fd: int, hide_unified: bool) -> None:
-    """Serve the daemon at the other end of the socket `fd`."""
+def main(fd: int, hide_unified: bool, descriptors: tuple[int, int] | None = None) -> None:
+    """Serve the daemon at the other end of the socket `fd`. `descriptors`: the limit, soft and hard, of all that is
+    started from here; the daemon's own is another one."""
+    if descriptors is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, descriptors)
     channel = socket.socket(fileno=fd)
     channel.setblocking(False)
     # A supervisor that inherited it would keep the daemon from noticing this process's death.

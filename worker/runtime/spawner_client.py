@@ -18,12 +18,14 @@ from msgspec import Struct
 
 from swarmcore.aio import Tasks, to_the_end
 from swarmcore.errors import Internal, SwarmError
+from worker.descriptors import Limit
 
 log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
 _CODE = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from worker.runtime.spawner import main; main(int(sys.argv[2]), sys.argv[3] == 'hide')"
+    "from worker.runtime.spawner import main; "
+    "main(int(sys.argv[2]), sys.argv[3] == 'hide', tuple(map(int, sys.argv[4:])) or None)"
 )
 _ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
@@ -113,8 +115,10 @@ class _Link:
 class Spawner:
     """`run`, `mount`, `unmount`, each safe to call from many tasks at once."""
 
-    def __init__(self, *, hide_unified: bool = True) -> None:
+    def __init__(self, *, hide_unified: bool = True, descriptors: Limit | None = None) -> None:
+        """`descriptors`: the limit of what is started, if it is not to be this process's."""
         self._hide = hide_unified
+        self._limit = [str(descriptors.soft), str(descriptors.hard)] if descriptors is not None else []
         self._tasks = Tasks()
         self._starting = asyncio.Lock()
         self._link: _Link | None = None
@@ -144,7 +148,7 @@ class Spawner:
             argv = [sys.executable, "-I", "-S", "-c", _CODE, str(_ROOT), str(theirs.fileno())]
             child = await asyncio.to_thread(
                 subprocess.Popen,
-                [*argv, "hide" if self._hide else "show"],
+                [*argv, "hide" if self._hide else "show", *self._limit],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
