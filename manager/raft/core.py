@@ -139,6 +139,8 @@ class RaftCore:
         else:
             self.membership.load(snapshot.meta.index, snapshot.meta.configuration)
         journal.sync()
+        if set(self.membership.members) == {self.node_id}:
+            self.library.campaign_at_next_tick()  # there is nobody whose silence would have to be waited for
 
     def align_journal(self, meta: SnapshotMeta) -> None:
         """Keep the log if it holds the snapshot's last entry (its tail is newer), else begin anew after it."""

@@ -543,3 +543,21 @@ def test_where_nobody_can_connect_to_anybody_the_lead_does_not_go_round(make: Ma
             a.clock.time += 0.5
             replicate(a, [b, c], rounds=1)
         assert a.leads
+
+
+def test_a_member_that_is_alone_leads_at_once_also_when_it_starts_again(make: Make) -> None:
+    """Nobody could answer, so no silence has to be waited for."""
+    (alone,) = make("a")
+    alone.tick()
+    assert alone.leads
+    assert alone.write("one") != [None]
+    alone.restart()
+    alone.tick()
+    assert alone.leads
+    assert alone.words.state == [b"one"]
+
+
+def test_a_member_that_knows_of_others_asks_them_first(make: Make) -> None:
+    for member in make("ab"):
+        member.tick()
+        assert not member.leads
