@@ -135,7 +135,7 @@ class AgreedClock:
             (other,) = self._managers.values()
             apart = other.ahead - (self.own_time() - self.monotonic())
             if abs(apart) > TOLERANCE:  # which one is wrong, nobody can say
-                return f"the clocks of the two managers are about {_roughly(apart)} apart"
+                return f"this host's clock and the other manager's are about {_roughly(apart)} apart"
         return ""
 
     def now(self) -> datetime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -73,6 +74,28 @@ async def test_a_leader_whose_port_takes_nobody_any_more_gives_the_lead_up(trio:
     new = await leader_of(others)
     await new.raft.propose(b"after")
     await leader.raft.wait_until(lambda: leader.log.data == [b"before", b"after"])
+
+
+@pytest.mark.parametrize("days", [-1, 100], ids=["set back a day", "ahead of every certificate's end"])
+async def test_a_leader_whose_clock_is_set_goes_on_taking_new_connections(
+    trio: list[RealMember], days: int
+) -> None:
+    leader = await leader_of(trio)
+    for member in trio:  # their clocks agreed before
+        await until(lambda member=member: len(member.clock._managers) == 2)  # type: ignore[misc]
+    leader.own_clock.wrong = timedelta(days=days)
+    assert leader.clock.complaint.startswith("this host's clock is about")
+    await knock(trio, ATTEMPTS + 1)
+    assert leader.raft.is_leader
+    follower = next(member for member in trio if member is not leader)
+    await follower.stop()
+    await leader.raft.propose(b"while it was away")
+    await follower.listen()
+    await follower.start()  # all its connections are new
+    await follower.raft.read_barrier()
+    assert follower.log.data == [b"while it was away"]
+    await until(lambda: not follower.clock.complaint)  # it hears the third one too
+    assert leader.raft.is_leader
 
 
 async def test_it_knocks_now_and_then_and_not_at_itself() -> None:

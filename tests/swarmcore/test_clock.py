@@ -75,7 +75,7 @@ def test_two_clocks_are_no_majority_but_their_difference_is_told() -> None:
     clock = AgreedClock(host)
     clock.heard("other", true_time(host) - DAY)
     assert clock.now() == host.now()
-    assert clock.complaint == "the clocks of the two managers are about 24 hours apart"
+    assert clock.complaint == "this host's clock and the other manager's are about 24 hours apart"
 
 
 def test_it_stays_right_when_the_hosts_clock_is_set_while_nobody_can_be_heard() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from manager.leader import Leader
@@ -44,18 +44,29 @@ class Log:
         self.data = data.split(b"\n")
 
 
+class WrongClock(RealClock):
+    """The host's clock, `wrong` by so much."""
+
+    def __init__(self) -> None:
+        self.wrong = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.wrong
+
+
 class RealMember:
     """One manager; `start` and `stop` as often as wanted, the directory stays."""
 
     def __init__(self, name: str, root: RootAuthority, folder: Path) -> None:
         self.name = name
         self.folder = folder / name
-        self.contexts = Contexts(node(root, folder, name, NodeRole.MANAGER))
+        self.own_clock = WrongClock()
+        self.clock = AgreedClock(self.own_clock)
+        self.contexts = Contexts(node(root, folder, name, NodeRole.MANAGER), self.clock.now)
         self.port = 0
         self.log = Log()
         self.fatal: list[Exception] = []
         self.superseded: list[str] = []
-        self.clock = AgreedClock(RealClock())
         self.removed: set[str] = set()
         self.config = RaftConfig()
 
@@ -70,7 +81,7 @@ class RealMember:
     async def listen(self) -> None:
         """The port is known from here on, and stays the same over restarts."""
         self.client = RpcClient(self.contexts.client_now)
-        self.server = RpcServer(lambda der: identify(der, CLUSTER, datetime.now(UTC)), self.admit)
+        self.server = RpcServer(lambda der: identify(der, CLUSTER, self.clock.now()), self.admit)
         await self.server.start("127.0.0.1", self.port, self.contexts.server)
         self.port = self.server.port
 
