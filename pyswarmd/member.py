@@ -23,7 +23,7 @@ from pyswarmd.config import ENGINE_VERSION, Settings
 from pyswarmd.manager_side import ManagerSide
 from pyswarmd.membership import LocalState, Status, split
 from pyswarmd.node_networks import NodeNetworks
-from swarmcore.aio import Backoff, Tasks, supervise
+from swarmcore.aio import Backoff, Tasks, in_thread, supervise
 from swarmcore.clock import AgreedClock, Clock
 from swarmcore.errors import NotManager, SwarmError, Unavailable
 from swarmcore.faults import Faults
@@ -263,15 +263,8 @@ class Member:
         while True:
             self._told.clear()
             if (local := self._local) != self._saved:
-                writing = asyncio.get_running_loop().run_in_executor(
-                    None, local.save, self._settings.local_state
-                )
-                try:
-                    await asyncio.shield(writing)
-                except asyncio.CancelledError:
-                    # Whoever ends us may remove the file: a late write would bring it back.
-                    await asyncio.wait([writing])
-                    raise
+                # To its end: whoever ends us may remove the file, and a late write would bring it back.
+                await in_thread(local.save, self._settings.local_state)
                 self._saved = local
             await self._told.wait()
 

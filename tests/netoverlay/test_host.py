@@ -174,6 +174,22 @@ async def test_a_sandbox_has_names_and_virtual_addresses_and_leaves_nothing(worl
     assert [line.split(": ")[1] for line in links.splitlines()] == ["lo", "eth0"]
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+async def test_a_sandbox_that_nobody_waits_for_any_more_is_taken_down(world: World, turns: int) -> None:
+    """The thread that makes it goes on: whoever attached it was cancelled in the middle."""
+    await world.apply(3)
+    async with owned(world.host.attach(spec(3)), "attach") as attaching:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        attaching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await attaching
+    await world.host.reconcile()  # the thread is through with what it had to do
+    assert world.host.namespace(spec(3).id) is None
+    await world.host.attach(spec(3))
+    await world.host.release(spec(3))
+
+
 async def test_a_name_comes_after_the_way_there_and_goes_before_it(world: World) -> None:
     await world.apply(3)
     asking = spec(9)

@@ -600,3 +600,26 @@ async def test_others_hear_when_a_container_ends(node: Node) -> None:
     assert not executor.lives(container_id)
     await controller.remove()
     await executor.ended(container_id)
+
+
+def _spawners() -> int:
+    """Processes of this one that serve as spawners."""
+    lists = [(thread / "children").read_text() for thread in Path("/proc/self/task").iterdir()]
+    mine = [Path("/proc") / pid for each in lists for pid in each.split()]
+    commands = [(folder / "cmdline").read_bytes() for folder in mine if folder.exists()]
+    return sum(b"worker.runtime.spawner" in command for command in commands)
+
+
+@pytest.mark.parametrize("turns", [1, 3, 30])
+async def test_a_spawner_is_started_once_whoever_stops_waiting_for_it(turns: int) -> None:
+    before, spawner = _spawners(), Spawner()
+    try:
+        async with owned(spawner.mount(()), "first") as first:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            first.cancel()
+            assert await spawner.mount(()) == []
+            assert _spawners() == before + 1
+    finally:
+        await spawner.close()
+    assert _spawners() == before
