@@ -144,8 +144,7 @@ class Node:
 
     async def _seen(self) -> bool:
         """Whether the next request finds this node in the swarm, ready; waits for that, but not for ever."""
-        member = self._member
-        return member is not None and await member.seen(_SEEN_WITHIN)
+        return self._member is not None and await self._member.seen(_SEEN_WITHIN)
 
     async def _init(self, options: InitOptions) -> str:
         async with self._changing:
@@ -443,6 +442,9 @@ class Node:
     def has_container(self, text: str) -> bool:
         """Whether an id, the beginning of one, or a name is that of a container here (or of several)."""
         return self._executor.has(text)
+
+    def volume_names(self) -> set[str]:  # reads the disk
+        return {volume.name for volume in self._executor.volumes.list()}
 
     def image_count(self) -> int:
         return len(self.images.list())

@@ -32,6 +32,7 @@ class ManagerNode:
         self.bench = Bench()
         self.settings = Settings(state_dir=folder, run_dir=folder / "run", hostname="m1")
         self.containers: set[str] = set()
+        self.volumes: set[str] = set()
         self.images = ImageStore(folder / "images")
 
     async def begin(self) -> ManagerNode:
@@ -86,6 +87,9 @@ class ManagerNode:
 
     def has_container(self, text: str) -> bool:
         return text in self.containers
+
+    def volume_names(self) -> set[str]:
+        return self.volumes
 
     def image_count(self) -> int:
         return len(self.images.list())

@@ -72,6 +72,8 @@ async def test_docker_inspect_goes_on_to_the_next_kind_of_object(
     assert (response.status, (await response.json())["message"]) == (404, message)
 
 
-async def test_a_container_that_is_here_is_not_denied(client: Client, node: ManagerNode) -> None:
+async def test_what_is_here_is_not_denied(client: Client, node: ManagerNode) -> None:
     node.containers.add("web.1.x")
+    node.volumes.add("abc")
     assert (await client.get("/containers/web.1.x/json")).status == 501
+    assert (await client.get("/volumes/abc")).status == 501
