@@ -19,7 +19,7 @@ def add_flags(update: argparse.ArgumentParser) -> None:
     p = update.add_argument
     p("--image")
     p("--args", help="new arguments, split at spaces")
-    p("--replicas", type=int)
+    p("--replicas", type=units.integer)
     for what in ("env", "label", "constraint", "dns", "dns-option", "dns-search", "host", "network"):
         p(f"--{what}-add", **many)
         p(f"--{what}-rm", **many)

@@ -21,15 +21,21 @@ def add(commands: Commands) -> None:
     init.add_argument("--advertise-addr", default="", help="address other nodes reach this one at")
     init.add_argument("--listen-addr", default=f"0.0.0.0:{PORT}", help="address and port to listen on")
     init.add_argument("--data-path-addr", default="", help="address or interface for overlay traffic")
-    init.add_argument("--data-path-port", type=int, default=0, help="UDP port of overlay traffic (4789)")
+    init.add_argument(
+        "--data-path-port", type=units.integer, default=0, help="UDP port of overlay traffic (4789)"
+    )
     init.add_argument("--default-addr-pool", action="append", default=[], metavar="CIDR")
-    init.add_argument("--default-addr-pool-mask-length", type=int, default=24, metavar="BITS")
+    init.add_argument("--default-addr-pool-mask-length", type=units.integer, default=24, metavar="BITS")
     init.add_argument("--availability", choices=("active", "pause", "drain"), default="active")
     init.add_argument("--cert-expiry", default="2160h", help="life of node certificates (%(default)s)")
     init.add_argument("--dispatcher-heartbeat", default="1s", help="agents' heartbeat (%(default)s)")
-    init.add_argument("--task-history-limit", type=int, default=5)
-    init.add_argument("--snapshot-interval", type=int, default=10000, help="raft entries between snapshots")
-    init.add_argument("--max-replicas", type=int, help="how many replicas one service may have (100000)")
+    init.add_argument("--task-history-limit", type=units.integer, default=5)
+    init.add_argument(
+        "--snapshot-interval", type=units.integer, default=10000, help="raft entries between snapshots"
+    )
+    init.add_argument(
+        "--max-replicas", type=units.integer, help="how many replicas one service may have (100000)"
+    )
     init.add_argument("--force-new-cluster", action="store_true", help="go on alone with this node's state")
     init.set_defaults(run=_init)
 

@@ -18,9 +18,9 @@ def add(commands: Commands) -> None:
     update = commands.add_parser("update", help="change the swarm's settings")
     update.add_argument("--cert-expiry", help="life of node certificates")
     update.add_argument("--dispatcher-heartbeat", help="agents' heartbeat")
-    update.add_argument("--task-history-limit", type=int)
-    update.add_argument("--snapshot-interval", type=int, help="raft entries between snapshots")
-    update.add_argument("--max-replicas", type=int, help="how many replicas one service may have")
+    update.add_argument("--task-history-limit", type=units.integer)
+    update.add_argument("--snapshot-interval", type=units.integer, help="raft entries between snapshots")
+    update.add_argument("--max-replicas", type=units.integer, help="how many replicas one service may have")
     update.set_defaults(run=_update)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from swarmcore.durations import duration as duration
 from swarmcore.errors import Invalid, clipped
-from swarmcore.numbers import INT64_MAX
+from swarmcore.numbers import INT64_MAX, whole
 from swarmcore.patterns import IGNORECASE, Pattern
 
 _SIZE = Pattern(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", 64, IGNORECASE)
@@ -23,6 +23,14 @@ def size(text: str) -> int:
     if number > INT64_MAX:
         raise Invalid(f"invalid size {clipped(text)}", "it is larger than any memory")
     return number
+
+
+def integer(text: str) -> int:
+    """A whole number in plain digits, for argparse: `int` takes `1_000` and digits of other scripts as well."""
+    number = whole(text.removeprefix("-"), INT64_MAX)
+    if number is None:
+        raise ValueError(text)
+    return -number if text.startswith("-") else number
 
 
 def cpus(text: str) -> int:

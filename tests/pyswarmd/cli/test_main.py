@@ -61,6 +61,18 @@ def test_a_switch_is_refused_for_any_other_word(word: str, capsys: pytest.Captur
     assert "--read-only" in line
 
 
+@pytest.mark.parametrize("text", ["1_000", " 5", "٣", "²", "1.5", "ten", "", "9" * 30, "--1"])
+def test_a_number_is_refused_unless_it_is_one(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("service", "create", f"--replicas={text}", "app") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "invalid integer value" in line
+
+
+def test_numbers_may_be_negative_where_that_means_something() -> None:
+    assert build().parse_args(["service", "create", "--oom-score-adj=-5", "app"]).oom_score_adj == -5
+    assert build().parse_args(["service", "create", "--replicas", "007", "app"]).replicas == 7
+
+
 def test_help_shows_a_switch_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("service", "create", "--help") == 0
     shown = capsys.readouterr().out
