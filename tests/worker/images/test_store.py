@@ -141,6 +141,19 @@ async def test_what_a_lost_list_named_is_gone_only_where_layers_are_missing(
     assert "made anew" in caplog.text
 
 
+async def test_the_list_of_an_earlier_version_is_read(store: ImageStore, tmp_path: Path) -> None:
+    """It had no stacks: layers were kept by their digests alone."""
+    (image,) = await store.load(written(tmp_path / "a.tar", saved([BASE, TOP], ["app"])))
+    index = tmp_path / "images/images.json"
+    old = json.loads(index.read_text())
+    for entry in old["images"]:
+        del entry["stack"]
+    index.write_text(json.dumps(old))
+    again = ImageStore(tmp_path / "images")
+    await again.open()
+    assert again.layer_names(again.get("app")) == store.layer_names(image)
+
+
 async def test_a_new_host_has_nothing_to_say(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     await ImageStore(tmp_path / "new").open()
     await ImageStore(tmp_path / "new").open()

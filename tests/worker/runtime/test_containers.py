@@ -604,10 +604,14 @@ async def test_others_hear_when_a_container_ends(node: Node) -> None:
 
 def _spawners() -> int:
     """Processes of this one that serve as spawners."""
-    lists = [(thread / "children").read_text() for thread in Path("/proc/self/task").iterdir()]
-    mine = [Path("/proc") / pid for each in lists for pid in each.split()]
-    commands = [(folder / "cmdline").read_bytes() for folder in mine if folder.exists()]
-    return sum(b"worker.runtime.spawner" in command for command in commands)
+    found = 0
+    for thread in Path("/proc/self/task").iterdir():
+        try:
+            for pid in (thread / "children").read_text().split():
+                found += b"worker.runtime.spawner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue  # a thread, or a process, that has just ended
+    return found
 
 
 @pytest.mark.parametrize("turns", [1, 3, 30])
