@@ -112,7 +112,7 @@ class PortChecks:
         self._stale = False
         if self._unsupported or not (self._ports or self._table):
             return
-        table = self._table or KeptTable(self._namespace.nft, _plans)
+        table = self._table or KeptTable(self._namespace.nft, _plans, apart=True)
         try:
             table.apply((self._frame, *(part for _, part in self._ports.values())))
         except NftError as error:

@@ -420,24 +420,32 @@ def _node_elements(ports: Ports) -> Mapping[str, Mapping[bytes, Value]]:
 
 
 def _way_elements(ways: tuple[Way, ...]) -> Mapping[str, Mapping[bytes, Value]]:
-    forwarded = host_ports(ways)
     found: dict[str, dict[bytes, Value]] = {
-        "closed": {types.interface(way.device): None for way in ways if not way.open}
+        f"{name}{version}": {} for name in (*_OF_ADDRESSES, "host-ports") for version in "46"
     }
-    for version in "46":
-        outsiders = [types.ip(each) for way in ways for each in way.outsider if _version(each) == version]
-        addresses = [types.ip(each) for way in ways for each in way.addresses if _version(each) == version]
-        found[f"outsiders{version}"] = dict.fromkeys(outsiders)
-        found[f"senders{version}"] = {
-            types.key(types.interface(way.device), types.ip(each)): None
-            for way in ways
-            for each in way.addresses
-            if _version(each) == version
-        }
-        found[f"selves{version}"] = {types.key(each, each): None for each in addresses}
-        found[f"host-ports{version}"] = {
-            _port_key(port): types.key(types.ip(address), types.port(target.target_port))
-            for port, target in forwarded.items()
-            if (address := target.address4 if version == "4" else target.address6)
-        }
+    found["closed"] = {types.interface(way.device): None for way in ways if not way.open}
+    for way in ways:
+        for name, key in _address_keys(way.device, way.addresses, way.outsider):
+            found[name][key] = None
+    for port, target in host_ports(ways).items():
+        for address in filter(None, (target.address4, target.address6)):
+            reached = types.key(types.ip(address), types.port(target.target_port))
+            found[f"host-ports{_version(address)}"][_port_key(port)] = reached
     return found
+
+
+_OF_ADDRESSES = ("outsiders", "senders", "selves")
+
+
+@lru_cache(maxsize=4096)
+def _address_keys(
+    device: str, addresses: tuple[str, ...], outsider: tuple[str, ...]
+) -> tuple[tuple[str, bytes], ...]:
+    """The elements of a wire's addresses. Kept: each container that comes or goes asks for those of all."""
+    found: list[tuple[str, bytes]] = []
+    for each in addresses:
+        version, packed = _version(each), types.ip(each)
+        found.append((f"senders{version}", types.key(types.interface(device), packed)))
+        found.append((f"selves{version}", types.key(packed, packed)))
+    found += [(f"outsiders{_version(each)}", types.ip(each)) for each in outsider]
+    return tuple(found)

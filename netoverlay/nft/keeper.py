@@ -22,8 +22,10 @@ class KeptTable:
     What an earlier daemon left is taken over: equal rules stay, the rest is replaced without a gap.
     """
 
-    def __init__(self, socket: NftSocket, plans: Plans) -> None:
+    def __init__(self, socket: NftSocket, plans: Plans, *, apart: bool = False) -> None:
+        """`apart`: no two parts ever have an element in common, which need not be found out then."""
         self._socket = socket
+        self._apart = apart
         self._plans = plans
         self._wanted: tuple[Part, ...] | None = None
         self._has: tuple[Part, ...] | None = None  # what the kernel has; None: not known
@@ -104,7 +106,7 @@ class KeptTable:
         old = [each for each in has if id(each) not in after]
         new = [each for each in wanted if id(each) not in before]
         same = [each for each in wanted if id(each) in before]
-        if _overlap(same, [*old, *new]):
+        if not self._apart and _overlap(same, [*old, *new]):
             # An element of two parts: it must not go while one of them stays.
             found = plan(self._plans.family, self._plans.table, merged(has), merged(wanted))
         elif old or new:
