@@ -159,12 +159,14 @@ def _given(port: Port) -> Part:
 @lru_cache(maxsize=4)
 def _frame(ours: str, exempt: str) -> Part:
     accept, drop = expr.verdict(types.ACCEPT), expr.verdict(types.DROP)
-    passes: list[Rule] = []
+    own = rule(_kind(_IP), _sender(expr.ip_source(_ADDRESS)), expr.is_in("given4"), accept, note="its own")
+    others = rule(match.arrives_on(f"{ours}*", inverted=True), accept, note="not ours")
+    # Where nearly all that comes is containers', they shall not wait for the question whose it is.
+    first: tuple[Rule, ...] = (others, own)
     if exempt:
-        passes.append(rule(match.arrives_on(f"{exempt}*"), accept, note="not a container's"))
-    passes.append(rule(match.arrives_on(f"{ours}*", inverted=True), accept, note="not ours"))
+        first = (own, rule(match.arrives_on(f"{exempt}*"), accept, note="not a container's"), others)
     checked = (
-        rule(_kind(_IP), _sender(expr.ip_source(_ADDRESS)), expr.is_in("given4"), accept, note="its own"),
+        *first,
         rule(
             *(_kind(_IP6), _sender(expr.ip6_source(_ADDRESS)), expr.is_in("given6")),
             expr.verdict(types.goto("icmp6")),
@@ -183,9 +185,7 @@ def _frame(ours: str, exempt: str) -> Part:
             "icmp6": Chain(_icmp6()),
             "target": Chain(_target()),
             "arp": Chain(_arp()),
-            "ports": Chain(
-                (*passes, *checked), Base(kind="filter", hook=Hook.PREROUTING, priority=_BEFORE_OTHERS)
-            ),
+            "ports": Chain(checked, Base(kind="filter", hook=Hook.PREROUTING, priority=_BEFORE_OTHERS)),
         },
         sets={
             "given4": NamedSet(key=concatenation(INTERFACE, ETHER, IPV4)),

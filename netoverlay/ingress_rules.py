@@ -10,11 +10,18 @@ and the chain `own` with this node's addresses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 
-from netoverlay.ingress_ports import Balanced, Port, Ports, Way, host_ports
-from netoverlay.ingress_routes import DEVICE, MARK, MARK_MASK, node_mac
+from netoverlay.ingress_elements import (
+    UNSERVED,
+    node_elements,
+    port_key,
+    virtual_keys,
+    way_elements,
+)
+from netoverlay.ingress_ports import Balanced, Port, Ports, Way
+from netoverlay.ingress_routes import DEVICE, MARK, MARK_MASK
 from netoverlay.nft import expr, match, types
 from netoverlay.nft.expr import Expression, Meta
 from netoverlay.nft.plan import Plans
@@ -34,13 +41,10 @@ from netoverlay.nft.types import (
     jump,
 )
 from netoverlay.nft.wire import Family
-from swarmcore.model.endpoint import Protocol
 
 TABLE = "pyswarm-mesh"
-UNSERVED = "unserved"  # chain for virtual addresses without a replica to lead to
 WIRES = "gv*"  # the host's ends of the containers' wires
 plans = Plans(Family.INET, TABLE)
-_NUMBERS = {Protocol.TCP: match.TCP, Protocol.UDP: match.UDP, Protocol.SCTP: match.SCTP}
 _VERSIONS = ((Family.IPV4, IPV4, "4"), (Family.IPV6, IPV6, "6"))
 _FIRST, _MANGLE, _TRANSLATE, _FILTER, _SOURCE = -300, -150, -100, 0, 100  # NF_IP_PRI_*
 _LAST = 300  # before a packet is routed, behind everybody's filters
@@ -322,8 +326,8 @@ class MeshParts:
         return (
             frame(),
             self._same("own", Part(chains={"own": _own(ports.own), UNSERVED: _to_own(ports.own)})),
-            self._same("nodes", Part(elements=_node_elements(ports))),
-            self._same("ways", Part(elements=_way_elements(ways))),
+            self._same("nodes", Part(elements=node_elements(ports))),
+            self._same("ways", Part(elements=way_elements(ways))),
             *(part for _, part in made.values()),
         )
 
@@ -359,22 +363,6 @@ def _to_own(addresses: tuple[str, ...]) -> Chain:
     )
 
 
-def _virtual_keys(version: str, served: Iterable[tuple[str, Port]]) -> Iterable[bytes]:
-    return (
-        types.key(types.ip(address), _NUMBERS[port.protocol], types.port(port.number))
-        for address, port in served
-        if _version(address) == version
-    )
-
-
-def _port_key(port: Port) -> bytes:
-    return types.key(_NUMBERS[port.protocol], types.port(port.number))
-
-
-def _version(address: str) -> str:
-    return "6" if ":" in address else "4"
-
-
 def _spread(port: Port, balanced: Balanced) -> Part:
     """One rule for each family that sends a new connection to one of the replicas, all with the same chance."""
     chain = f"{port.protocol}-{port.number}"
@@ -394,58 +382,8 @@ def _spread(port: Port, balanced: Balanced) -> Part:
                 note=balanced.service,
             )
         )
-    elements: dict[str, dict[bytes, Value]] = {"balanced": {_port_key(port): types.goto(chain)}}
+    elements: dict[str, dict[bytes, Value]] = {"balanced": {port_key(port): types.goto(chain)}}
     for _, _, version in _VERSIONS:
-        keys = _virtual_keys(version, ((each, port) for each in balanced.virtual))
+        keys = virtual_keys(version, ((each, port) for each in balanced.virtual))
         elements[f"virtual{version}"] = dict.fromkeys(keys, types.goto(chain))
     return Part(chains={chain: Chain(tuple(rules))}, elements=elements)
-
-
-def _node_elements(ports: Ports) -> Mapping[str, Mapping[bytes, Value]]:
-    found: dict[str, dict[bytes, Value]] = {
-        "numbers": {types.ether(node_mac(each)): types.mark(MARK | each) for each in ports.numbers},
-        "zones": {types.ether(node_mac(each)): types.zone(each) for each in ports.numbers},
-        "refused": {_port_key(each): None for each in ports.refused},
-    }
-    for version in "46":
-        unserved = _virtual_keys(version, ports.unserved)
-        found[f"virtual{version}"] = dict.fromkeys(unserved, types.goto(UNSERVED))
-        found[f"nodes{version}"] = {types.ip(each): None for each in ports.nodes if _version(each) == version}
-        found[f"reachable{version}"] = {
-            types.key(types.ip(address), _NUMBERS[protocol], types.port(port)): None
-            for address, protocol, port in ports.reachable
-            if _version(address) == version
-        }
-    return found
-
-
-def _way_elements(ways: tuple[Way, ...]) -> Mapping[str, Mapping[bytes, Value]]:
-    found: dict[str, dict[bytes, Value]] = {
-        f"{name}{version}": {} for name in (*_OF_ADDRESSES, "host-ports") for version in "46"
-    }
-    found["closed"] = {types.interface(way.device): None for way in ways if not way.open}
-    for way in ways:
-        for name, key in _address_keys(way.device, way.addresses, way.outsider):
-            found[name][key] = None
-    for port, target in host_ports(ways).items():
-        for address in filter(None, (target.address4, target.address6)):
-            reached = types.key(types.ip(address), types.port(target.target_port))
-            found[f"host-ports{_version(address)}"][_port_key(port)] = reached
-    return found
-
-
-_OF_ADDRESSES = ("outsiders", "senders", "selves")
-
-
-@lru_cache(maxsize=4096)
-def _address_keys(
-    device: str, addresses: tuple[str, ...], outsider: tuple[str, ...]
-) -> tuple[tuple[str, bytes], ...]:
-    """The elements of a wire's addresses. Kept: each container that comes or goes asks for those of all."""
-    found: list[tuple[str, bytes]] = []
-    for each in addresses:
-        version, packed = _version(each), types.ip(each)
-        found.append((f"senders{version}", types.key(types.interface(device), packed)))
-        found.append((f"selves{version}", types.key(packed, packed)))
-    found += [(f"outsiders{_version(each)}", types.ip(each)) for each in outsider]
-    return tuple(found)
