@@ -28,15 +28,24 @@ class Acquaintance:
     @property
     def generation(self) -> Generation | None:
         """None: it has not been told yet which one it joins."""
-        membership = self._core.membership
-        return membership.configuration.generation if membership.members else self._joining
+        membership, joining = self._core.membership, self._joining
+        if not membership.members:
+            return joining
+        held = membership.configuration.generation
+        # The log of a recovered swarm begins with its past: who joins reads through older configurations.
+        return joining if joining is not None and joining.newer_than(held) else held
+
+    @property
+    def settled(self) -> bool:
+        """Its configuration is of its own generation, and not of a past that it is still reading."""
+        return self._core.membership.configuration.generation == self.generation
 
     def join(self, generation: Generation) -> None:
         """A member without a configuration takes one of this generation only."""
         self._joining = generation
 
     def takes_from(self, peer: str) -> bool:
-        return peer in self._core.membership.members or peer in self._introduced
+        return (self.settled and peer in self._core.membership.members) or peer in self._introduced
 
     def heard(self, peer: str, message: Message) -> bool:
         """May this message be acted on? If not, its sender is asked who it is."""

@@ -46,7 +46,8 @@ class Votes:
         self.may_campaign = False
         if library.leading or library.election_deadline >= library.now():
             return
-        if not self._core.membership.is_member or not self._reaches_floor(*self._core.last_entry):
+        belongs = self._core.membership.is_member and self._core.acquaintance.settled
+        if not belongs or not self._reaches_floor(*self._core.last_entry):
             library.postpone_election()  # strangers, the removed and those still catching up never campaign
             return
         others = library.others()

@@ -17,6 +17,7 @@ from manager.raft.messages import (
     AppendReply,
     Configuration,
     Introduction,
+    PreVote,
     RequestVote,
     SnapshotChunk,
     SnapshotMeta,
@@ -173,3 +174,32 @@ def test_who_joins_listens_to_the_swarm_that_it_joins_by_and_not_to_its_past(mak
     assert not joins.core.acquaintance.takes_from("a"), "it does not know of the one that joins"
     joins.core.receive("a", Introduction(term=0, configuration=Configuration(members=both, generation=NEXT)))
     assert joins.core.acquaintance.takes_from("a")
+
+
+def test_who_joins_a_recovered_swarm_reads_through_its_past_without_belonging_to_it(make: Make) -> None:
+    (a,) = make("a")
+    joins = Hand("b", a.clock, "")
+    joins.core.acquaintance.join(NEXT)
+    both = Configuration(members={"a": "a:2377", "b": "b:2377"}, generation=NEXT)
+    joins.core.receive("a", Introduction(term=0, configuration=both))
+    past = encode_configuration(Configuration(members={"b": "b:2377", "c": "c:2377"}))
+    first = AppendEntries(
+        term=1, sequence=1, commit_index=2, previous_index=1, previous_term=0, entries=[(past, 2, 0)]
+    )
+    joins.core.receive("a", first)
+    joins.tick()
+    assert set(joins.core.membership.members) == {"b", "c"}
+    assert joins.core.acquaintance.generation == NEXT, "its frames name the swarm that it joins"
+    assert not joins.core.acquaintance.takes_from("c"), "a member of the past only"
+    joins.outbox = []
+    for _ in range(5):
+        joins.tick(2)
+    assert not joins.take("c", PreVote) and not joins.leads, "it does not campaign among the past's members"
+    now = encode_configuration(both)
+    rest = AppendEntries(
+        term=1, sequence=2, commit_index=3, previous_index=2, previous_term=0, entries=[(now, 3, 1)]
+    )
+    joins.core.receive("a", Introduction(term=0, configuration=both))
+    joins.core.receive("a", rest)
+    joins.tick()
+    assert joins.core.acquaintance.settled and joins.core.acquaintance.takes_from("a")
