@@ -25,6 +25,7 @@ from manager.store.store import Store
 from swarmcore.aio import Tasks
 from swarmcore.clock import RealClock
 from swarmcore.ids import new_id
+from swarmcore.memory import calm_collector
 from swarmcore.model.base import Version
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.container import ContainerSpec
@@ -254,6 +255,7 @@ class Leader:
 
 
 async def measure(tasks: int, nodes: int) -> None:
+    calm_collector()  # as the daemon does
     leader = Leader(nodes)
     watching = Tasks()
     watching.start(leader.watch.run(), "watch")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import gc
 import logging
 import os
 import platform
@@ -23,6 +22,7 @@ from swarmcore.aio import in_thread, on_loop_error
 from swarmcore.clock import RealClock
 from swarmcore.errors import FailedPrecondition
 from swarmcore.faults import Faults
+from swarmcore.memory import calm_collector
 from worker.descriptors import Limit, raise_limit
 from worker.files import remove_tree
 from worker.images.store import ImageStore
@@ -102,9 +102,7 @@ async def _serve(settings: Settings, tools: Tools, limit: Limit) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         await node.start()
-        # What is loaded by now stays for good: the garbage collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
+        calm_collector()
         async with _api(node, settings.socket):
             log.info("daemon ready", extra={"version": VERSION, "socket": str(settings.socket)})
             await stop.wait()

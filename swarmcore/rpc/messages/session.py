@@ -49,7 +49,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, tag="heartbeat"):
     time: float = 0.0
 
 
-class StatusReport(Struct, frozen=True, kw_only=True):
+class StatusReport(Struct, frozen=True, kw_only=True, gc=False):
     task_id: str
     status: TaskStatus
 
