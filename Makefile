@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 2000
 APT := crun runc conmon skopeo nftables iproute2 busybox-static procps golang-github-containers-common python3-venv
 
-.PHONY: help setup base apt demo demo-down test test-places check sim bench clean
+.PHONY: help setup base apt demo demo-down test test-others test-places check sim bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,8 +40,12 @@ demo-down: ## remove every process, namespace, mount and cgroup of the demo
 check: $(VENV)/.done ## ruff, mypy --strict and the import arrows
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-test: setup ## all tests
+test: setup ## all tests, then the quick ones on the newest other Python that is here
 	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.interpreters --newest
+
+test-others: setup ## the quick tests on every other Python (3.11, 3.12, 3.13) that is here
+	$(BIN)/python -m tests.interpreters
 
 NETWORK_TESTS := tests/e2e/test_networks.py tests/e2e/test_mesh.py tests/e2e/test_network_kinds.py tests/e2e/test_network_check.py tests/e2e/test_membership.py
 test-places: setup ## the network tests with the hosts on other subnets, behind routes, and over IPv6
@@ -54,4 +58,4 @@ bench: setup ## the figures of docs/bench.md
 	$(BIN)/python -m bench.raft --api && $(BIN)/python -m bench.start && $(BIN)/python -m bench.recovery
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from msgspec import Struct, field
 
 from swarmcore.model.base import Part
 from swarmcore.model.network import ConfigSource
-from swarmcore.model.overlay import NetworkTable
 
 
 class AddressPool(Part, frozen=True, kw_only=True):
@@ -119,26 +118,4 @@ class LocalNetworks(Protocol):
 
     async def remove(self, network_id: str) -> None:
         """FailedPrecondition while a container is on it, NotFound if it is gone."""
-        ...
-
-
-@runtime_checkable
-class KeepsLocalNetworks(Protocol):
-    @property
-    def local_networks(self) -> LocalNetworks: ...
-
-
-@runtime_checkable
-class ConnectsContainers(Protocol):
-    async def connect_network(self, network: str, container: str, config: EndpointSettings) -> None:
-        """`network` is a full id, `container` what the user typed. Forbidden if it is on it already."""
-        ...
-
-    async def disconnect_network(self, network: str, container: str, *, force: bool) -> None: ...
-
-
-@runtime_checkable
-class CarriesNetworks(Protocol):
-    def network_tables(self) -> Mapping[str, NetworkTable]:
-        """The swarm networks that this host carries, by id: all that a worker knows of them."""
         ...

@@ -39,7 +39,7 @@ from pyswarmd.role_change import role_taken
 from pyswarmd.taking_up import TakingUp
 from swarmcore.aio import in_thread
 from swarmcore.clock import Clock
-from swarmcore.errors import FailedPrecondition, NotFound, NotInSwarm, SwarmError, Unavailable
+from swarmcore.errors import FailedPrecondition, NotFound, NotInSwarm, SwarmError, Unavailable, Unimplemented
 from swarmcore.faults import Faults
 from swarmcore.ids import new_id
 from swarmcore.model.node import NodeDescription, NodeRole
@@ -372,8 +372,9 @@ class Node:
 
     # -- networks of this host ---------------------------------------------------------------------
     @property
-    def local_networks(self) -> HostNetworks:
-        return self._own_networks().local
+    def local_networks(self) -> HostNetworks | None:
+        """None where this host has no networking of its own."""
+        return self._networks.local if self._networks is not None else None
 
     def network_tables(self) -> Mapping[str, NetworkTable]:
         """The swarm's networks that this host carries."""
@@ -402,7 +403,7 @@ class Node:
 
     def _own_networks(self) -> NodeNetworks:
         if self._networks is None:
-            raise AttributeError("this node has no networking")
+            raise Unimplemented("this node has no networking")
         return self._networks
 
     # -- this host ---------------------------------------------------------------------------------

@@ -16,12 +16,8 @@ from pyswarmd.engine.filters import Filters, moment
 from pyswarmd.engine.network_requests import check_endpoint, is_swarm, spec_of
 from pyswarmd.engine.network_views import PREDEFINED_DRIVERS, Shown
 from pyswarmd.local_networks import (
-    CarriesNetworks,
     ConnectRequest,
-    ConnectsContainers,
     DisconnectRequest,
-    KeepsLocalNetworks,
-    LocalNetworks,
     NetworkRequest,
 )
 from pyswarmd.node import Node
@@ -68,7 +64,7 @@ async def _all(node: Node, scope: str = "") -> tuple[list[Found], View | None]:
     view: View | None = None
     if scope != "swarm":
         found += [Found(shown=shown) for shown in views.predefined()]
-        if (local := _local(node)) is not None:
+        if (local := node.local_networks) is not None:
             found += [
                 Found(shown=views.local_network(item), used=bool(item.containers)) for item in local.list()
             ]
@@ -80,16 +76,12 @@ async def _all(node: Node, scope: str = "") -> tuple[list[Found], View | None]:
                 for n in view.networks
                 if not n.pending_delete
             ]
-        elif isinstance(node, CarriesNetworks):
+        else:
             tables = node.network_tables().values()
             found += [Found(shown=views.carried_network(table), table=table) for table in tables]
     if scope == "swarm":
         found += [Found(shown=shown) for shown in views.predefined(swarm=True)]
     return found, view
-
-
-def _local(node: Node) -> LocalNetworks | None:
-    return node.local_networks if isinstance(node, KeepsLocalNetworks) else None
 
 
 def _pick(networks: Sequence[Found], text: str) -> Found:
@@ -169,7 +161,7 @@ async def create(request: web.Request) -> web.Response:
     warnings: list[str] = []
     wanted = await body(request, NetworkRequest, warnings)
     swarm, node = is_swarm(wanted), node_of(request)
-    local = _local(node)
+    local = node.local_networks
     if local is not None and any(item.wanted.name == wanted.name for item in local.list()):
         raise Conflict(f"network with name {wanted.name} already exists")
     if swarm:
@@ -196,7 +188,7 @@ async def remove(request: web.Request) -> web.Response:
 async def _remove(node: Node, network: Found) -> None:
     if network.is_predefined:
         raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
-    local = _local(node)
+    local = node.local_networks
     if network.is_local and local is not None:
         await local.remove(network.id)
     else:
@@ -229,8 +221,8 @@ def _may_go(shown: Shown, wanted: Filters, before: datetime | None) -> bool:
     return has_label(labels, wanted.get("label", [])) and not kept
 
 
-def _connector(node: Node) -> ConnectsContainers:
-    if not isinstance(node, ConnectsContainers):
+def _connector(node: Node) -> Node:
+    if node.local_networks is None:
         raise Unimplemented(
             "connecting containers to networks is not supported yet",
             "services join networks with --network and --network-add",

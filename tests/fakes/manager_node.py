@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from pyswarmd.membership import InitOptions, Status
 from swarmcore.errors import Unavailable
 from swarmcore.ids import new_id
 from swarmcore.model.node import NodeRole
+from swarmcore.model.overlay import NetworkTable
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest, Create
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector
 from swarmcore.rpc.messages.session import ManagerAddress
@@ -27,6 +28,7 @@ class ManagerNode:
     hostname = "m1"
     ping_state = "active/manager"
     in_swarm = True
+    local_networks = None
 
     def __init__(self, folder: Path) -> None:
         self.bench = Bench()
@@ -71,6 +73,9 @@ class ManagerNode:
 
     def stale_view(self) -> View:
         return self.bench.store.view()
+
+    def network_tables(self) -> Mapping[str, NetworkTable]:
+        return {}
 
     async def control(self, request: ControlRequest) -> ControlReply:
         if isinstance(request, Create) and not request.id:

@@ -252,3 +252,13 @@ async def test_work_that_ends_itself_by_a_cancellation_cancels_its_caller() -> N
 
     with pytest.raises(asyncio.CancelledError):
         await to_the_end(cancelled())
+
+
+async def test_an_owner_closes_at_the_very_moment_a_task_is_done() -> None:
+    """From Python 3.12 on it went round and round without ever giving the loop its turn."""
+    tasks = Tasks()
+    done = tasks.start(asyncio.sleep(0), "short")
+    while not done.done():
+        await asyncio.sleep(0)
+    await tasks.close()
+    assert len(tasks) == 0

@@ -204,3 +204,13 @@ async def test_metrics_are_served_as_prometheus_reads_them(client: Client) -> No
     lines = (await response.text()).splitlines()
     assert "# TYPE pyswarm_containers_running gauge" in lines
     assert "pyswarm_containers_running 0.0" in lines
+
+
+async def test_a_daemon_without_networking_lists_the_predefined_networks_and_connects_nothing(
+    client: Client,
+) -> None:
+    """Up to Python 3.11 `isinstance` with a protocol asked a property that raised; from 3.12 on it does not."""
+    names = {network["Name"] for network in await (await client.get("/networks")).json()}
+    assert names == {"bridge", "host", "none"}
+    response = await client.post("/networks/bridge/connect", json={"Container": "c1"})
+    assert response.status in (403, 501), await response.text()

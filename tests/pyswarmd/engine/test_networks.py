@@ -141,9 +141,10 @@ class Local:
 
 
 class Daemon:
-    """A manager with a view; its other talents are added by subclasses."""
+    """A manager with a view, without networking of its own; subclasses have more."""
 
     node_id, control_available = "m1", True
+    local_networks: Local | None = None
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -158,6 +159,9 @@ class Daemon:
     def stale_view(self) -> View:
         return view()
 
+    def network_tables(self) -> Mapping[str, NetworkTable]:
+        return {}
+
     async def control(self, request: Any) -> ControlReply:
         if not self.control_available:
             raise NotManager("This node is not a swarm manager.")
@@ -170,7 +174,7 @@ class Daemon:
 class WithLocal(Daemon):
     def __init__(self) -> None:
         super().__init__()
-        self.local_networks = Local()
+        self.local_networks: Local = Local()
         self.calls: list[tuple[Any, ...]] = []
 
     async def connect_network(self, network: str, container: str, config: EndpointSettings) -> None:
