@@ -60,7 +60,7 @@ class Tasks:
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
-            # From Python 3.12 on, gathering tasks that are done does not give the loop a turn, in which they would leave.
+            # From Python 3.12 on, gathering tasks that are done gives the loop no turn, in which they would leave.
             self._tasks.difference_update([task for task in pending if task.done()])
 
 
