@@ -373,7 +373,6 @@ class Node:
     # -- networks of this host ---------------------------------------------------------------------
     @property
     def local_networks(self) -> HostNetworks | None:
-        """None where this host has no networking of its own."""
         return self._networks.local if self._networks is not None else None
 
     def network_tables(self) -> Mapping[str, NetworkTable]:
