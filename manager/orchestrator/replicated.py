@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from manager.orchestrator.fitness import evicted
 from manager.orchestrator.new_task import new_task
-from manager.orchestrator.replicated_plan import plan_in_turns, plan_removed
+from manager.orchestrator.replicated_plan import plan_in_turns, plan_removed_in_turns
 from manager.orchestrator.steps import Around, Plan, Step
 from manager.store.follow import follow
 from manager.store.store import Store
@@ -142,7 +142,7 @@ class ReplicatedOrchestrator:
         self._due.pop(service_id, None)
         if service is None:
             self._capped.discard(service_id)
-            made = plan_removed(tasks)
+            made = await in_turns(plan_removed_in_turns(tasks))
         elif service.spec.mode.name != "replicated":
             return []
         else:

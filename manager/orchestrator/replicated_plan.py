@@ -33,7 +33,17 @@ from swarmcore.model.task import Task, TaskState
 
 def plan_removed(tasks: Iterable[Task]) -> Plan:
     """The service is gone: so shall its tasks be."""
-    return _bounded(Plan(), _remove(tasks))
+    return at_once(plan_removed_in_turns(tasks))
+
+
+def plan_removed_in_turns(tasks: Iterable[Task]) -> Turns[Plan]:
+    steps: list[Step] = []
+    for part in stretches(tasks):
+        steps += _remove(part)
+        if len(steps) > MAX_STEPS:
+            break
+        yield
+    return _bounded(Plan(), iter(steps))
 
 
 def plan(service: Service, tasks: Iterable[Task], around: Around) -> Plan:
