@@ -85,19 +85,21 @@ async def images_and_services(swarm: Follower, tmp_path: Path) -> None:
     assert DEMO_REFERENCE in await swarm.follow("pyswarm service ps X", "m1", X="web")
     assert DEMO_REFERENCE in await swarm.follow("pyswarm service ps SERVICE", "m1", SERVICE="web")
     assert DEMO_REFERENCE in await swarm.follow("pyswarm node ps", "m1")
+    assert "w2" in await swarm.follow("pyswarm node ls", "m1")
     created = (await swarm.follow("pyswarm service create IMAGE", "m1", IMAGE=DEMO_REFERENCE)).split()[0]
     await swarm.delete("m1", f"/services/{created}")
 
 
 async def faults_of_the_demo(swarm: Follower) -> None:
     """What `lab demo` proposes at its end."""
-    url = "http://10.77.0.11:8080/cgi-bin/client"
+    shown = "http://{address}:8080/cgi-bin/client"
+    url = shown.format(address=swarm.host("m1").address)
 
     async def served() -> bool:
         return (await swarm.requests(swarm.lab.network.path("w2"), url, count=1)).total == 1
 
     await swarm.until(served, "the mesh to serve the port")
-    assert await swarm.follow(f"pyswarm lab exec w2 -- busybox wget -qO- {url}")
+    assert await swarm.follow(f"pyswarm lab exec w2 -- busybox wget -qO- {shown}", **{shown: url})
     await swarm.follow("pyswarm lab exec m1 -- pyswarm network check")
     await swarm.follow("pyswarm lab exec m1 -- pyswarm service scale web=10")
     await swarm.follow("pyswarm lab exec m1 -- pyswarm service logs web")
