@@ -46,6 +46,7 @@ from worker.state_db import StateDb
 
 log = logging.getLogger(__name__)
 _LOOK_AT_CLOCK = 5.0
+FORCED_PATIENCE = 5.0  # seconds that others have to agree to a forced leave
 
 
 class Member:
@@ -346,10 +347,21 @@ class Member:
             )
         return self.manager
 
-    async def retire(self) -> None:
-        """Before this node leaves: hand the lead over, give up the place in raft; raises if that fails."""
-        if self.manager is not None:
-            await self.manager.retire()
+    async def retire(self, *, force: bool) -> None:
+        """Before this node leaves: hand the lead over, give up the place in raft; raises if that fails.
+
+        With `force` nobody's consent is needed, and nobody is waited for long: the others may be gone, or refuse us.
+        """
+        if self.manager is None:
+            return
+        try:
+            async with asyncio.timeout(FORCED_PATIENCE if force else None):
+                await self.manager.retire()
+        except (SwarmError, TimeoutError) as error:
+            if not force:
+                raise
+            reason = str(error) or f"no answer within {FORCED_PATIENCE:g} s"
+            log.warning("left without the other managers' consent", extra={"reason": reason})
 
     async def end_tasks(self) -> None:
         """Stop every task of this node and remove its containers."""

@@ -39,7 +39,7 @@ from pyswarmd.role_change import role_taken
 from pyswarmd.taking_up import TakingUp
 from swarmcore.aio import in_thread
 from swarmcore.clock import Clock
-from swarmcore.errors import FailedPrecondition, NotFound, NotInSwarm, SwarmError, Unavailable, Unimplemented
+from swarmcore.errors import FailedPrecondition, NotFound, NotInSwarm, Unavailable, Unimplemented
 from swarmcore.faults import Faults
 from swarmcore.ids import new_id
 from swarmcore.model.node import NodeDescription, NodeRole
@@ -303,12 +303,7 @@ class Node:
                 raise NotInSwarm("This node is not part of a swarm")
             if member.manager is not None:
                 check_leave(len(member.manager.raft.members), force)
-                try:
-                    await member.retire()
-                except SwarmError as error:
-                    if not force:
-                        raise
-                    log.warning("left without the other managers' consent", extra={"reason": str(error)})
+                await member.retire(force=force)
             await member.end_tasks()
             if self._networks is not None:
                 await self._networks.swarm.left()
