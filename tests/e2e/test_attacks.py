@@ -54,8 +54,9 @@ async def attack(swarm: Swarm) -> dict[str, Any]:
 
 async def test_every_attack_is_refused_and_the_daemon_stays_healthy(swarm: Swarm) -> None:
     answers = await attack(swarm)
-    assert answers["worker creates a service"] == 403
-    assert answers["worker joins raft"] == 403
+    # Refused for now, not for ever: for all that the listener knows, the node's role is being changed (WrongRole).
+    assert answers["worker creates a service"] == 503
+    assert answers["worker joins raft"] == 503
     assert answers["nobody creates a service"] == 401
     assert answers["nobody asks for an unknown call"] in (401, 404, 503)
     assert answers["foreign manager creates a service"] == 0
