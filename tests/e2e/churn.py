@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from netoverlay.host import SWEEP
 from pyswarmd.demo_image import build_demo_image
 from pyswarmd.lab.demo import load_image
 from pyswarmd.lab.lab import temporary_lab
@@ -63,15 +64,17 @@ async def churn(swarm: Swarm, services: int, size: int) -> None:
 
 
 async def quiet(swarm: Swarm) -> Mapping[str, int]:
-    """What there is once it stays the same for three looks."""
-    looks: list[Mapping[str, int]] = []
+    """What there is once it stays the same for longer than hosts take to look after what departures leave behind."""
+    last, since = await census(swarm.lab), time.monotonic()
 
     async def same() -> bool:
-        looks.append(await census(swarm.lab))
-        return len(looks) >= 3 and looks[-1] == looks[-2] == looks[-3]
+        nonlocal last, since
+        if (found := await census(swarm.lab)) != last:
+            last, since = found, time.monotonic()
+        return time.monotonic() - since > 1.5 * SWEEP
 
     await swarm.until(same, "a quiet swarm")
-    return looks[-1]
+    return last
 
 
 async def until_as(swarm: Swarm, before: Mapping[str, int]) -> dict[str, tuple[int, int]]:
