@@ -17,12 +17,15 @@ from collections import Counter
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from tests.e2e.connecting import connect
+
 PATIENCE = 5.0
 PAUSE = 0.01  # seconds between two lines: a connection outlives several changes of the table
 
 
 class Conversations:
-    def __init__(self, url: str, lines: int) -> None:
+    def __init__(self, url: str, lines: int, *, patient: bool) -> None:
+        self._patient = patient
         parts = urlsplit(url)
         assert parts.hostname is not None and parts.port is not None
         self._address, self._port, self._lines = parts.hostname, parts.port, lines
@@ -42,7 +45,7 @@ class Conversations:
 
     async def _one(self, progress: list[str]) -> None:
         async with asyncio.timeout(PATIENCE):
-            reader, writer = await asyncio.open_connection(self._address, self._port)
+            reader, writer = await connect(self._address, self._port, patient=self._patient)
         begun = datetime.now(UTC).time().isoformat("milliseconds")
         try:
             for number in range(self._lines):
@@ -64,10 +67,11 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     parser.add_argument("--until-eof", action="store_true", required=True)
+    parser.add_argument("--patient", action="store_true", help="see connecting.py")
     parser.add_argument("--parallel", type=int, default=4)
     parser.add_argument("--lines", type=int, default=20)
     given = parser.parse_args()
-    conversations = Conversations(given.url, given.lines)
+    conversations = Conversations(given.url, given.lines, patient=given.patient)
     loop = asyncio.get_running_loop()
 
     def read() -> None:

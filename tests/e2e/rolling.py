@@ -29,8 +29,7 @@ NODES = {"m1": 11, "m2": 12, "m3": 13, "w1": 101, "w2": 102}
 PUBLISHED = 8080
 _ECHO_PORT = 7
 _REPLICAS, _MORE = 4, 8
-# A task is RUNNING when its process is, and without a health check nobody knows when it listens. So the server is the
-# process itself, and listens before anybody hears of it: a shell that starts it takes longer than the news of RUNNING.
+# The server is the process itself: a shell that starts it takes longer until it listens (see connecting.py).
 # As process 1 it gets no SIGTERM, and SIGKILL is the harder test: whoever is still connected is cut off.
 _AT_ONCE: dict[str, Any] = {"StopSignal": "SIGKILL"}
 _SERVER = ["httpd", "-f", "-p", str(DEMO_PORT), "-h", "/www"]
@@ -82,7 +81,7 @@ async def under_traffic(swarm: Swarm, story: Callable[[], Awaitable[None]]) -> d
     async with AsyncExitStack() as stack:
         ends = {
             kind: await stack.enter_async_context(
-                swarm.continuous(namespace, *urls, parallel=3, program=program)
+                swarm.continuous(namespace, *urls, "--patient", parallel=3, program=program)
             )
             for kind, (namespace, urls, program) in kinds.items()
         }

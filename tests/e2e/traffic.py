@@ -17,15 +17,17 @@ from collections import Counter
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from tests.e2e.connecting import connect
+
 PATIENCE = 5.0
 
 
-async def get(url: str) -> str:
+async def get(url: str, *, patient: bool = False) -> str:
     """The body of the answer; raises OSError, TimeoutError or ValueError."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     async with asyncio.timeout(PATIENCE):
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+        reader, writer = await connect(parts.hostname, parts.port or 80, patient=patient)
         try:
             writer.write(f"GET {parts.path or '/'} HTTP/1.0\r\nHost: {parts.hostname}\r\n\r\n".encode())
             answer = await reader.read()
@@ -38,7 +40,8 @@ async def get(url: str) -> str:
 
 
 class Traffic:
-    def __init__(self, urls: list[str], count: int | None) -> None:
+    def __init__(self, urls: list[str], count: int | None, *, patient: bool = False) -> None:
+        self._patient = patient
         self._urls = itertools.cycle(urls)
         self._left = count
         self.stopped = False
@@ -55,7 +58,7 @@ class Traffic:
     async def worker(self) -> None:
         while (url := self._next()) is not None:
             try:
-                self.answers[await get(url)] += 1
+                self.answers[await get(url, patient=self._patient)] += 1
             except (OSError, TimeoutError, ValueError) as error:
                 # UTC, as in the daemons' logs.
                 at = datetime.now(UTC).time().isoformat("milliseconds")
@@ -68,8 +71,9 @@ async def main() -> None:
     parser.add_argument("--count", type=int)
     parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--until-eof", action="store_true")
+    parser.add_argument("--patient", action="store_true", help="see connecting.py")
     given = parser.parse_args()
-    traffic = Traffic(given.urls, None if given.until_eof else given.count or 1)
+    traffic = Traffic(given.urls, None if given.until_eof else given.count or 1, patient=given.patient)
     loop = asyncio.get_running_loop()
     if given.until_eof:
 
