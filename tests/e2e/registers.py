@@ -20,7 +20,8 @@ _DATA = base64.b64encode(b"x").decode()
 
 class Writer:
     def __init__(self, swarm: Swarm, name: str, hosts: Sequence[str], seed: int) -> None:
-        self._swarm, self._name, self._hosts = swarm, name, hosts
+        self._swarm, self._name = swarm, name
+        self.hosts = hosts  # that it asks; who asks a frozen one waits for it
         self._random = Random(seed)
         self.there: bool | None = False  # None: nobody knows
         self.acknowledged = 0
@@ -28,7 +29,7 @@ class Writer:
 
     async def until(self, over: asyncio.Event) -> None:
         while not over.is_set():
-            host = self._random.choice(list(self._hosts))
+            host = self._random.choice(list(self.hosts))
             try:
                 await self._step(host)
             except (SwarmError, OSError):
