@@ -68,6 +68,22 @@ def _is_of_another_kind(error: BaseException) -> bool:
     )
 
 
+def _check_writable(connection: sqlite3.Connection) -> None:
+    """Raises where SQLite only reads the file: its header says that a version to come writes it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute("DELETE FROM tasks WHERE 0")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY:
+            raise Damaged(
+                f"it cannot be written: {error}"
+            ) from error  # that we may write it was shown before
+        raise
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
 class StateFile:
     """Not safe for two threads at once. `open` first; every method may raise sqlite3.Error or OSError."""
 
@@ -82,6 +98,7 @@ class StateFile:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         try:
             content = _read(connection)
+            _check_writable(connection)
         except BaseException as error:
             connection.close()
             if _is_of_another_kind(error):

@@ -128,6 +128,7 @@ async def test_a_damaged_file_is_set_aside_said_and_begun_anew(
 
 
 @example(content=b"\0" * 13 + b"\5", where=34)  # a format to come
+@example(content=b"\3", where=18)  # only a version to come may write it
 @example(content=b"\x80", where=3901)  # a name that is no text
 @given(content=st.binary(max_size=9000), where=st.integers(0, 8192))
 @settings(max_examples=60, deadline=None)
