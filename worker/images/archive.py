@@ -12,10 +12,10 @@ from typing import IO
 from msgspec import Struct
 
 from swarmcore.errors import Invalid
+from swarmcore.image_reference import DIGEST, parse_tagged
 from worker.images import oci
 from worker.images.compression import BROKEN, HashingReader, decompressed
 from worker.images.limits import Budget
-from worker.images.reference import DIGEST, parse_tagged
 from worker.images.tarstream import Damaged, Kind, TarStream
 
 _JSON_LIMIT = 4 << 20

@@ -12,13 +12,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from swarmcore.errors import Conflict, Invalid
+from swarmcore.image_reference import parse
 from worker.files import write_atomically
 from worker.images import oci
 from worker.images.archive import ArchivedImage
 from worker.images.keys import directory_name, keys
 from worker.images.merged import is_opaque
 from worker.images.reader import Stacked
-from worker.images.reference import parse
 
 log = logging.getLogger(__name__)
 _AGAIN = "load the archives again to give the images their names back"

@@ -20,13 +20,13 @@ from msgspec.structs import replace
 
 from swarmcore.aio import in_thread, to_the_end
 from swarmcore.errors import Invalid, NotFound
+from swarmcore.image_reference import parse, parse_tagged
 from worker.files import remove_tree, write_atomically
 from worker.images import index, oci, reading
 from worker.images.index import Image, Index, Removal
 from worker.images.keys import directory_name
 from worker.images.limits import Limits, full
 from worker.images.reader import Answer, Job
-from worker.images.reference import parse, parse_tagged
 
 P = ParamSpec("P")
 R = TypeVar("R")
