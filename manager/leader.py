@@ -13,7 +13,7 @@ from msgspec import Struct
 from manager.raft.proposer import Member, Proposer
 from manager.store.store import Store
 from pki.join import Caller
-from swarmcore.aio import Overtaken, unless
+from swarmcore.aio import Pointless, unless
 from swarmcore.errors import NoLeader, OutcomeUnknown, WrongRole
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.server import Peer
@@ -60,5 +60,5 @@ class Leader:
                 self._client.call(leader.address, request, reply, timeout=timeout),
                 self._proposer.wait_other_leader(leader.node_id),
             )
-        except Overtaken:
+        except Pointless:
             raise OutcomeUnknown("another manager leads since the request was passed on") from None

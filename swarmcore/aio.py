@@ -138,12 +138,12 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     return await to_the_end(asyncio.to_thread(function, *args, **kwargs))
 
 
-class Overtaken(Exception):
+class Pointless(Exception):
     """What was waited for did not come before something that made it pointless."""
 
 
 async def unless(work: Coroutine[Any, Any, T], stop: Coroutine[Any, Any, object]) -> T:
-    """What `work` gives or raises; Overtaken if `stop` ends first. Both have ended when this returns."""
+    """What `work` gives or raises; Pointless if `stop` ends first. Both have ended when this returns."""
     loop = asyncio.get_running_loop()
     working, stopping = loop.create_task(work), loop.create_task(stop)
     try:
@@ -151,7 +151,7 @@ async def unless(work: Coroutine[Any, Any, T], stop: Coroutine[Any, Any, object]
         if working.done():
             return working.result()
         stopping.result()
-        raise Overtaken
+        raise Pointless
     finally:
         for task in (working, stopping):
             task.cancel()

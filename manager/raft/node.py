@@ -15,7 +15,7 @@ from manager.raft.interfaces import Background, Journal, PeerTransport, Snapshot
 from manager.raft.messages import SnapshotMeta
 from manager.raft.proposer import Member, RaftStatus, StateMachine
 from manager.raft.storage import TRAILING
-from swarmcore.aio import Overtaken, unless
+from swarmcore.aio import Pointless, unless
 from swarmcore.errors import FailedPrecondition, NoLeader, NotFound, OutcomeUnknown, Unavailable
 from swarmcore.model.generation import Generation
 
@@ -173,7 +173,7 @@ class RaftNode:
             if leader is None or leader.node_id == self.node_id:
                 return None
             index = await unless(self._ask_leader(leader.address), self.wait_other_leader(leader.node_id))
-        except (Unavailable, Overtaken) as error:
+        except (Unavailable, Pointless) as error:
             log.debug("read barrier asks again", extra={"error": str(error)})
             return None
         await self.wait_until(lambda: self._core.library.applied_index >= index)
