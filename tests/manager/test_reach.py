@@ -14,7 +14,7 @@ from manager.raft.proposer import Member
 from manager.reach import ATTEMPTS, Reach
 from pki.root import RootAuthority
 from swarmcore.aio import owned
-from tests.manager.raft.peers import RealMember, leader_of
+from tests.manager.raft.peers import RealMember, leader_of, trio_of
 from tests.pki.clock import ManualClock
 from tests.worker.sample import until
 
@@ -22,18 +22,8 @@ from tests.worker.sample import until
 @pytest.fixture
 async def trio(tmp_path: Path) -> AsyncIterator[list[RealMember]]:
     root = RootAuthority.create()
-    members = [RealMember(name, root, tmp_path) for name in ("m1", "m2", "m3")]
-    for member in members:
-        await member.listen()
-    first, *others = members
-    await first.start({"m1": first.address})
-    await leader_of([first])
-    for member in others:
-        await member.start()
-        await first.raft.add_member(Member(node_id=member.name, address=member.address))
-    yield members
-    for member in members:
-        await member.stop()
+    async with trio_of(root, tmp_path) as members:
+        yield members
 
 
 async def knock(members: list[RealMember], rounds: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from manager.members import Members
 from manager.raft.core import RaftConfig
 from manager.raft.node import RaftNode
 from manager.raft.open import open_raft
+from manager.raft.proposer import Member
 from manager.raft.recovery import Recovery
 from manager.store.store import Store
 from pki.contexts import Contexts
@@ -133,3 +135,22 @@ async def leader_of(members: list[RealMember]) -> RealMember:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
     return next(m for m in members if m.raft.is_leader)
+
+
+@asynccontextmanager
+async def trio_of(root: RootAuthority, folder: Path) -> AsyncIterator[list[RealMember]]:
+    """m1 founded the swarm, m2 and m3 joined; all are stopped when the block ends."""
+    members = [RealMember(name, root, folder) for name in ("m1", "m2", "m3")]
+    for member in members:
+        await member.listen()
+    first, *others = members
+    await first.start({"m1": first.address})
+    await leader_of([first])
+    for member in others:
+        await member.start()
+        await first.raft.add_member(Member(node_id=member.name, address=member.address))
+    try:
+        yield members
+    finally:
+        for member in members:
+            await member.stop()

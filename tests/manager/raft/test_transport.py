@@ -25,7 +25,7 @@ from swarmcore.model.node import NodeRole
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.codec import decode
 from swarmcore.rpc.messages.raft import AskGeneration, GenerationReply, RaftStream, RaftWelcome
-from tests.manager.raft.peers import Log, RealMember, leader_of
+from tests.manager.raft.peers import Log, RealMember, leader_of, trio_of
 from tests.pki.nodes import CLUSTER, node
 from tests.worker.sample import until
 
@@ -42,18 +42,8 @@ def root() -> RootAuthority:
 @pytest.fixture
 async def trio(root: RootAuthority, tmp_path: Path) -> AsyncIterator[list[RealMember]]:
     """m1 founded the swarm, m2 and m3 joined."""
-    members = [RealMember(name, root, tmp_path) for name in ("m1", "m2", "m3")]
-    for member in members:
-        await member.listen()
-    first, *others = members
-    await first.start({"m1": first.address})
-    await leader_of([first])
-    for member in others:
-        await member.start()
-        await first.raft.add_member(Member(node_id=member.name, address=member.address))
-    yield members
-    for member in members:
-        await member.stop()
+    async with trio_of(root, tmp_path) as members:
+        yield members
 
 
 async def test_writes_reach_all_members_and_followers_read_them(trio: list[RealMember]) -> None:
