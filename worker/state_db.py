@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from swarmcore.aio import in_thread
 from swarmcore.errors import Internal
 from swarmcore.faults import Faults
 from swarmcore.model.task import Task, TaskStatus
@@ -65,7 +66,10 @@ class StateDb:
         Internal if it can be neither read nor begun anew; try again.
         """
         try:
-            content = await asyncio.to_thread(self._open)
+            content = await in_thread(self._open)
+        except asyncio.CancelledError:
+            self._file.close()  # the thread is done with it, and nobody else will be
+            raise
         except (sqlite3.Error, OSError) as error:
             raise Internal(f"cannot open {self._path}: {error}", "check the disk") from error
         self.tasks, self.managers = content.tasks, content.managers

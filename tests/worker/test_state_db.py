@@ -185,3 +185,25 @@ async def test_a_closed_database_loses_nothing_that_was_handed_over(tmp_path: Pa
     again = await opened(tmp_path / "worker.db")
     assert len(again.tasks) == 200
     await again.close()
+
+
+async def test_an_opening_that_is_given_up_leaves_no_file_open(tmp_path: Path) -> None:
+    """A daemon may stop, or leave its swarm, while its agent begins."""
+    path = tmp_path / "worker.db"
+    db = StateDb(path)
+    opening = asyncio.get_running_loop().create_task(db.open())
+    await asyncio.sleep(0)  # the thread is at work, or about to be
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await db.close()
+    await asyncio.get_running_loop().shutdown_default_executor()  # whatever a thread still did is done
+    assert path.exists()
+    assert not [each for each in Path("/proc/self/fd").iterdir() if _leads_to(each, path)]
+
+
+def _leads_to(descriptor: Path, path: Path) -> bool:
+    try:
+        return descriptor.readlink() == path
+    except FileNotFoundError:  # the one that lists the others
+        return False
