@@ -164,7 +164,8 @@ def _read(connection: sqlite3.Connection) -> Content:
     except (msgspec.DecodeError, TypeError, UnicodeDecodeError) as error:
         raise Damaged(f"a row makes no sense: {error}") from error
     except sqlite3.OperationalError as error:
-        if "no such" in str(error):  # SQLite has one code for this and for much else
+        # SQLite has one code for what is not there and for much else; text that is none is told without a code.
+        if "no such" in str(error) or getattr(error, "sqlite_errorcode", None) is None:
             raise Damaged(str(error)) from error
         raise
     return Content(tasks=tasks, managers=managers)

@@ -106,7 +106,16 @@ def senseless_row(path: Path) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("damage", [no_database, cut, zeroed, other_format, other_tables, senseless_row])
+def id_that_is_no_text(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE tasks SET id = CAST(x'FF' AS TEXT) WHERE id = 't1'")
+    connection.close()
+
+
+DAMAGE = [no_database, cut, zeroed, other_format, other_tables, senseless_row, id_that_is_no_text]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 async def test_a_damaged_file_is_set_aside_said_and_begun_anew(
     tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
