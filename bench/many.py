@@ -25,7 +25,6 @@ from manager.store.store import Store
 from swarmcore.aio import Tasks
 from swarmcore.clock import RealClock
 from swarmcore.ids import new_id
-from swarmcore.memory import calm_collector
 from swarmcore.model.base import Version
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.container import ContainerSpec
@@ -34,6 +33,7 @@ from swarmcore.model.policy import UpdateConfig
 from swarmcore.model.resources import Resources
 from swarmcore.model.service import ReplicatedService, Service, ServiceMode, ServiceSpec
 from swarmcore.model.task import TaskSpec, TaskState, TaskStatus
+from swarmcore.process.memory import calm_collector
 from swarmcore.rpc.messages.session import (
     Acknowledged,
     Assignments,

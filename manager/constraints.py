@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from swarmcore.errors import Invalid
 from swarmcore.model.node import Node
-from swarmcore.patterns import Pattern
+from swarmcore.text.patterns import Pattern
 
 _KEY = Pattern(r"[a-zA-Z_][a-zA-Z0-9\-_.]+", 256)
 _VALUE = Pattern(r"[a-zA-Z0-9:\-_\s.*()?+\[\]\\^$|/]+", 4096)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from netoverlay.links import overlay_mtu, underlay_device
 from netoverlay.netns import Namespace
 from swarmcore.model.overlay import OverlayNetwork
-from swarmcore.patterns import Pattern
 from swarmcore.rpc.messages.check import HostFacts
+from swarmcore.text.patterns import Pattern
 
 log = logging.getLogger(__name__)
 _OURS = "pyswarm"

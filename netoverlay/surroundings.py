@@ -8,9 +8,9 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_interface
 
 from msgspec import Struct
 
-from netoverlay.ipam import Subnet
 from netoverlay.netlink.batch import LOCAL, PROTOCOL, UNICAST
 from netoverlay.netlink.route import Address, Link, Route, RouteSocket
+from swarmcore.ipam import Subnet
 
 log = logging.getLogger(__name__)
 _OUR_PREFIXES = ("gv", "lv")  # the host's ends of containers' wires

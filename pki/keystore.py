@@ -24,7 +24,7 @@ from pki.keys import PrivateKey, dump_key, load_key
 from pki.root import issued_by, load_certificate
 from swarmcore.errors import FailedPrecondition, Invalid, NotInSwarm, Unauthenticated
 from swarmcore.model.node import NodeRole
-from swarmcore.patterns import Pattern
+from swarmcore.text.patterns import Pattern
 
 NODE_FILE = "swarm-node.pem"
 ROOT_FILE = "swarm-root-ca.crt"

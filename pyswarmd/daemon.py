@@ -21,10 +21,10 @@ from pyswarmd.node_networks import NodeNetworks
 from swarmcore.aio import in_thread, on_loop_error
 from swarmcore.clock import RealClock
 from swarmcore.errors import FailedPrecondition
-from swarmcore.faults import Faults
-from swarmcore.memory import calm_collector
+from swarmcore.files import remove_tree
+from swarmcore.process.faults import Faults
+from swarmcore.process.memory import calm_collector
 from worker.descriptors import Limit, raise_limit
-from worker.files import remove_tree
 from worker.images.store import ImageStore
 from worker.runtime.executor import ContainerExecutor
 from worker.runtime.tools import Tools, preflight

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from netoverlay.ipam import AddressSet, parse_subnet
 from netoverlay.sandboxes import HostSegment
 from swarmcore.errors import FailedPrecondition, Invalid
+from swarmcore.ipam import AddressSet, parse_subnet
 
 
 def address_sets(segment: HostSegment) -> list[AddressSet]:

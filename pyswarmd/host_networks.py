@@ -18,16 +18,16 @@ import msgspec
 from msgspec.structs import replace
 
 from manager.control.network_spec import checked_pool
-from netoverlay.ipam import AddressSet, Subnet, first_address, free_subnet, overlap, parse_subnet
 from netoverlay.sandboxes import HostJoin, HostSegment, SandboxSpec
 from pyswarmd.host_addresses import address_sets, given, wishes_of
 from pyswarmd.local_networks import AddressPool, ConnectedContainer, LocalNetwork, NetworkRequest
 from swarmcore.aio import to_the_end
 from swarmcore.clock import Clock
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound, clipped
+from swarmcore.files import write_atomically
+from swarmcore.ipam import AddressSet, Subnet, first_address, free_subnet, overlap, parse_subnet
 from swarmcore.model.network import IPAMConfig, check_antispoof, is_antispoof
 from swarmcore.model.overlay import OverlayNetwork, endpoint_mac
-from worker.files import write_atomically
 
 log = logging.getLogger(__name__)
 # Docker's default-address-pools: (range, prefix length of each network).

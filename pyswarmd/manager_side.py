@@ -36,11 +36,11 @@ from pyswarmd.membership import LocalState, split
 from swarmcore.aio import Backoff, Tasks, supervise
 from swarmcore.clock import AgreedClock
 from swarmcore.errors import NoLeader, SwarmError, Unavailable
-from swarmcore.faults import Faults
 from swarmcore.ids import new_id
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.generation import FIRST
 from swarmcore.model.node import Node as NodeObject
+from swarmcore.process.faults import Faults
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.check import NetworkReport
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest

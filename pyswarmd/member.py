@@ -26,10 +26,10 @@ from pyswarmd.node_networks import NodeNetworks
 from swarmcore.aio import Backoff, Tasks, in_thread, supervise
 from swarmcore.clock import AgreedClock, Clock
 from swarmcore.errors import NotManager, SwarmError, Unavailable
-from swarmcore.faults import Faults
 from swarmcore.ids import new_id
 from swarmcore.model.node import Node as NodeObject
 from swarmcore.model.node import NodeRole, NodeState, TLSInfo
+from swarmcore.process.faults import Faults
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.ca import IssueCertificate, IssuedCertificate
 from swarmcore.rpc.messages.session import ManagerAddress

@@ -19,9 +19,9 @@ from pyswarmd.config import PORT, Settings
 from swarmcore.errors import FailedPrecondition, Invalid, Unavailable, clipped
 from swarmcore.model.cluster import SwarmSpec
 from swarmcore.model.node import Availability
-from swarmcore.numbers import whole
-from swarmcore.patterns import Pattern
 from swarmcore.rpc.messages.session import ManagerAddress
+from swarmcore.text.numbers import whole
+from swarmcore.text.patterns import Pattern
 
 _MOST_REMOTES = 100
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"

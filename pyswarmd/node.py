@@ -40,10 +40,10 @@ from pyswarmd.taking_up import TakingUp
 from swarmcore.aio import in_thread
 from swarmcore.clock import Clock
 from swarmcore.errors import FailedPrecondition, NotFound, NotInSwarm, Unavailable, Unimplemented
-from swarmcore.faults import Faults
 from swarmcore.ids import new_id
 from swarmcore.model.node import NodeDescription, NodeRole
 from swarmcore.model.overlay import NetworkTable
+from swarmcore.process.faults import Faults
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.check import NetworkReport
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest

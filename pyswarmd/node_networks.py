@@ -16,9 +16,9 @@ from pyswarmd.metrics import Sample
 from swarmcore.aio import Backoff, Tasks, supervise
 from swarmcore.clock import Clock
 from swarmcore.errors import Conflict, Forbidden, NotFound, SwarmError
-from swarmcore.faults import Faults
 from swarmcore.model.network import OVERLAY
 from swarmcore.model.overlay import NetworkTable
+from swarmcore.process.faults import Faults
 from worker.network_spec import free_interface
 from worker.networking import SwarmNetworking
 from worker.runtime.container import Container

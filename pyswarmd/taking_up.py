@@ -14,7 +14,7 @@ from pyswarmd.membership import Status
 from swarmcore.aio import Backoff, Tasks
 from swarmcore.clock import Clock
 from swarmcore.errors import Conflict, SwarmError, Unavailable
-from swarmcore.faults import one_line, passes
+from swarmcore.process.faults import one_line, passes
 
 log = logging.getLogger(__name__)
 

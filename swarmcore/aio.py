@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 from swarmcore.clock import Clock
-from swarmcore.faults import Faults, log_level, one_line, passes
+from swarmcore.process.faults import Faults, log_level, one_line, passes
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -194,8 +194,8 @@ async def supervise(
     """Run `run` until it returns: where it fails it is started again with backoff, so it must look at what is, not
     at what it was told before.
 
-    A fault of ours is one ERROR with its traceback; the same one again, and what passes (`swarmcore.faults`), are
-    warnings. `faults` hears of each failure, and that it is over once `run` lives for `healthy_after` seconds.
+    A fault of ours is one ERROR with its traceback; the same one again, and what passes (`swarmcore.process.faults`),
+    are warnings. `faults` hears of each failure, and that it is over once `run` lives for `healthy_after` seconds.
     """
     faults = faults or Faults()
     failed = False

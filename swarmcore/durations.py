@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swarmcore.errors import Invalid, clipped
-from swarmcore.patterns import ASCII, Pattern
+from swarmcore.text.patterns import ASCII, Pattern
 
 LONGEST = 64  # characters
 LARGEST = 2**63 - 1  # nanoseconds: Go's

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable
 
 from swarmcore.errors import Invalid, clipped
-from swarmcore.patterns import Pattern
+from swarmcore.text.patterns import Pattern
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 ID_LENGTH = 25

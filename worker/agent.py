@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from swarmcore.aio import Backoff
 from swarmcore.clock import Clock
 from swarmcore.errors import Forbidden, SwarmError, Unauthenticated, Unavailable
-from swarmcore.faults import Faults, one_line
 from swarmcore.model.node import Node, NodeDescription
+from swarmcore.process.faults import Faults, one_line
 from swarmcore.rpc.messages.check import CheckStep, PeerReady, ProbeReport
 from swarmcore.rpc.messages.logs import LogsEnd, PublishLogs, SubscribeLogs, UnsubscribeLogs
 from swarmcore.rpc.messages.networks import NetworkUpdate

@@ -17,9 +17,9 @@ from msgspec.structs import replace
 from swarmcore.aio import Backoff, Tasks, supervise
 from swarmcore.clock import Clock
 from swarmcore.errors import SwarmError, Unavailable
-from swarmcore.faults import Faults
 from swarmcore.model.node import NodeDescription
 from swarmcore.model.task import Task, TaskState, TaskStatus
+from swarmcore.process.faults import Faults
 from swarmcore.rpc.messages.networks import NetworkUpdate
 from swarmcore.rpc.messages.session import Assignments
 from worker.dependencies import Dependencies

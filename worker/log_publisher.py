@@ -10,8 +10,8 @@ from typing import Protocol
 
 from swarmcore.aio import Tasks
 from swarmcore.errors import NotFound, SwarmError
-from swarmcore.faults import log_level, one_line, passes
 from swarmcore.model.task import Task
+from swarmcore.process.faults import log_level, one_line, passes
 from swarmcore.rpc.messages.logs import (
     LogBatch,
     LogMessage,

@@ -16,8 +16,8 @@ from typing import Protocol
 from swarmcore.aio import TaskGroup
 from swarmcore.clock import Clock, jitter
 from swarmcore.errors import Forbidden, Unavailable
-from swarmcore.faults import Faults
 from swarmcore.model.node import NodeDescription
+from swarmcore.process.faults import Faults
 from swarmcore.rpc.messages.check import CheckStep, EndCheck, PreparePeer, ProbePeers
 from swarmcore.rpc.messages.logs import SubscribeLogs, UnsubscribeLogs
 from swarmcore.rpc.messages.networks import NetworksApplied, NetworkUpdate

@@ -23,8 +23,8 @@ import msgspec
 
 from swarmcore.aio import in_thread
 from swarmcore.errors import Internal
-from swarmcore.faults import Faults
 from swarmcore.model.task import Task, TaskStatus
+from swarmcore.process.faults import Faults
 from swarmcore.rpc.messages.session import ManagerAddress
 from worker.state_file import Content, Remembered, StateFile, Statement, is_damage
 

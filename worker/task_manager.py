@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from swarmcore.aio import Backoff, owned
 from swarmcore.clock import Clock
 from swarmcore.errors import SwarmError
-from swarmcore.faults import log_level, one_line, passes
 from swarmcore.model.node import NodeDescription
 from swarmcore.model.task import ContainerStatus, PortStatus, Task, TaskState, TaskStatus
+from swarmcore.process.faults import log_level, one_line, passes
 from worker.dependencies import Dependencies
 from worker.lifecycle import Action, Rung, next_rung, state_after_failure
 from worker.runtime.controller import ContainerFailed, Controller, Executor

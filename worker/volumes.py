@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from swarmcore.errors import Conflict, Invalid, NotFound
-from worker.files import write_atomically
+from swarmcore.files import write_atomically
 from worker.rootfs import open_in_root
 
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")

@@ -15,8 +15,8 @@ from msgspec import Struct
 from manager.allocator.networks import is_allocated, is_overlay
 from manager.allocator.waiting import Waits, network_key
 from manager.store.tables import Tables
-from netoverlay.ipam import AddressSet, Subnet, parse_subnet
 from swarmcore.aio import Turns, stretches
+from swarmcore.ipam import AddressSet, Subnet, parse_subnet
 from swarmcore.model.base import Object
 from swarmcore.model.network import Network
 from swarmcore.model.node import Node

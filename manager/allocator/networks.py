@@ -16,13 +16,13 @@ from msgspec.structs import replace
 
 from manager.rules.clashes import Around, around_all
 from manager.store.tables import Tables
-from netoverlay import ipam
-from netoverlay.ipam import Subnet
+from swarmcore import ipam
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, SwarmError
+from swarmcore.ipam import Subnet
 from swarmcore.model.base import Driver
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.network import OVERLAY, VXLAN_IDS, IPAMConfig, IPAMOptions, Network, NetworkSpec
-from swarmcore.numbers import whole
+from swarmcore.text.numbers import whole
 
 FIRST_VNI, LAST_VNI = 4096, (1 << 24) - 1  # of those that we choose; users may also take lower ones
 #: The first is Docker's. The others are for swarms whose first host has no room in it.

@@ -16,12 +16,12 @@ from manager.control.lookup import lookup_network
 from manager.current import is_attachment, is_on_network
 from manager.store.tables import Tables
 from manager.store.tx import Tx
-from netoverlay.ipam import contains
 from swarmcore.errors import Conflict, Forbidden, Invalid, NotFound
+from swarmcore.ipam import contains
 from swarmcore.model.network import OVERLAY, Network, NetworkAttachmentConfig
 from swarmcore.model.task import NetworkAttachmentSpec, RuntimeType, Task, TaskSpec, TaskState, TaskStatus
-from swarmcore.patterns import Pattern
 from swarmcore.rpc.messages.control import AttachContainer, ControlReply, DetachContainer
+from swarmcore.text.patterns import Pattern
 
 _CONTAINER_ID = Pattern(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", 128)
 _MOST_ATTACHMENTS = 5_000  # of one node, so that it cannot fill the store

@@ -12,7 +12,7 @@ from swarmcore.errors import Invalid, NotFound
 from swarmcore.model.endpoint import PublishMode
 from swarmcore.model.network import PREDEFINED, Network, NetworkAttachmentConfig
 from swarmcore.model.service import ServiceSpec
-from swarmcore.patterns import Pattern
+from swarmcore.text.patterns import Pattern
 
 # Compose files hold names such as _db and db.local; labels have at most 63 characters, names 253 (RFC 1035, 2.3.4).
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"

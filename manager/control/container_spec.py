@@ -11,13 +11,13 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 
-from swarmcore import image_reference
 from swarmcore.errors import Invalid, clipped
-from swarmcore.linux import RLIMITS, capability_names, signal_number
 from swarmcore.model.container import ContainerSpec, DNSConfig, Mount, MountType, Ulimit
-from swarmcore.numbers import whole
-from swarmcore.patterns import Pattern
+from swarmcore.model.linux import RLIMITS, capability_names, signal_number
 from swarmcore.template.container import expand_container, sample_scope
+from swarmcore.text import image_reference
+from swarmcore.text.numbers import whole
+from swarmcore.text.patterns import Pattern
 
 LONGEST_WORD = 128 << 10  # bytes of one argument or variable: MAX_ARG_STRLEN, with its final zero
 LONGEST_PATH = 4096  # bytes: PATH_MAX, with its final zero

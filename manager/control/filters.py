@@ -9,7 +9,6 @@ from manager.control.lookup import lookup
 from manager.control.status import is_up_to_date
 from manager.store.tables import Tables
 from swarmcore.aio import STRETCH, Turns, at_once, stretches
-from swarmcore.booleans import boolean
 from swarmcore.errors import Invalid
 from swarmcore.model.base import Object
 from swarmcore.model.naming import task_name
@@ -17,6 +16,7 @@ from swarmcore.model.node import Node
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.service import Service
 from swarmcore.model.task import RuntimeType, Task, TaskState
+from swarmcore.text.booleans import boolean
 
 O = TypeVar("O", bound=Object)  # noqa: E741
 Filters = Mapping[str, Sequence[str]]

@@ -14,8 +14,8 @@ from manager.current import holds_network, is_on_network
 from manager.rules.clashes import around
 from manager.store.tables import Tables
 from manager.store.tx import Tx
-from netoverlay.ipam import overlap
 from swarmcore.errors import Conflict, FailedPrecondition
+from swarmcore.ipam import overlap
 from swarmcore.model.network import OVERLAY, VXLAN_IDS, Network, NetworkSpec
 from swarmcore.model.node import Node
 from swarmcore.model.service import Service

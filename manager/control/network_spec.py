@@ -27,7 +27,7 @@ from swarmcore.model.network import (
     NetworkSpec,
     check_antispoof,
 )
-from swarmcore.numbers import whole
+from swarmcore.text.numbers import whole
 
 Subnet = IPv4Network | IPv6Network
 

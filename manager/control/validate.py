@@ -29,9 +29,9 @@ from swarmcore.model.resources import ResourceRequirements
 from swarmcore.model.secret import ConfigSpec, SecretSpec
 from swarmcore.model.service import ServiceSpec
 from swarmcore.model.support import check_supported, unsupported_log_driver
-from swarmcore.patterns import Pattern
 from swarmcore.template.container import sample_scope
 from swarmcore.template.expand import Function, expand
+from swarmcore.text.patterns import Pattern
 
 MIN_NANO_CPUS = 10**6
 MAX_NANO_CPUS = 10**15  # a million processors: the kernel takes no quota far above that

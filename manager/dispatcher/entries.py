@@ -23,7 +23,7 @@ from swarmcore.model.overlay import (
 )
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState
-from swarmcore.numbers import whole
+from swarmcore.text.numbers import whole
 
 
 def ingress_network(view: Tables) -> Network | None:

@@ -13,7 +13,7 @@ from manager.raft.interfaces import CorruptState, Disk
 from manager.raft.messages import Entry
 from manager.raft.promise import NAME as PROMISE
 from manager.raft.sealed import HEADER_BYTES, Keyring, Opener
-from swarmcore.patterns import Pattern
+from swarmcore.text.patterns import Pattern
 
 MAGIC = b"pswRaftJ"
 _NAME = Pattern(r"journal-(\d{16})(\.tmp)?", 255)

@@ -14,7 +14,7 @@ from ipaddress import ip_address, ip_network
 from msgspec import Struct
 
 from manager.store.tables import Tables
-from netoverlay.ipam import Subnet, overlap
+from swarmcore.ipam import Subnet, overlap
 from swarmcore.model.network import OVERLAY, IPAMOptions, Network
 from swarmcore.model.node import Node
 

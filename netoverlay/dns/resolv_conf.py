@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from netoverlay.sandboxes import Resolving
 from swarmcore.model.container import DNSConfig
-from swarmcore.numbers import whole
+from swarmcore.text.numbers import whole
 
 ADDRESS = "127.0.0.11"  # of the name server, in every container
 _MOST_DOTS = 2**31 - 1  # the C library takes what is above 15 for 15

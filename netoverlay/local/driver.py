@@ -18,7 +18,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from netoverlay.netns import Namespace, Namespaces
 from netoverlay.sandboxes import HostJoin, HostSegment
 from swarmcore.errors import FailedPrecondition, Invalid, clipped
-from swarmcore.numbers import whole
+from swarmcore.text.numbers import whole
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 from pyswarmd.cli import daemon, doctor, image, lab, network, node, service, swarm, swarm_update
 from pyswarmd.client import EngineClient
 from pyswarmd.config import RUN_DIR, SOCKET_NAME, VERSION
-from swarmcore import booleans
 from swarmcore.errors import SwarmError
+from swarmcore.text import booleans
 
 
 class Parser(argparse.ArgumentParser):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pyswarmd.cli import units
-from swarmcore.booleans import boolean
 from swarmcore.errors import Invalid
+from swarmcore.text.booleans import boolean
 
 _SAME = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
 _KEYS = ("bind-propagation", "readonly", "source", "target", "tmpfs-mode", "tmpfs-size", "type", *_SAME)

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from pyswarmd.cli import units
 from swarmcore.errors import Invalid
-from swarmcore.patterns import ASCII, Pattern
+from swarmcore.text.patterns import ASCII, Pattern
 
 Port = dict[str, Any]
 _LONG = ("mode", "protocol", "published", "target")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from swarmcore.errors import Invalid
-from swarmcore.patterns import Match, Pattern
+from swarmcore.text.patterns import Match, Pattern
 
 _FIELD = Pattern(r"\{\{\s*(?:(json)\s+)?\.([A-Za-z0-9.]*)\s*\}\}", 1 << 16)
 _NANOSECONDS = Pattern(r"(\.\d{6})\d+", 64)

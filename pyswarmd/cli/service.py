@@ -14,7 +14,7 @@ from pyswarmd.cli.service_spec import add_flags, spec
 from pyswarmd.cli.tasks import add_filters, print_tasks, query_filters
 from pyswarmd.client import EngineClient, at
 from swarmcore.errors import Invalid, SwarmError
-from swarmcore.patterns import ASCII, Pattern
+from swarmcore.text.patterns import ASCII, Pattern
 
 _SCALE = Pattern(r"([^=]+)=(\d{1,20})", 300, ASCII)
 COLUMNS = ("ID", "NAME", "MODE", "REPLICAS", "IMAGE", "PORTS")

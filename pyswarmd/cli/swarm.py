@@ -11,7 +11,7 @@ from pyswarmd.client import EngineClient, at
 from pyswarmd.config import PORT
 from swarmcore.errors import Invalid
 from swarmcore.model.cluster import MAX_REPLICAS_LABEL
-from swarmcore.numbers import whole
+from swarmcore.text.numbers import whole
 
 Commands = Any  # argparse keeps its sub-parser type private
 

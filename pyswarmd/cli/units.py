@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from swarmcore.durations import duration as duration
 from swarmcore.errors import Invalid, clipped
-from swarmcore.numbers import INT64_MAX, whole
-from swarmcore.patterns import IGNORECASE, Pattern
+from swarmcore.text.numbers import INT64_MAX, whole
+from swarmcore.text.patterns import IGNORECASE, Pattern
 
 _SIZE = Pattern(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", 64, IGNORECASE)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}

@@ -26,7 +26,7 @@ from pyswarmd.engine.context import NODE, Route
 from pyswarmd.engine.errors import error_response, errors_as_json
 from pyswarmd.node import Node
 from swarmcore.errors import clipped
-from swarmcore.patterns import Pattern
+from swarmcore.text.patterns import Pattern
 
 _VERSION = Pattern(r"/v([0-9]+)\.([0-9]+)/", 16384)  # longer than aiohttp takes a path
 _DIGITS = 9  # of one part of a version

@@ -13,10 +13,10 @@ from msgspec import Struct
 from pyswarmd.config import API_VERSION
 from pyswarmd.engine.filters import Filters, flag, parse
 from pyswarmd.node import Node
-from swarmcore.booleans import boolean
 from swarmcore.errors import Invalid, clipped
 from swarmcore.model.codec import decode_spec
-from swarmcore.numbers import UINT64_MAX, whole
+from swarmcore.text.booleans import boolean
+from swarmcore.text.numbers import UINT64_MAX, whole
 
 NODE: web.AppKey[Node] = web.AppKey("node", Node)
 T = TypeVar("T", bound=Struct)

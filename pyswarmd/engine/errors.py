@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from swarmcore.errors import SwarmError, cut
-from swarmcore.faults import one_line, passes
+from swarmcore.process.faults import one_line, passes
 
 log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -12,8 +12,8 @@ from manager.control.lookup import lookup, lookup_task
 from pyswarmd.engine.context import Route, asked, node_of
 from swarmcore.errors import Invalid, SwarmError, clipped
 from swarmcore.model.task import TaskSpec
-from swarmcore.numbers import INT64_MAX, whole
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector, LogStream
+from swarmcore.text.numbers import INT64_MAX, whole
 
 _NUMBER = {LogStream.STDOUT: 1, LogStream.STDERR: 2}
 _SYSTEM = 3  # the engine's own voice, which clients keep apart from what tasks say

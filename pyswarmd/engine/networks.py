@@ -21,11 +21,11 @@ from pyswarmd.local_networks import (
     NetworkRequest,
 )
 from pyswarmd.node import Node
-from swarmcore.booleans import boolean
 from swarmcore.errors import Conflict, FailedPrecondition, Forbidden, Invalid, NotFound, Unimplemented
 from swarmcore.model.network import Network
 from swarmcore.model.overlay import NetworkTable
 from swarmcore.rpc.messages.control import CreateNetwork, RemoveNetwork
+from swarmcore.text.booleans import boolean
 
 FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 PRUNE_FILTERS = ("label", "label!", "until")

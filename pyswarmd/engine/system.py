@@ -17,7 +17,7 @@ from pyswarmd.engine.context import Route, answer, node_of
 from pyswarmd.engine.host_features import filesystem, host_features
 from pyswarmd.node import Node
 from swarmcore.errors import Unavailable
-from swarmcore.image_reference import DEFAULT_DOMAIN
+from swarmcore.text.image_reference import DEFAULT_DOMAIN
 from worker.runtime.cgroups import mount_points
 
 PLUGINS = {

@@ -24,7 +24,7 @@ from pyswarmd.lab.network import LabNetwork
 from pyswarmd.lab.wires import Wires
 from pyswarmd.membership import joined
 from swarmcore.errors import FailedPrecondition, Invalid, NotFound, SwarmError, Unavailable
-from swarmcore.patterns import Pattern
+from swarmcore.text.patterns import Pattern
 
 DEFAULT_NAME = "pyswarm-lab"
 LAB_ROOT = Path("/var/lib/pyswarm-lab")

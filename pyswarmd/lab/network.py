@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pyswarmd.lab.wires import DEFAULT, ROUTER, Wires, wires_of
 from swarmcore.errors import FailedPrecondition, Internal
-from swarmcore.patterns import Pattern
+from swarmcore.text.patterns import Pattern
 
 NETNS_DIR = Path("/run/netns")
 SUBNET6 = "fd77:"  # the host part is the last number of the IPv4 address

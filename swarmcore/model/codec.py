@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct, inspect
 
 from swarmcore.errors import Invalid
-from swarmcore.numbers import INT64_MAX, INT64_MIN, UINT64_MAX
+from swarmcore.text.numbers import INT64_MAX, INT64_MIN, UINT64_MAX
 
 _DIGITS = 30  # of a number that a message repeats
 T = TypeVar("T", bound=Struct)

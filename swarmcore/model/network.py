@@ -7,9 +7,9 @@ from typing import Annotated
 
 from msgspec import field
 
-from swarmcore import booleans
 from swarmcore.errors import Invalid
 from swarmcore.model.base import INTERNAL, Driver, Object, Part, Spec, shown
+from swarmcore.text import booleans
 
 #: Networks that every host has of its own; specs of services hold them by name, they are no objects.
 PREDEFINED = frozenset({"host", "none", "bridge"})

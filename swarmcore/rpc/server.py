@@ -27,8 +27,8 @@ from swarmcore.errors import (
     Unauthenticated,
     WrongRole,
 )
-from swarmcore.faults import log_level, one_line, passes
 from swarmcore.model.node import NodeRole
+from swarmcore.process.faults import log_level, one_line, passes
 from swarmcore.rpc.codec import (
     DEADLINE_HEADER,
     ERROR_HEADER,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from swarmcore.errors import Invalid, clipped
-from swarmcore.patterns import Pattern
+from swarmcore.text.patterns import Pattern
 
 Scope = Mapping[str, "str | Scope"]
 Function = Callable[[str], str]

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from pyswarmd.engine.app import routes
-from swarmcore.patterns import Pattern
+from swarmcore.text.patterns import Pattern
 from tests.arch.test_shape import PACKAGES, ROOT
 
 _LENGTH = 20_000  # characters: quadratic time is 400 million steps, linear is nothing
@@ -163,7 +163,7 @@ def test_every_pattern_is_one_of_ours_and_stands_at_the_top_of_its_module() -> N
         for node in ast.walk(tree):
             fault = ""
             if _imports_re(node):
-                fault = "use swarmcore.patterns instead of re"
+                fault = "use swarmcore.text.patterns instead of re"
             elif _makes_pattern(node) and id(node) not in top:
                 fault = "a pattern stands at the top of its module, under a name"
             if fault:

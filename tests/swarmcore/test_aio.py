@@ -14,7 +14,7 @@ import pytest
 from netoverlay.netlink.wire import NetlinkError
 from swarmcore.aio import Backoff, TaskGroup, Tasks, in_thread, owned, supervise, to_the_end
 from swarmcore.errors import Internal
-from swarmcore.faults import Faults, passes
+from swarmcore.process.faults import Faults, passes
 
 
 class Broken(Exception):

@@ -16,10 +16,10 @@ from msgspec.structs import replace
 from swarmcore.aio import Backoff, Tasks, owned, supervise
 from swarmcore.clock import RealClock
 from swarmcore.errors import Unavailable
-from swarmcore.faults import Faults
 from swarmcore.model.node import Node, NodeDescription, NodeRole
 from swarmcore.model.overlay import OverlayEndpoint, OverlayNetwork
 from swarmcore.model.task import Task, TaskState
+from swarmcore.process.faults import Faults
 from swarmcore.rpc.messages.logs import (
     LogBatch,
     LogOptions,

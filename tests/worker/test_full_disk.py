@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from swarmcore.errors import Internal
-from swarmcore.faults import Faults, passes
 from swarmcore.model.task import TaskState, TaskStatus
+from swarmcore.process.faults import Faults, passes
 from tests.worker.sample import task, until
 from worker.state_db import PART, StateDb
 

@@ -12,7 +12,7 @@ from typing import IO
 from msgspec import Struct
 
 from swarmcore.errors import Invalid
-from swarmcore.image_reference import DIGEST, parse_tagged
+from swarmcore.text.image_reference import DIGEST, parse_tagged
 from worker.images import oci
 from worker.images.compression import BROKEN, HashingReader, decompressed
 from worker.images.limits import Budget

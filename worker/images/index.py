@@ -12,8 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from swarmcore.errors import Conflict, Invalid
-from swarmcore.image_reference import parse
-from worker.files import write_atomically
+from swarmcore.files import write_atomically
+from swarmcore.text.image_reference import parse
 from worker.images import oci
 from worker.images.archive import ArchivedImage
 from worker.images.keys import directory_name, keys

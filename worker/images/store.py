@@ -20,8 +20,8 @@ from msgspec.structs import replace
 
 from swarmcore.aio import in_thread, to_the_end
 from swarmcore.errors import Invalid, NotFound
-from swarmcore.image_reference import parse, parse_tagged
-from worker.files import remove_tree, write_atomically
+from swarmcore.files import remove_tree, write_atomically
+from swarmcore.text.image_reference import parse, parse_tagged
 from worker.images import index, oci, reading
 from worker.images.index import Image, Index, Removal
 from worker.images.keys import directory_name

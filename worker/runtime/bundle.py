@@ -9,8 +9,8 @@ from typing import Any
 from msgspec import Struct
 
 from swarmcore.errors import Invalid
-from swarmcore.linux import CAPABILITIES, signal_number
 from swarmcore.model.container import ContainerSpec, Mount, MountType, SeccompMode
+from swarmcore.model.linux import CAPABILITIES, signal_number
 from swarmcore.model.resources import ResourceRequirements
 from worker.images.oci import RunConfig
 from worker.runtime import seccomp

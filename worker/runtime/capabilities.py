@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from swarmcore.errors import Invalid
-from swarmcore.linux import CAPABILITIES, DEFAULT_CAPABILITIES, capability_names
+from swarmcore.model.linux import CAPABILITIES, DEFAULT_CAPABILITIES, capability_names
 
 # Bit numbers, linux/capability.h.
 _BITS = """

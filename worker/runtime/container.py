@@ -16,8 +16,8 @@ from netoverlay.sandboxes import SandboxSpec
 from swarmcore.aio import Backoff, Tasks, in_thread, supervise
 from swarmcore.clock import Clock
 from swarmcore.errors import SwarmError
-from swarmcore.faults import Faults
-from worker.files import write_atomically
+from swarmcore.files import write_atomically
+from swarmcore.process.faults import Faults
 from worker.images.store import ImageStore
 from worker.runtime import conmon, record
 from worker.runtime.bundle import with_network_path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from swarmcore.patterns import IGNORECASE, Pattern
+from swarmcore.text.patterns import IGNORECASE, Pattern
 from worker.runtime.spawner_client import Outcome, Spawner, SpawnerGone
 from worker.runtime.tools import RuntimeTool
 

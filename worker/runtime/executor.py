@@ -13,11 +13,11 @@ from netoverlay.sandboxes import SandboxSpec
 from swarmcore.aio import Tasks, in_thread
 from swarmcore.clock import Clock, RealClock
 from swarmcore.errors import FailedPrecondition, Invalid, NotFound, SwarmError
-from swarmcore.faults import Faults
 from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.resources import Resources
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import ContainerStatus, Task
+from swarmcore.process.faults import Faults
 from worker.descriptors import Descriptors, Limit, of_this_process
 from worker.images.store import ImageStore
 from worker.runtime import preparation, record

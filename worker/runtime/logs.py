@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from swarmcore.faults import passes
+from swarmcore.process.faults import passes
 from worker.runtime.inotify import IN_ATTRIB, IN_DELETE_SELF, IN_MODIFY, IN_MOVE_SELF, Inotify
 from worker.runtime.log_records import BLOCK, LONGEST_LINE, Joiner, LogLine, parse, tail
 

@@ -12,12 +12,12 @@ from msgspec import Struct
 
 from swarmcore.aio import in_thread
 from swarmcore.errors import Invalid, NotFound, Unsupported, clipped
+from swarmcore.files import remove_tree
 from swarmcore.model.container import ConfigReference, ContainerSpec, MountType, SecretReference
 from swarmcore.model.naming import task_name
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import Task
-from swarmcore.numbers import whole
-from worker.files import remove_tree
+from swarmcore.text.numbers import whole
 from worker.images.oci import host_architecture
 from worker.runtime import capabilities, etc_files, mounts, record
 from worker.runtime.bundle import BundleInput, clean_target, oci_config, stop_signal

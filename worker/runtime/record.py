@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from netoverlay.sandboxes import SandboxSpec
-from worker.files import write_atomically
+from swarmcore.files import write_atomically
 from worker.runtime.conmon import Exit
 from worker.runtime.processes import ProcessId
 from worker.runtime.spawner_client import MountRequest

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from swarmcore.errors import Invalid
-from swarmcore.numbers import whole
+from swarmcore.text.numbers import whole
 
 LARGEST_ID = 2**31 - 1
 

@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from manager.control import validate
 from manager.control.container_spec import RLIMITS, SYSCTLS
 from netoverlay.dns.resolv_conf import container_text, parse, resolving
-from swarmcore import image_reference
 from swarmcore.errors import Invalid, SwarmError
 from swarmcore.model.base import Annotations, Driver
 from swarmcore.model.codec import convert_spec, decode_spec
 from swarmcore.model.secret import ConfigSpec, SecretSpec
 from swarmcore.model.service import ServiceSpec, canonical
 from swarmcore.model.task import Task
+from swarmcore.text import image_reference
 from tests.fakes.hostile import documents
 from tests.manager.control.bench import Bench
 from worker.images.oci import RunConfig

@@ -9,8 +9,8 @@ import pytest
 
 from pyswarmd.cli.main import build, main
 from pyswarmd.cli.swarm import _with_port
-from swarmcore import booleans
 from swarmcore.errors import Invalid
+from swarmcore.text import booleans
 
 
 def exit_code(*words: str) -> object:

@@ -10,11 +10,11 @@ import pytest
 from pyswarmd.cli.main import build
 from pyswarmd.cli.mount import mount
 from pyswarmd.cli.service_spec import spec
-from swarmcore.booleans import FALSE, TRUE
 from swarmcore.errors import Invalid, NotFound
 from swarmcore.model.codec import convert_spec
 from swarmcore.model.policy import FailureAction, UpdateConfig, UpdateOrder
 from swarmcore.model.service import ServiceSpec
+from swarmcore.text.booleans import FALSE, TRUE
 
 EVERY_FLAG = """
     --name web --replicas 4 --replicas-max-per-node 2 --constraint node.role==worker

@@ -13,8 +13,8 @@ import pytest
 
 from swarmcore.aio import owned
 from swarmcore.errors import Conflict, Invalid, NotFound
+from swarmcore.files import remove_tree
 from tests.worker.images.archives import config, digest, folder, member, oci_layout, saved, tar, written
-from worker.files import remove_tree
 from worker.images.changes import apply_changes
 from worker.images.limits import DiskFull
 from worker.images.oci import RunConfig

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from swarmcore.errors import Invalid
-from swarmcore.linux import CAPABILITIES, DEFAULT_CAPABILITIES
 from swarmcore.model.container import ContainerSpec, DNSConfig, Mount, MountType
+from swarmcore.model.linux import CAPABILITIES, DEFAULT_CAPABILITIES
 from swarmcore.model.resources import Limit, ResourceRequirements
 from worker.images.oci import RunConfig
 from worker.runtime import capabilities, etc_files, seccomp

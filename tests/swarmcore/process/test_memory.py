@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from swarmcore.memory import THRESHOLDS, calm_collector
+from swarmcore.process.memory import THRESHOLDS, calm_collector
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from swarmcore.errors import Invalid, clipped
-from swarmcore.patterns import ASCII, Pattern
+from swarmcore.text.patterns import ASCII, Pattern
 
 DEFAULT_DOMAIN = "docker.io"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterable
 
 from swarmcore.errors import Invalid, clipped
-from swarmcore.patterns import Pattern
+from swarmcore.text.patterns import Pattern
 
 _DEFAULT_TEXT = """
 AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW SETFCAP SETGID SETPCAP

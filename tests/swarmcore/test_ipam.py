@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from netoverlay.ipam import (
+from swarmcore.ipam import (
     AddressSet,
     Subnet,
     contains,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from swarmcore.errors import Invalid
-from swarmcore.image_reference import parse, parse_tagged
+from swarmcore.text.image_reference import parse, parse_tagged
 
 DIGEST = "sha256:" + "ab" * 32
 

@@ -1,0 +1,1 @@
+"""Text from outside, read strictly: patterns, numbers, booleans, image references."""
