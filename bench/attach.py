@@ -23,13 +23,13 @@ from msgspec.structs import replace
 from bench import samples
 from bench.samples import FAR_VTEP, HERE, VTEP, address
 from bench.timing import Times, by_process, head
+from netoverlay.containers.sandboxes import SandboxSpec
+from netoverlay.containers.vip import balancing
+from netoverlay.containers.vip_rules import ContainerRules
+from netoverlay.containers.wiring import Wiring
 from netoverlay.dns.server import DnsServer
 from netoverlay.netlink.batch import RouteBatch
 from netoverlay.netns import Namespace, Namespaces
-from netoverlay.sandboxes import SandboxSpec
-from netoverlay.vip import balancing
-from netoverlay.vip_rules import ContainerRules
-from netoverlay.wiring import Wiring
 from swarmcore.model.overlay import (
     NetworkTable,
     OverlayEndpoint,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import uuid4
 
-from netoverlay.sandboxes import Join, SandboxSpec
+from netoverlay.containers.sandboxes import Join, SandboxSpec
 from swarmcore.model.overlay import (
     NetworkTable,
     OverlayEndpoint,

@@ -34,7 +34,7 @@ table inet pyswarm-doctor {
   chain filter { type filter hook output priority 0; ip daddr 192.0.2.9 meta l4proto tcp reject with tcp reset; }
 }
 """
-# What checks the ports of bridges (netoverlay/antispoof.py).
+# What checks the ports of bridges (netoverlay/containers/antispoof.py).
 _BRIDGE_RULES = """
 table bridge pyswarm-doctor {
   set given { type ifname . ether_addr . ipv6_addr; }

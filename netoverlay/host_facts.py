@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
-from netoverlay.links import overlay_mtu, underlay_device
 from netoverlay.netns import Namespace
+from netoverlay.overlays.links import overlay_mtu, underlay_device
 from swarmcore.model.overlay import OverlayNetwork
 from swarmcore.rpc.messages.check import HostFacts
 from swarmcore.text.patterns import Pattern

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from netoverlay.sandboxes import HostSegment
+from netoverlay.containers.sandboxes import HostSegment
 from swarmcore.errors import FailedPrecondition, Invalid
 from swarmcore.ipam import AddressSet, parse_subnet
 

@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from manager.control.network_spec import checked_pool
-from netoverlay.sandboxes import HostJoin, HostSegment, SandboxSpec
+from netoverlay.containers.sandboxes import HostJoin, HostSegment, SandboxSpec
 from pyswarmd.host_addresses import address_sets, given, wishes_of
 from pyswarmd.local_networks import AddressPool, ConnectedContainer, LocalNetwork, NetworkRequest
 from swarmcore.aio import to_the_end

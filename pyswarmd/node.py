@@ -11,7 +11,7 @@ from random import Random
 from manager.bootstrap import new_swarm
 from manager.raft.proposer import RaftStatus
 from manager.store.tables import View
-from netoverlay.surroundings import Surroundings
+from netoverlay.netlink.surroundings import Surroundings
 from pki.join import join as request_certificate
 from pki.keystore import KeyStore
 from pyswarmd.config import Settings

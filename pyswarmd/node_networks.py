@@ -7,9 +7,9 @@ from ipaddress import ip_network
 from pathlib import Path
 from random import Random
 
+from netoverlay.containers.sandboxes import HostSegment
 from netoverlay.host import HostNetwork
-from netoverlay.sandboxes import HostSegment
-from netoverlay.surroundings import Surroundings
+from netoverlay.netlink.surroundings import Surroundings
 from pyswarmd.config import Settings
 from pyswarmd.host_networks import HostNetworks
 from pyswarmd.metrics import Sample

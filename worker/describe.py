@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Awaitable, Callable, Mapping
 
-from netoverlay.surroundings import Surroundings
+from netoverlay.netlink.surroundings import Surroundings
 from swarmcore.model.base import Platform
 from swarmcore.model.node import EngineDescription, NodeDescription, Plugin, TLSInfo
 from swarmcore.model.resources import Resources

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
-from netoverlay.sandboxes import Join, Resolving, SandboxSpec
+from netoverlay.containers.sandboxes import Join, Resolving, SandboxSpec
 from swarmcore.durations import duration
 from swarmcore.errors import Invalid
 from swarmcore.model.endpoint import DRAIN_LABEL, PortConfig, PublishMode

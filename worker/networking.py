@@ -10,11 +10,11 @@ from random import Random
 
 from msgspec.structs import replace
 
+from netoverlay.containers.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
 from netoverlay.dns.resolv_conf import container_text, parse, resolving
 from netoverlay.host import HostNetwork
 from netoverlay.ipsec.plan import RingKey
 from netoverlay.netns import Namespace
-from netoverlay.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
 from swarmcore.errors import NotFound, Unavailable
 from swarmcore.model.cluster import EncryptionKey
 from swarmcore.model.endpoint import PortConfig, Protocol

@@ -8,13 +8,13 @@ from collections.abc import Callable, Hashable
 
 from msgspec import Struct
 
+from netoverlay.containers.sandboxes import SandboxSpec
 from netoverlay.dns.cache import Cache
 from netoverlay.dns.exchange import Opens, Upstream, exchange
 from netoverlay.dns.limits import Counters, Limits
 from netoverlay.dns.message import AD, CD, RCODE, RD, REFUSED, SERVFAIL, Malformed, Query, answer_body
 from netoverlay.dns.resolv_conf import ADDRESS, MAX_UPSTREAMS
 from netoverlay.dns.response import Response
-from netoverlay.sandboxes import SandboxSpec
 from swarmcore.aio import Tasks
 from swarmcore.errors import SwarmError
 

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
-from netoverlay.sandboxes import Resolving
+from netoverlay.containers.sandboxes import Resolving
 from swarmcore.model.container import DNSConfig
 from swarmcore.text.numbers import whole
 

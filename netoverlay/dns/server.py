@@ -10,6 +10,7 @@ from random import Random
 
 from msgspec import Struct
 
+from netoverlay.containers.sandboxes import SandboxSpec
 from netoverlay.dns.answers import View
 from netoverlay.dns.datagrams import Datagrams
 from netoverlay.dns.exchange import Opens
@@ -19,7 +20,6 @@ from netoverlay.dns.records import Names, key, pack
 from netoverlay.dns.resolv_conf import ADDRESS
 from netoverlay.dns.resolver import Resolver
 from netoverlay.dns.streams import Streams
-from netoverlay.sandboxes import SandboxSpec
 from swarmcore.model.overlay import NetworkTable
 
 # Not 53: a container's own name server could not bind 0.0.0.0:53 then. Rules within the container lead here. The

@@ -1,18 +1,18 @@
 """Containers on networks of their host: interfaces by the driver, and on bridges what keeps them from harm. Blocking.
 
-Ports of bridges let in what the container was given (`netoverlay.antispoof`), and nothing that comes from a bridge
-with containers reaches the data path port (`netoverlay.data_path`).
+Ports of bridges let in what the container was given (`netoverlay.containers.antispoof`), and nothing that comes from
+a bridge with containers reaches the data path port (`netoverlay.overlays.data_path`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netoverlay.antispoof import Port, PortChecks
-from netoverlay.data_path import Door
+from netoverlay.containers.antispoof import Port, PortChecks
+from netoverlay.containers.sandboxes import HostJoin, HostSegment, SandboxSpec
 from netoverlay.local.driver import BRIDGE, PORT_PREFIX, LocalDriver, bridge_name, port_name
 from netoverlay.netns import Namespace, Namespaces
-from netoverlay.sandboxes import HostJoin, HostSegment, SandboxSpec
+from netoverlay.overlays.data_path import Door
 
 
 class Attached:

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from netoverlay.containers.sandboxes import HostJoin, HostSegment
 from netoverlay.netns import Namespace, Namespaces
-from netoverlay.sandboxes import HostJoin, HostSegment
 from swarmcore.errors import FailedPrecondition, Invalid, clipped
 from swarmcore.text.numbers import whole
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from netoverlay.containers.vip import balancing
+from netoverlay.containers.vip_rules import ContainerRules
 from netoverlay.dns.server import DnsServer
 from netoverlay.host_facts import host_facts
 from netoverlay.netns import Namespace
-from netoverlay.vip import balancing
-from netoverlay.vip_rules import ContainerRules
 from swarmcore.clock import RealClock
 from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.overlay import NetworkTable, OverlayService

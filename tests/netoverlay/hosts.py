@@ -12,10 +12,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from netoverlay.fabric import Fabric
+from netoverlay.containers.sandboxes import Join, SandboxSpec
 from netoverlay.netlink.batch import RouteBatch
 from netoverlay.netns import Namespace, Namespaces
-from netoverlay.sandboxes import Join, SandboxSpec
+from netoverlay.overlays.fabric import Fabric
 from swarmcore.model.overlay import (
     NetworkTable,
     OverlayEndpoint,

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from netoverlay.conntrack import forget_translated, live_connections
+from netoverlay.containers.vip_rules import ContainerRules
 from netoverlay.netns import Namespaces
-from netoverlay.vip_rules import ContainerRules
 from tests.netoverlay.traffic import (
     CLIENT,
     CLIENT6,

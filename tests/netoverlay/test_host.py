@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from netoverlay.containers.sandboxes import Join, SandboxSpec
 from netoverlay.host import HostNetwork
 from netoverlay.netns import Namespace, Namespaces
-from netoverlay.sandboxes import Join, SandboxSpec
 from swarmcore.aio import owned
 from swarmcore.clock import RealClock
 from swarmcore.model.endpoint import EndpointMode

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from threading import Event, Thread
 
+from netoverlay.containers.vip import Balancing, NetworkBalancing, VirtualService
 from netoverlay.netns import Namespace, Namespaces
-from netoverlay.vip import Balancing, NetworkBalancing, VirtualService
 
 VIP, VIP6 = "10.5.0.200", "fd05::200"
 CLIENT, CLIENT6 = "10.5.0.2", "fd05::2"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from netoverlay.sandboxes import HostSegment, SandboxSpec
+from netoverlay.containers.sandboxes import HostSegment, SandboxSpec
 from pyswarmd.host_networks import HostNetworks, segment_of
 from pyswarmd.local_networks import IPAM, AddressPool, NetworkRequest
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound

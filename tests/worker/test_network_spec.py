@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from netoverlay.sandboxes import Resolving
+from netoverlay.containers.sandboxes import Resolving
 from swarmcore.errors import Invalid
 from swarmcore.model.base import Annotations
 from swarmcore.model.endpoint import Endpoint, PortConfig, Protocol, PublishMode

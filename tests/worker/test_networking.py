@@ -9,9 +9,9 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
+from netoverlay.containers.sandboxes import SandboxSpec
 from netoverlay.host import HostNetwork
 from netoverlay.netns import Namespaces
-from netoverlay.sandboxes import SandboxSpec
 from pyswarmd.host_networks import HostNetworks, segment_of
 from pyswarmd.local_networks import NetworkRequest
 from swarmcore.clock import RealClock

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from netoverlay.sandboxes import SandboxSpec
+from netoverlay.containers.sandboxes import SandboxSpec
 from swarmcore.aio import Backoff, Tasks, in_thread, supervise
 from swarmcore.clock import Clock
 from swarmcore.errors import SwarmError

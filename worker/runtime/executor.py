@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from netoverlay.sandboxes import SandboxSpec
+from netoverlay.containers.sandboxes import SandboxSpec
 from swarmcore.aio import Tasks, in_thread
 from swarmcore.clock import Clock, RealClock
 from swarmcore.errors import FailedPrecondition, Invalid, NotFound, SwarmError

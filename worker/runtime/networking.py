@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from netoverlay.sandboxes import SandboxSpec
+from netoverlay.containers.sandboxes import SandboxSpec
 from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.task import Task
 from worker.runtime import etc_files

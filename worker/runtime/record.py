@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from netoverlay.sandboxes import SandboxSpec
+from netoverlay.containers.sandboxes import SandboxSpec
 from swarmcore.files import write_atomically
 from worker.runtime.conmon import Exit
 from worker.runtime.processes import ProcessId

@@ -11,10 +11,10 @@ import dns.rcode
 import pytest
 from msgspec.structs import replace
 
+from netoverlay.containers.sandboxes import Resolving, SandboxSpec
 from netoverlay.dns.limits import Limits
 from netoverlay.dns.server import DnsServer
 from netoverlay.netns import Namespace
-from netoverlay.sandboxes import Resolving, SandboxSpec
 from swarmcore.aio import TaskGroup
 from tests.netoverlay.dns.conftest import Client, FakeUpstream, Script, framed, read_framed
 from tests.netoverlay.dns.sample import parsed, told, upstream_answer, wire

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netoverlay.containers.sandboxes import Resolving
 from netoverlay.dns.resolv_conf import ResolvConf, container_text, parse, resolving
-from netoverlay.sandboxes import Resolving
 from swarmcore.model.container import DNSConfig
 
 HOST = parse(

@@ -11,11 +11,11 @@ import dns.rcode
 import pytest
 from msgspec.structs import replace
 
+from netoverlay.containers.sandboxes import Join, Resolving, SandboxSpec
 from netoverlay.dns.limits import Limits
 from netoverlay.dns.resolv_conf import ResolvConf, container_text
 from netoverlay.dns.server import DnsServer
 from netoverlay.netns import Namespace, Namespaces
-from netoverlay.sandboxes import Join, Resolving, SandboxSpec
 from swarmcore.model.overlay import NetworkTable
 from tests.netoverlay.dns.conftest import Client, framed, read_framed
 from tests.netoverlay.dns.sample import API, SHOP, endpoint, parsed, table, told, wire

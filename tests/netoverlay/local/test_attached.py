@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
-from netoverlay.data_path import Door
+from netoverlay.containers.sandboxes import HostJoin, HostSegment, SandboxSpec
 from netoverlay.local.attached import Attached
 from netoverlay.local.driver import bridge_name, port_name
 from netoverlay.netns import Namespace, Namespaces
-from netoverlay.sandboxes import HostJoin, HostSegment, SandboxSpec
+from netoverlay.overlays.data_path import Door
 from tests.netoverlay import frames
 from tests.netoverlay.frames import arp, ethernet, ipv4
 from tests.netoverlay.hosts import ip

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from netoverlay.containers.sandboxes import HostJoin, HostSegment
 from netoverlay.local.driver import LocalDriver, bridge_name, port_name
 from netoverlay.netns import Namespace, Namespaces
-from netoverlay.sandboxes import HostJoin, HostSegment
 from swarmcore.errors import FailedPrecondition, Invalid
 
 pytestmark = pytest.mark.root

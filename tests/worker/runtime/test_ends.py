@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netoverlay.sandboxes import SandboxSpec
+from netoverlay.containers.sandboxes import SandboxSpec
 from swarmcore.aio import owned
 from swarmcore.errors import Unavailable
 from swarmcore.model.container import Mount, MountType

@@ -1,0 +1,1 @@
+"""What is inside one container's network namespace, and what its port of a bridge lets in."""
