@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from manager.leader import Leader
-from manager.members import Members
+from manager.membership.members import Members
 from manager.raft.node import RaftNode
 from manager.raft.open import open_raft
 from manager.raft.proposer import Member

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manager.bootstrap import check_pools
+from manager.membership.bootstrap import check_pools
 from swarmcore.errors import Invalid
 
 __all__ = ["check_data_path_port", "check_pools"]

@@ -7,24 +7,24 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from random import Random
 
-from manager.attachments import AttachmentServer
-from manager.bootstrap import NewSwarm, seed
-from manager.ca_server import Admission, CAServer
+from manager.checks.conversation import NetworkChecks
 from manager.control.control import Control
 from manager.control.proxy import ControlProxy
+from manager.dispatcher.attachment_requests import AttachmentServer
 from manager.dispatcher.dispatcher import Dispatcher
-from manager.key_manager import KeyManager
 from manager.leader import Leader
-from manager.left_behind import leave_behind
-from manager.logbroker import LogBroker
+from manager.logs.broker import LogBroker
 from manager.manager import Manager
-from manager.members import Members
-from manager.network_check import NetworkChecks
+from manager.membership.bootstrap import NewSwarm, seed
+from manager.membership.ca_server import Admission, CAServer
+from manager.membership.key_manager import KeyManager
+from manager.membership.left_behind import leave_behind
+from manager.membership.members import Members
+from manager.membership.reach import Reach
+from manager.membership.role_manager import RoleManager
 from manager.raft.node import RaftNode
 from manager.raft.open import forget_raft, open_raft
 from manager.raft.recovery import Recovery
-from manager.reach import Reach
-from manager.role_manager import RoleManager
 from manager.store.store import Store
 from manager.store.tables import View
 from manager.store.watch import Lagged

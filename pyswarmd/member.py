@@ -14,7 +14,7 @@ from random import Random
 
 from msgspec.structs import replace
 
-from manager.bootstrap import NewSwarm, issued_by
+from manager.membership.bootstrap import NewSwarm, issued_by
 from pki.contexts import Contexts
 from pki.identity import Identity, identify
 from pki.keystore import KeyStore

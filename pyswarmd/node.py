@@ -8,7 +8,7 @@ import platform
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from random import Random
 
-from manager.bootstrap import new_swarm
+from manager.membership.bootstrap import new_swarm
 from manager.raft.proposer import RaftStatus
 from manager.store.tables import View
 from netoverlay.netlink.surroundings import Surroundings

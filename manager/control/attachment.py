@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from manager.control.attachments import check_aliases, is_dns_name
 from manager.control.lookup import lookup_network
-from manager.current import is_attachment, is_on_network
+from manager.rules.current import is_attachment, is_on_network
 from manager.store.tables import Tables
 from manager.store.tx import Tx
 from swarmcore.errors import Conflict, Forbidden, Invalid, NotFound

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from manager.control import network_spec
 from manager.control.lookup import lookup_network
 from manager.control.network_spec import Subnet
-from manager.current import holds_network, is_on_network
 from manager.rules.clashes import around
+from manager.rules.current import holds_network, is_on_network
 from manager.store.tables import Tables
 from manager.store.tx import Tx
 from swarmcore.errors import Conflict, FailedPrecondition

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import field
 
-from manager.current import is_current, is_lost
+from manager.rules.current import is_current, is_lost
 from manager.store.tables import Tables
 from swarmcore.model.base import Part, shown
 from swarmcore.model.service import Service

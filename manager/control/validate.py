@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec.structs import replace
 
-from manager import constraints
 from manager.control import container_spec, ports
+from manager.rules import constraints
 from swarmcore.durations import duration
 from swarmcore.errors import Invalid, Unsupported, clipped
 from swarmcore.ids import check_name

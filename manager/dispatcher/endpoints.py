@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal, TypeVar
 
-from manager.dispatcher.entries import (
+from manager.rules.endpoint_table import (
     data_path_port,
     overlay_endpoints,
     overlay_network,
@@ -18,7 +18,7 @@ from manager.dispatcher.entries import (
     overlay_services,
     service_entries,
 )
-from manager.dispatcher.entries import ingress_network as find_ingress
+from manager.rules.endpoint_table import ingress_network as find_ingress
 from manager.store.tables import Tables
 from manager.store.watch import Change
 from swarmcore.aio import Turns, at_once, stretches

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manager.current import is_attachment, is_lost
+from manager.rules.current import is_attachment, is_lost
 from manager.store.follow import follow
 from manager.store.store import Store
 from manager.store.tables import Tables, View

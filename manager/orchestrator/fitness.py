@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from manager.current import meets_constraints
+from manager.rules.current import meets_constraints
 from swarmcore.model.node import Availability, Node, NodeState
 from swarmcore.model.task import Task, TaskState
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manager.current import holds_network
+from manager.rules.current import holds_network
 from manager.store.follow import follow
 from manager.store.store import Store
 from manager.store.tables import Tables, View

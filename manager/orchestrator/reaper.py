@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from manager.current import is_lost
 from manager.orchestrator.restart_policy import age, ended_by_itself, policy_of
 from manager.orchestrator.update_plan import UNDER_WAY, first_task
+from manager.rules.current import is_lost
 from manager.store.follow import follow
 from manager.store.store import Store
 from manager.store.tables import View

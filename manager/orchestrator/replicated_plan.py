@@ -8,7 +8,6 @@ from itertools import chain, islice
 
 from msgspec.structs import replace
 
-from manager.current import is_current
 from manager.orchestrator.restart_policy import (
     has_given_up,
     should_restart,
@@ -26,6 +25,7 @@ from manager.orchestrator.slots import (
 )
 from manager.orchestrator.steps import MAX_STEPS, Around, Plan, Step
 from manager.orchestrator.update_plan import next_move_in_turns, settle_time
+from manager.rules.current import is_current
 from swarmcore.aio import Turns, at_once, stretches
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from manager.current import is_lost
 from manager.orchestrator.fitness import must_move
+from manager.rules.current import is_lost
 from swarmcore.durations import duration
 from swarmcore.errors import Invalid
 from swarmcore.model.base import Version

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from manager.current import is_current
 from manager.orchestrator.restart_policy import seen_at, still_runs
 from manager.orchestrator.slots import live
 from manager.orchestrator.steps import MAX_STEPS, Around, Step
+from manager.rules.current import is_current
 from swarmcore.aio import STRETCH, Turns, at_once, stretches
 from swarmcore.model.policy import SECOND, FailureAction, UpdateConfig, UpdateOrder
 from swarmcore.model.service import Service, UpdateState, UpdateStatus

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from manager.constraints import Constraint, match, parse
+from manager.rules.constraints import Constraint, match, parse
 from manager.scheduler.nodeset import HostPort, NodeInfo, host_ports, takes_tasks
 from manager.scheduler.resources import reserved
 from swarmcore.errors import Invalid

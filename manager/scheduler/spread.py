@@ -13,7 +13,7 @@ from datetime import datetime
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
-from manager.constraints import ENGINE_LABEL, NODE_LABEL
+from manager.rules.constraints import ENGINE_LABEL, NODE_LABEL
 from manager.scheduler.filters import Checks, fits
 from manager.scheduler.nodeset import MAX_FAILURES, NodeInfo, ServiceVersion
 from swarmcore.model.task import TaskSpec

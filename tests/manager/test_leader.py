@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from manager.leader import Leader
-from manager.members import Members
+from manager.membership.members import Members
 from manager.raft.proposer import Member
 from manager.store.store import Store
 from swarmcore.errors import NoLeader, WrongRole

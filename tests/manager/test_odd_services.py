@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from manager.bootstrap import new_swarm, seed
 from manager.control.control import Control
 from manager.manager import Manager
+from manager.membership.bootstrap import new_swarm, seed
 from manager.store.store import Store
 from swarmcore.aio import owned
 from swarmcore.errors import SwarmError

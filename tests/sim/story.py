@@ -154,7 +154,7 @@ class Story:
             return
         self.network.closed.add(old.name)
         for _ in range(10):
-            for member in self.members.values():  # as manager/reach.py does when its knocking fails
+            for member in self.members.values():  # as reach.py does when its knocking fails
                 if member.core is not None and member.core.library.leader_id == old.name:
                     member.ask(lambda core: core.handover.complain())
             self._advance(1.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from manager.bootstrap import new_swarm, seed
 from manager.control.control import Control
+from manager.membership.bootstrap import new_swarm, seed
 from manager.store.store import Store
 from swarmcore.model.codec import convert_spec
 from swarmcore.model.network import Network, NetworkSpec

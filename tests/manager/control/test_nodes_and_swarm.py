@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from manager.bootstrap import new_swarm
+from manager.membership.bootstrap import new_swarm
 from manager.raft.proposer import Member, RaftStatus
 from pki.tokens import parse_join_token
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, NotFound, OutOfSequence, Unsupported

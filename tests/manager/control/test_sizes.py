@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from manager.bootstrap import MAX_POOLS, check_pools
 from manager.control import validate
 from manager.control.network_spec import MAX_POOLS as MAX_SUBNETS
 from manager.control.network_spec import canonical, check
 from manager.control.ports import MAX_CHOSEN
+from manager.membership.bootstrap import MAX_POOLS, check_pools
 from swarmcore.errors import Invalid, SwarmError
 from swarmcore.model.cluster import DEFAULT_SWARM_SPEC, SwarmSpec
 from swarmcore.model.codec import convert_spec

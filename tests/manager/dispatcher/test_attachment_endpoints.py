@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from manager.dispatcher.entries import overlay_endpoints
+from manager.rules.endpoint_table import overlay_endpoints
 from swarmcore.model.network import NetworkAttachment, NetworkAttachmentConfig
 from swarmcore.model.node import Node, NodeState, NodeStatus
 from swarmcore.model.overlay import OverlayEndpoint, endpoint_mac

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from manager.dispatcher.endpoints import EndpointTables
-from manager.dispatcher.entries import derive, is_active
 from manager.dispatcher.network_streams import MAX_BYTES, NetworkStream, wanted_networks
+from manager.rules.endpoint_table import derive, is_active
 from manager.store.store import Store
 from manager.store.watch import Feed
 from swarmcore.model.base import Annotations, Driver

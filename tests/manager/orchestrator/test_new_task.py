@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from manager.current import is_current
 from manager.orchestrator.fitness import evicted
 from manager.orchestrator.new_task import new_task
+from manager.rules.current import is_current
 from swarmcore.model.base import Driver
 from swarmcore.model.cluster import DEFAULT_SWARM_SPEC, Cluster, TaskDefaults
 from swarmcore.model.endpoint import Endpoint, EndpointMode, EndpointSpec, PortConfig, PublishMode

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from manager.current import is_current
 from manager.orchestrator.new_task import new_task
 from manager.orchestrator.replicated_plan import plan, plan_removed
 from manager.orchestrator.steps import Around, Plan, Step
+from manager.rules.current import is_current
 from swarmcore.model.base import Version
 from swarmcore.model.node import Availability, NodeState
 from swarmcore.model.policy import FailureAction, RestartPolicy, UpdateConfig, UpdateOrder

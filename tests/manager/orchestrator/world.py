@@ -14,9 +14,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from manager import constraints
 from manager.orchestrator.reaper import TaskReaper
 from manager.orchestrator.replicated import ReplicatedOrchestrator
+from manager.rules import constraints
 from manager.store.store import Store
 from manager.store.tables import Tables
 from manager.store.tx import Tx

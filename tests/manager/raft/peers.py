@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from manager.leader import Leader
-from manager.members import Members
+from manager.membership.members import Members
 from manager.raft.core import RaftConfig
 from manager.raft.node import RaftNode
 from manager.raft.open import open_raft

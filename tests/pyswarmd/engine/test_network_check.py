@@ -16,7 +16,7 @@ from swarmcore.clock import RealClock
 from swarmcore.errors import NotManager
 from swarmcore.rpc.messages.check import NetworkReport
 from tests.fakes.raft import SoloRaft
-from tests.manager.check_bench import network
+from tests.manager.checks.bench import network
 
 Client = TestClient[web.Request, web.Application]
 

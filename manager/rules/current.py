@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from manager import constraints
+from manager.rules import constraints
 from swarmcore.errors import Invalid
 from swarmcore.model.endpoint import needs_new_tasks
 from swarmcore.model.node import Node, NodeState

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
+from manager.checks.conversation import NetworkChecks
 from manager.leader import Leader
-from manager.network_check import NetworkChecks
 from manager.store.store import Store
 from swarmcore.aio import Tasks
 from swarmcore.clock import Clock

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from manager.bootstrap import NewSwarm, new_swarm, seed
-from manager.ca_server import BURST, PERIOD, Admission, CAServer
 from manager.leader import Leader
-from manager.left_behind import leave_behind
+from manager.membership.bootstrap import NewSwarm, new_swarm, seed
+from manager.membership.ca_server import BURST, PERIOD, Admission, CAServer
+from manager.membership.left_behind import leave_behind
 from manager.raft.proposer import Member
 from manager.store.store import Store
 from pki.csr import make_csr

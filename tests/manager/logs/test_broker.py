@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from manager.leader import Leader
-from manager.logbroker import BUFFERED_BATCHES, INCOMPLETE, LogBroker
+from manager.logs.broker import BUFFERED_BATCHES, INCOMPLETE, LogBroker
 from manager.logs.pieces import MAX_LINE
 from manager.raft.proposer import Member
 from manager.store.store import Store

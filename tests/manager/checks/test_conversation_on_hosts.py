@@ -20,7 +20,7 @@ from swarmcore.clock import RealClock
 from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.overlay import NetworkTable, OverlayService
 from swarmcore.rpc.messages.check import FindingKind, HostFacts, NetworkReport, Outcome
-from tests.manager.check_bench import CheckBench, network, node, service, task
+from tests.manager.checks.bench import CheckBench, network, node, service, task
 from tests.netoverlay.hosts import Container, Host, joined_hosts, overlay_of, pair, spec, update
 
 pytestmark = pytest.mark.root

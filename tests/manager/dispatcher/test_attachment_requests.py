@@ -11,11 +11,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from manager.attachments import GRACE, PATIENCE, AttachmentServer
-from manager.bootstrap import new_swarm, seed
 from manager.control.control import Control
+from manager.dispatcher.attachment_requests import GRACE, PATIENCE, AttachmentServer
 from manager.leader import Leader
 from manager.manager import own_loops
+from manager.membership.bootstrap import new_swarm, seed
 from manager.raft.proposer import Member
 from manager.store.store import Store
 from swarmcore.aio import Tasks, owned

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from manager.network_diagnosis import Evidence, diagnose, remarks_on
+from manager.checks.diagnosis import Evidence, diagnose, remarks_on
 from swarmcore.rpc.messages.check import (
     CheckedNode,
     Finding,

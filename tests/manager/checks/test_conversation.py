@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from manager.network_check import LARGE_LIMITS, large_exchange, plan
+from manager.checks.conversation import LARGE_LIMITS, large_exchange, plan
 from manager.raft.proposer import Member
 from swarmcore.errors import Forbidden, Invalid, NoLeader, NotFound
 from swarmcore.model.base import Driver
@@ -28,7 +28,7 @@ from swarmcore.rpc.messages.check import (
 )
 from swarmcore.rpc.server import Peer
 from tests.fakes.virtual_time import LoopClock, run_virtual
-from tests.manager.check_bench import CheckBench, network, node, service, task
+from tests.manager.checks.bench import CheckBench, network, node, service, task
 
 SHOP = network("shop1", "shop", "10.1.0.0/24")
 INGRESS = network("ingress1", "ingress", "10.0.0.0/20", ingress=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from manager.bootstrap import issued_by, new_swarm, seed
+from manager.membership.bootstrap import issued_by, new_swarm, seed
 from pki.keystore import KeyStore
 from pki.root import RootAuthority, load_certificate
 from pki.tokens import parse_join_token, pins

@@ -15,11 +15,11 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from manager.dispatcher.entries import derive
+from manager.checks import answers as check_answers
+from manager.checks.diagnosis import Evidence, diagnose, remarks_on
 from manager.leader import Leader
-from manager.network_diagnosis import Evidence, diagnose, remarks_on
 from manager.raft.proposer import Proposer
-from manager.rules import check_answers
+from manager.rules.endpoint_table import derive
 from manager.store.store import Store
 from manager.store.tables import View
 from netoverlay.dns.records import Names, key

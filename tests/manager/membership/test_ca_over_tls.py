@@ -12,9 +12,9 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from manager.bootstrap import NewSwarm, new_swarm, seed
-from manager.ca_server import Admission, CAServer
 from manager.leader import Leader
+from manager.membership.bootstrap import NewSwarm, new_swarm, seed
+from manager.membership.ca_server import Admission, CAServer
 from manager.store.store import Store
 from pki.contexts import Contexts
 from pki.identity import identify

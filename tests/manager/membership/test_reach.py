@@ -10,8 +10,8 @@ from random import Random
 
 import pytest
 
+from manager.membership.reach import ATTEMPTS, Reach
 from manager.raft.proposer import Member
-from manager.reach import ATTEMPTS, Reach
 from pki.root import RootAuthority
 from swarmcore.aio import owned
 from tests.manager.raft.peers import RealMember, leader_of, trio_of

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
-from manager.name_diagnosis import name_findings, service_findings
+from manager.checks.names import name_findings, service_findings
 from swarmcore.rpc.messages.check import (
     CheckedNode,
     Finding,

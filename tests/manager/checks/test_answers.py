@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from manager.rules.check_answers import MAX_TEXT, ready, report
+from manager.checks.answers import MAX_TEXT, ready, report
 from swarmcore.rpc.messages.check import (
     CheckedNode,
     CheckedService,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from manager.key_manager import PERIOD, KeyManager, due, rotated
+from manager.membership.key_manager import PERIOD, KeyManager, due, rotated
 from manager.store.store import Store
 from swarmcore.aio import owned
 from swarmcore.model.cluster import Cluster, EncryptionKey, overlay_keys

@@ -11,10 +11,10 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from manager.ca_server import Admission
 from manager.dispatcher.dispatcher import Dispatcher
 from manager.leader import Leader
-from manager.logbroker import LogBroker
+from manager.logs.broker import LogBroker
+from manager.membership.ca_server import Admission
 from manager.raft.proposer import Member
 from manager.store.store import Store
 from pki.contexts import Contexts

@@ -1,4 +1,4 @@
-"""What the lookups and virtual addresses of a network check mean. Pure; a part of `manager.network_diagnosis`."""
+"""What the lookups and virtual addresses of a network check mean. Pure; a part of `manager.checks.diagnosis`."""
 
 from __future__ import annotations
 

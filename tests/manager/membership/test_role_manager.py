@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 import pytest
 from msgspec.structs import replace
 
+from manager.membership.role_manager import RETRY, Action, RoleManager, plan
 from manager.raft.proposer import Member, RaftStatus
-from manager.role_manager import RETRY, Action, RoleManager, plan
 from manager.store.store import Store
 from swarmcore.aio import owned
 from swarmcore.errors import Unavailable

@@ -1,0 +1,1 @@
+"""Checks of networks between nodes: the conversation with them, and what their answers mean."""
