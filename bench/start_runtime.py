@@ -22,8 +22,8 @@ from pyswarmd.demo_image import DEMO_REFERENCE, build_demo_image
 from swarmcore.ids import new_id
 from swarmcore.model.container import ContainerSpec
 from swarmcore.model.task import Task, TaskSpec
+from worker.containers.executor import ContainerExecutor
 from worker.images.store import ImageStore
-from worker.runtime.executor import ContainerExecutor
 from worker.runtime.tools import preflight
 
 _DOCKERD_MS = 206.0

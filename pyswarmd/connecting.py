@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pyswarmd.local_networks import EndpointSettings
 from pyswarmd.node_networks import NodeNetworks
-from worker.attachments import Attachments
-from worker.runtime.container import Container
+from worker.containers.container import Container
+from worker.networks.local_networks import EndpointSettings
+from worker.tasks.attachments import Attachments
 
 
 async def connect(

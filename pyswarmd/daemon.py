@@ -24,9 +24,9 @@ from swarmcore.errors import FailedPrecondition
 from swarmcore.files import remove_tree
 from swarmcore.process.faults import Faults
 from swarmcore.process.memory import calm_collector
-from worker.descriptors import Limit, raise_limit
+from worker.containers.executor import ContainerExecutor
 from worker.images.store import ImageStore
-from worker.runtime.executor import ContainerExecutor
+from worker.runtime.descriptors import Limit, raise_limit
 from worker.runtime.tools import Tools, preflight
 
 log = logging.getLogger(__name__)

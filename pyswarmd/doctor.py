@@ -16,8 +16,8 @@ from msgspec import Struct
 from netoverlay.features import Feature, features
 from pyswarmd.config import PORT
 from swarmcore.errors import FailedPrecondition
-from worker.descriptors import PER_CONTAINER, Descriptors, in_use, most
 from worker.runtime.cgroups import Cgroups
+from worker.runtime.descriptors import PER_CONTAINER, Descriptors, in_use, most
 from worker.runtime.tools import preflight
 
 _DATA_PATH_PORT = 4789

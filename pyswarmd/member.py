@@ -34,15 +34,15 @@ from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.ca import IssueCertificate, IssuedCertificate
 from swarmcore.rpc.messages.session import ManagerAddress
 from swarmcore.rpc.peers import Remotes
-from worker.agent import Agent
-from worker.asking import Managers
-from worker.attachments import Attachments
-from worker.describe import Describer
-from worker.network_check import NetworkChecker
-from worker.runtime.controller import Executor
-from worker.runtime.executor import ContainerExecutor
-from worker.runtime.runtimes import Runtimes
-from worker.state_db import StateDb
+from worker.agent.agent import Agent
+from worker.agent.asking import Managers
+from worker.agent.describe import Describer
+from worker.checks.checker import NetworkChecker
+from worker.containers.executor import ContainerExecutor
+from worker.tasks.attachments import Attachments
+from worker.tasks.controller import Executor
+from worker.tasks.runtimes import Runtimes
+from worker.tasks.state_db import StateDb
 
 log = logging.getLogger(__name__)
 _LOOK_AT_CLOCK = 5.0

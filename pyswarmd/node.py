@@ -16,8 +16,6 @@ from pki.join import join as request_certificate
 from pki.keystore import KeyStore
 from pyswarmd.config import Settings
 from pyswarmd.connecting import connect, disconnect
-from pyswarmd.host_networks import HostNetworks
-from pyswarmd.local_networks import EndpointSettings
 from pyswarmd.member import Member
 from pyswarmd.membership import (
     InitOptions,
@@ -49,9 +47,11 @@ from swarmcore.rpc.messages.check import NetworkReport
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector
 from swarmcore.rpc.messages.session import ManagerAddress
-from worker.attachments import Attachments
+from worker.containers.executor import ContainerExecutor
 from worker.images.store import ImageStore
-from worker.runtime.executor import ContainerExecutor
+from worker.networks.host_networks import HostNetworks
+from worker.networks.local_networks import EndpointSettings
+from worker.tasks.attachments import Attachments
 
 log = logging.getLogger(__name__)
 # Seconds. As long as Docker's join waits for its node.

@@ -11,7 +11,6 @@ from netoverlay.containers.sandboxes import HostSegment
 from netoverlay.host import HostNetwork
 from netoverlay.netlink.surroundings import Surroundings
 from pyswarmd.config import Settings
-from pyswarmd.host_networks import HostNetworks
 from pyswarmd.metrics import Sample
 from swarmcore.aio import Backoff, Tasks, supervise
 from swarmcore.clock import Clock
@@ -19,9 +18,10 @@ from swarmcore.errors import Conflict, Forbidden, NotFound, SwarmError
 from swarmcore.model.network import OVERLAY
 from swarmcore.model.overlay import NetworkTable
 from swarmcore.process.faults import Faults
-from worker.network_spec import free_interface
-from worker.networking import SwarmNetworking
-from worker.runtime.container import Container
+from worker.containers.container import Container
+from worker.networks.host_networks import HostNetworks
+from worker.networks.networking import SwarmNetworking
+from worker.networks.spec import free_interface
 
 
 def host_file(path: str) -> str:

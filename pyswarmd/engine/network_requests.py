@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pyswarmd.engine.network_views import PREDEFINED_DRIVERS
-from pyswarmd.local_networks import IPAM, EndpointSettings, NetworkRequest
 from swarmcore.errors import Forbidden, Invalid, Unsupported
 from swarmcore.model.base import Driver
 from swarmcore.model.network import OVERLAY, IPAMConfig, IPAMOptions, NetworkSpec
+from worker.networks.local_networks import IPAM, EndpointSettings, NetworkRequest
 
 _ALONE = {"host": "host", "null": "null", "none": "null"}  # drivers of which a host has one network
 

@@ -11,13 +11,13 @@ from manager.allocator.addresses import holds, usage
 from manager.allocator.networks import trouble
 from manager.store.tables import Tables
 from pyswarmd.engine.views import ZERO_TIME, builtins
-from pyswarmd.local_networks import LocalNetwork
 from swarmcore.model.endpoint import PortConfig, PublishMode
 from swarmcore.model.naming import task_name
 from swarmcore.model.network import IPAMOptions, Network, NetworkAttachment
 from swarmcore.model.node import Node, NodeState
 from swarmcore.model.overlay import NetworkTable, OverlayEndpoint, endpoint_mac
 from swarmcore.model.task import Task, TaskState
+from worker.networks.local_networks import LocalNetwork
 
 Shown = dict[str, Any]
 _UINT64 = (1 << 64) - 1  # what Docker's clients read a number of addresses into

@@ -15,17 +15,17 @@ from pyswarmd.engine.context import Route, answer, body, empty, filters, node_of
 from pyswarmd.engine.filters import Filters, moment
 from pyswarmd.engine.network_requests import check_endpoint, is_swarm, spec_of
 from pyswarmd.engine.network_views import PREDEFINED_DRIVERS, Shown
-from pyswarmd.local_networks import (
-    ConnectRequest,
-    DisconnectRequest,
-    NetworkRequest,
-)
 from pyswarmd.node import Node
 from swarmcore.errors import Conflict, FailedPrecondition, Forbidden, Invalid, NotFound, Unimplemented
 from swarmcore.model.network import Network
 from swarmcore.model.overlay import NetworkTable
 from swarmcore.rpc.messages.control import CreateNetwork, RemoveNetwork
 from swarmcore.text.booleans import boolean
+from worker.networks.local_networks import (
+    ConnectRequest,
+    DisconnectRequest,
+    NetworkRequest,
+)
 
 FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 PRUNE_FILTERS = ("label", "label!", "until")

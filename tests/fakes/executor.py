@@ -15,8 +15,8 @@ from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.resources import Resources
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import ContainerStatus, Task
-from worker.runtime.controller import ContainerFailed, Controller
-from worker.runtime.log_records import LogLine
+from worker.containers.log_records import LogLine
+from worker.tasks.controller import ContainerFailed, Controller
 
 
 @dataclass

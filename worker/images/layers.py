@@ -19,8 +19,8 @@ from swarmcore.errors import Invalid, clipped
 from worker.images import copy_up
 from worker.images.limits import Budget
 from worker.images.merged import OPAQUE_XATTR, Merged, is_whiteout
+from worker.images.rootfs import open_in_root
 from worker.images.tarstream import Kind, Member, Source, TarStream
-from worker.rootfs import open_in_root
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"

@@ -1,1 +1,1 @@
-"""Containers of this host: OCI bundles, conmon, crun."""
+"""What starts and holds processes: OCI bundles, conmon, crun, cgroups, mounts, seccomp."""

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from swarmcore.aio import Tasks, to_the_end
 from swarmcore.errors import Internal, SwarmError
-from worker.descriptors import Limit
+from worker.runtime.descriptors import Limit
 
 log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]

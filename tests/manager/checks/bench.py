@@ -28,7 +28,7 @@ from swarmcore.model.task import Task, TaskSpec, TaskState, TaskStatus
 from swarmcore.rpc.messages.check import CheckStep, PeerReady, ProbeReport
 from swarmcore.rpc.server import Peer
 from tests.fakes.raft import SoloRaft
-from worker.network_check import NetworkChecker, Probing
+from worker.checks.checker import NetworkChecker, Probing
 
 Answer = PeerReady | ProbeReport
 

@@ -19,12 +19,12 @@ from swarmcore.model.task import Task
 from swarmcore.text import image_reference
 from tests.fakes.hostile import documents
 from tests.manager.control.bench import Bench
+from worker.containers import etc_files
+from worker.containers.preparation import check as node_check
 from worker.images.oci import RunConfig
-from worker.runtime import etc_files
 from worker.runtime.bundle import BundleInput, oci_config, stop_signal
-from worker.runtime.preparation import check as node_check
 from worker.runtime.users import User
-from worker.template import expand_task
+from worker.tasks.template import expand_task
 
 BASE: dict[str, Any] = {
     "Name": "web",

@@ -37,8 +37,8 @@ from tests.fakes.raft import SoloRaft
 from tests.manager.dispatcher.bench import secret, task
 from tests.pki.nodes import CLUSTER, node
 from tests.worker.sample import until
-from worker.agent import Agent
-from worker.state_db import StateDb
+from worker.agent.agent import Agent
+from worker.tasks.state_db import StateDb
 
 CLOCK = RealClock()
 S = TaskState

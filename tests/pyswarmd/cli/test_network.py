@@ -11,10 +11,10 @@ import pytest
 from pyswarmd.cli import ipam
 from pyswarmd.cli.main import build
 from pyswarmd.cli.network import request
-from pyswarmd.local_networks import ConnectRequest, DisconnectRequest, NetworkRequest
 from swarmcore.errors import Invalid, NotFound
 from swarmcore.model.codec import convert_spec
 from tests.fakes.engine import FakeEngine, engine
+from worker.networks.local_networks import ConnectRequest, DisconnectRequest, NetworkRequest
 
 SHOP = {
     "Id": "shop1234567890123456789",

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from pyswarmd.engine.app import build_app
-from pyswarmd.local_networks import ConnectRequest, DisconnectRequest, NetworkRequest
 from swarmcore.errors import SwarmError
 from swarmcore.model.cluster import SwarmSpec
 from swarmcore.model.codec import decode_spec
@@ -30,6 +29,7 @@ from swarmcore.rpc.messages.control import CreateConfig, CreateNetwork, CreateSe
 from tests.fakes.hostile import NUMBERS, TEXTS, documents, fields, with_value
 from tests.fakes.manager_node import ManagerNode
 from tests.manager.control.bench import Bench
+from worker.networks.local_networks import ConnectRequest, DisconnectRequest, NetworkRequest
 
 Client = TestClient[web.Request, web.Application]
 SERVICE = {"Name": "web", "TaskTemplate": {"ContainerSpec": {"Image": "app:1"}}}

@@ -15,13 +15,6 @@ from aiohttp.test_utils import TestClient, TestServer
 from manager.store.tables import BY_NAME, Table, View
 from pyswarmd.engine.app import build_app
 from pyswarmd.engine.network_views import PREDEFINED_IDS
-from pyswarmd.local_networks import (
-    AddressPool,
-    ConnectedContainer,
-    EndpointSettings,
-    LocalNetwork,
-    NetworkRequest,
-)
 from swarmcore.errors import FailedPrecondition, NotManager
 from swarmcore.model.base import Driver, Object
 from swarmcore.model.endpoint import Endpoint, PortConfig, VirtualIP
@@ -46,6 +39,13 @@ from swarmcore.model.overlay import (
 from swarmcore.model.service import Service, ServiceSpec
 from swarmcore.model.task import ContainerStatus, Task, TaskSpec, TaskState, TaskStatus
 from swarmcore.rpc.messages.control import ControlReply, CreateNetwork, CreateService, RemoveNetwork
+from worker.networks.local_networks import (
+    AddressPool,
+    ConnectedContainer,
+    EndpointSettings,
+    LocalNetwork,
+    NetworkRequest,
+)
 
 Client = TestClient[web.Request, web.Application]
 WHEN = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -18,7 +18,7 @@ from swarmcore.model.node import EngineDescription, NodeDescription, NodeState, 
 from swarmcore.model.resources import Resources
 from tests.fakes.manager_node import ManagerNode
 from tests.pyswarmd.engine.reference import RECORDED, Shape, answers, decoded
-from worker.describe import PLUGINS
+from worker.agent.describe import PLUGINS
 
 pytestmark = pytest.mark.root  # an image is unpacked
 

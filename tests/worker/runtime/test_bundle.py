@@ -11,8 +11,9 @@ from swarmcore.errors import Invalid
 from swarmcore.model.container import ContainerSpec, DNSConfig, Mount, MountType
 from swarmcore.model.linux import CAPABILITIES, DEFAULT_CAPABILITIES
 from swarmcore.model.resources import Limit, ResourceRequirements
+from worker.containers import etc_files
 from worker.images.oci import RunConfig
-from worker.runtime import capabilities, etc_files, seccomp
+from worker.runtime import capabilities, seccomp
 from worker.runtime.bundle import (
     BundleInput,
     command,

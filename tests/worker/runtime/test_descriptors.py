@@ -1,27 +1,59 @@
-"""Containers and the daemon's file descriptors: refused in time, and each with its own limit."""
+"""File descriptors: raised, counted, and refused to containers before the daemon itself has none left."""
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from swarmcore.errors import FailedPrecondition
-from tests.worker.runtime.conftest import Node
-from worker.descriptors import Descriptors, Limit
+from worker.runtime.descriptors import PER_CONTAINER, Descriptors, current, in_use, of_this_process, reserve
 
-pytestmark = pytest.mark.root
-
-
-async def test_a_container_that_would_take_the_last_ones_is_refused_with_the_reason(node: Node) -> None:
-    await node.replace(descriptors=Descriptors(lambda: 1024, lambda: 900))
-    with pytest.raises(FailedPrecondition, match="no file descriptors for another container: 900 of 1024"):
-        await node.started(node.task("true"))
-    assert node.executor.running == 0
+ROOT = Path(__file__).resolve().parents[3]
 
 
-async def test_containers_keep_the_limit_that_the_daemon_was_started_with(node: Node) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    await node.replace(limit=Limit(1234, min(hard, 5678)))
-    found = await node.run("ulimit -Sn; ulimit -Hn")
-    assert found.out.split() == ["1234", str(min(hard, 5678))]
+def with_limits(soft: int, hard: int, code: str) -> str:
+    """What a fresh process with these limits prints."""
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, preexec_fn=limited
+    )
+    return done.stdout.strip()
+
+
+def test_a_shells_soft_limit_is_raised_to_the_hard_one_and_told() -> None:
+    code = "from worker.runtime.descriptors import *; print(raise_limit(), current(), raise_limit())"
+    assert with_limits(1024, 4096, code) == "Limit(soft=1024, hard=4096) 4096 Limit(soft=4096, hard=4096)"
+
+
+def test_what_is_in_use_is_counted() -> None:
+    before = in_use()
+    opened = [os.open("/dev/null", os.O_RDONLY) for _ in range(10)]
+    assert in_use() == before + 10
+    for fd in opened:
+        os.close(fd)
+    assert in_use(str(os.getpid())) == before
+    assert of_this_process().room() <= current() // PER_CONTAINER
+
+
+@given(st.integers(16, 1 << 20), st.integers(0, 1 << 20))
+def test_there_is_no_room_before_the_daemons_own_part(limit: int, used: int) -> None:
+    counted = Descriptors(lambda: limit, lambda: used)
+    room = counted.room()
+    assert room == 0 or used + room * PER_CONTAINER + reserve(limit) <= limit
+    assert 0 < reserve(limit) <= limit // 4
+    if room == 0:
+        with pytest.raises(FailedPrecondition, match=f"{used} of {limit} are in use") as refused:
+            counted.check()
+        assert "LimitNOFILE" in refused.value.hint
+    else:
+        counted.check()

@@ -1,0 +1,1 @@
+"""The tasks of this node: remembered on disk, walked up their ladder, given what they depend on."""
