@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from pyswarmd.client import filters
-from pyswarmd.demo_image import DEMO_REFERENCE, build_demo_image
 from pyswarmd.lab.demo import load_image
+from pyswarmd.lab.demo_image import DEMO_REFERENCE, build_demo_image
 from pyswarmd.lab.lab import Lab, temporary_lab
 from pyswarmd.lab.network import ip
 from pyswarmd.lab.wires import DEFAULT

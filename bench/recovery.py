@@ -20,8 +20,8 @@ from typing import Any
 
 from bench.api import MANAGERS, leader_of
 from pyswarmd.client import filters
-from pyswarmd.demo_image import DEMO_REFERENCE, build_demo_image
 from pyswarmd.lab.demo import load_image
+from pyswarmd.lab.demo_image import DEMO_REFERENCE, build_demo_image
 from pyswarmd.lab.lab import Lab, temporary_lab
 
 REPLICAS = 10

@@ -17,8 +17,8 @@ from typing import Any
 
 from pyswarmd.cli.render import parse_time
 from pyswarmd.client import EngineClient, filters
-from pyswarmd.demo_image import DEMO_REFERENCE, build_demo_image
 from pyswarmd.lab.demo import load_image
+from pyswarmd.lab.demo_image import DEMO_REFERENCE, build_demo_image
 from pyswarmd.lab.lab import Lab, temporary_lab
 
 DOCKERD = {1: 0.44, 10: 1.5, 50: 6.4, 100: 13.5}  # seconds, three hosts

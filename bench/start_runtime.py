@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pyswarmd.demo_image import DEMO_REFERENCE, build_demo_image
+from pyswarmd.lab.demo_image import DEMO_REFERENCE, build_demo_image
 from swarmcore.ids import new_id
 from swarmcore.model.container import ContainerSpec
 from swarmcore.model.task import Task, TaskSpec

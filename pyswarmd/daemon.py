@@ -16,8 +16,8 @@ from aiohttp import web
 
 from pyswarmd.config import VERSION, Settings
 from pyswarmd.engine.app import build_app
-from pyswarmd.node import Node
-from pyswarmd.node_networks import NodeNetworks
+from pyswarmd.node.networks import NodeNetworks
+from pyswarmd.node.node import Node
 from swarmcore.aio import in_thread, on_loop_error
 from swarmcore.clock import RealClock
 from swarmcore.errors import FailedPrecondition

@@ -91,7 +91,7 @@ async def _import(client: EngineClient, options: argparse.Namespace) -> None:
 
 
 async def _demo(client: EngineClient, options: argparse.Namespace) -> None:
-    from pyswarmd.demo_image import build_demo_image
+    from pyswarmd.lab.demo_image import build_demo_image
 
     archive = await asyncio.to_thread(build_demo_image)
     for line in await _send(client, "/images/load", {"quiet": "1"}, archive):

@@ -8,23 +8,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from aiohttp import web
 
 from pyswarmd.config import API_VERSION, MIN_API_VERSION, VERSION
-from pyswarmd.engine import (
-    images,
-    logs,
-    metrics,
-    network_check,
-    networks,
-    nodes,
-    secrets,
-    services,
-    swarm,
-    system,
-    tasks,
-    unserved,
-)
-from pyswarmd.engine.context import NODE, Route
-from pyswarmd.engine.errors import error_response, errors_as_json
-from pyswarmd.node import Node
+from pyswarmd.engine.door import unserved
+from pyswarmd.engine.door.context import NODE, Route
+from pyswarmd.engine.door.errors import error_response, errors_as_json
+from pyswarmd.engine.host import images, metrics, system
+from pyswarmd.engine.swarm import logs, network_check, networks, nodes, secrets, services, swarm, tasks
+from pyswarmd.node.node import Node
 from swarmcore.errors import clipped
 from swarmcore.text.patterns import Pattern
 

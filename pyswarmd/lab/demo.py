@@ -6,7 +6,7 @@ import asyncio
 import io
 import sys
 
-from pyswarmd.demo_image import DEMO_PORT, DEMO_REFERENCE, build_demo_image
+from pyswarmd.lab.demo_image import DEMO_PORT, DEMO_REFERENCE, build_demo_image
 from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.lab import Lab
 from swarmcore.errors import Conflict, Internal

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from netoverlay.host import SWEEP
-from pyswarmd.demo_image import build_demo_image
 from pyswarmd.lab.demo import load_image
+from pyswarmd.lab.demo_image import build_demo_image
 from pyswarmd.lab.lab import temporary_lab
 from swarmcore.errors import Unavailable
 from tests.e2e.census import census, differences, resident

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from pyswarmd.demo_image import build_demo_image
 from pyswarmd.lab.demo import load_image
+from pyswarmd.lab.demo_image import build_demo_image
 from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.lab import Lab
 from tests.e2e.places import HERE

@@ -19,8 +19,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
-from pyswarmd.demo_image import DEMO_PORT, build_demo_image
 from pyswarmd.lab.demo import load_image
+from pyswarmd.lab.demo_image import DEMO_PORT, build_demo_image
 from pyswarmd.lab.lab import temporary_lab
 from tests.e2e.places import at
 from tests.e2e.swarm import Outcome, Swarm

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from pyswarmd.client import filters
-from pyswarmd.demo_image import DEMO_REFERENCE
+from pyswarmd.lab.demo_image import DEMO_REFERENCE
 from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.lab import Lab
 from swarmcore.errors import SwarmError, Unavailable

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pyswarmd.demo_image import build_demo_image
 from pyswarmd.lab.demo import load_image
+from pyswarmd.lab.demo_image import build_demo_image
 from pyswarmd.lab.lab import temporary_lab
 from swarmcore.errors import SwarmError, Unavailable
 from tests.e2e.conftest import crashes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pyswarmd.demo_image import DEMO_PORT, DEMO_REFERENCE, base_layer, build_demo_image, find_busybox
+from pyswarmd.lab.demo_image import DEMO_PORT, DEMO_REFERENCE, base_layer, build_demo_image, find_busybox
 from pyswarmd.lab.lab import temporary_lab
 from tests.e2e.conftest import crashes
 from tests.e2e.swarm import ROOT, Swarm

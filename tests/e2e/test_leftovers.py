@@ -43,7 +43,7 @@ def traces(lab: Lab) -> dict[str, list[str]]:
 
 
 async def test_down_removes_every_trace_also_after_a_crash() -> None:
-    from pyswarmd.demo_image import build_demo_image
+    from pyswarmd.lab.demo_image import build_demo_image
 
     async with temporary_lab(f"pst-{os.getpid()}-left", 1, 1) as lab:
         swarm = Swarm(lab)

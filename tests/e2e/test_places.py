@@ -11,8 +11,8 @@ from ipaddress import ip_network
 import pytest
 
 from pyswarmd.config import PORT
-from pyswarmd.demo_image import build_demo_image
 from pyswarmd.lab.demo import load_image
+from pyswarmd.lab.demo_image import build_demo_image
 from pyswarmd.lab.lab import temporary_lab
 from pyswarmd.lab.network import ip
 from pyswarmd.lab.wires import Wires

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pyswarmd.client import filters
-from pyswarmd.demo_image import DEMO_REFERENCE
+from pyswarmd.lab.demo_image import DEMO_REFERENCE
 from swarmcore.errors import Conflict, Invalid, NotFound
 from tests.e2e.swarm import Swarm
 

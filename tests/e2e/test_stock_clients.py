@@ -16,7 +16,7 @@ import pytest
 from docker.errors import APIError, NotFound
 from docker.types import EndpointSpec, IPAMConfig, IPAMPool, RestartPolicy, ServiceMode
 
-from pyswarmd.demo_image import DEMO_REFERENCE, build_demo_image
+from pyswarmd.lab.demo_image import DEMO_REFERENCE, build_demo_image
 from tests.e2e import clients
 from tests.e2e.swarm import Swarm
 from tests.worker.images.archives import member, tar

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyswarmd.demo_image import DEMO_REFERENCE
+from pyswarmd.lab.demo_image import DEMO_REFERENCE
 from tests.e2e.swarm import Swarm
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from manager.raft.proposer import Member, RaftStatus
 from manager.store.tables import View
 from pyswarmd.config import Settings
-from pyswarmd.membership import InitOptions, Status
+from pyswarmd.node.membership import InitOptions, Status
 from swarmcore.errors import Unavailable
 from swarmcore.ids import new_id
 from swarmcore.model.node import NodeRole
@@ -23,7 +23,7 @@ from worker.images.store import ImageStore
 
 
 class ManagerNode:
-    """What the handlers ask of `pyswarmd.node.Node`. `bench` is the swarm's inside."""
+    """What the handlers ask of `pyswarmd.node.node.Node`. `bench` is the swarm's inside."""
 
     hostname = "m1"
     ping_state = "active/manager"

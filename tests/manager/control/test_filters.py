@@ -12,10 +12,10 @@ from manager.control import filters
 from manager.control.lookup import lookup_task
 from manager.control.status import is_up_to_date, service_status
 from manager.store.tables import NODES, SERVICES, Table, View
-from pyswarmd.engine.nodes import FILTERS as NODE_KEYS
-from pyswarmd.engine.secrets import FILTERS as DATA_KEYS
-from pyswarmd.engine.services import FILTERS as SERVICE_KEYS
-from pyswarmd.engine.tasks import FILTERS as TASK_KEYS
+from pyswarmd.engine.swarm.nodes import FILTERS as NODE_KEYS
+from pyswarmd.engine.swarm.secrets import FILTERS as DATA_KEYS
+from pyswarmd.engine.swarm.services import FILTERS as SERVICE_KEYS
+from pyswarmd.engine.swarm.tasks import FILTERS as TASK_KEYS
 from swarmcore.errors import Invalid, NotFound
 from swarmcore.model.base import Annotations, Object, Version
 from swarmcore.model.node import (

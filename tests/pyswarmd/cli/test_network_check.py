@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from pyswarmd.cli.main import build
-from pyswarmd.engine.network_check import shown
+from pyswarmd.engine.swarm.network_check import shown
 from swarmcore.rpc.messages.check import (
     CheckedNode,
     Finding,

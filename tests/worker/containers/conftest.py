@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from pyswarmd.demo_image import build_demo_image
+from pyswarmd.lab.demo_image import build_demo_image
 from swarmcore.ids import new_id
 from swarmcore.model.container import ContainerSpec
 from swarmcore.model.network import NetworkAttachmentConfig

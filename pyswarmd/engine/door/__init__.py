@@ -1,0 +1,1 @@
+"""What every request passes: bodies, queries, filters, errors, what is not served."""

@@ -1,0 +1,1 @@
+"""The nouns of one host of the Engine API, answered by this daemon alone."""

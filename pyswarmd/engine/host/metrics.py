@@ -1,0 +1,39 @@
+"""GET /metrics: what this daemon counts, in the text format of Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pyswarmd.engine.door.context import Route, node_of
+from pyswarmd.metrics import Sample
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Samples(Collector):
+    def __init__(self, samples: Iterator[Sample]) -> None:
+        self._samples = list(samples)
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for sample in self._samples:
+            if (family := families.get(sample.name)) is None:
+                kind = CounterMetricFamily if sample.counts else GaugeMetricFamily
+                family = families[sample.name] = kind(sample.name, sample.help, labels=list(sample.labels))
+            assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
+            family.add_metric(list(sample.labels.values()), sample.value)
+        yield from families.values()
+
+
+async def metrics(request: web.Request) -> web.Response:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Samples(node_of(request).metrics()))
+    return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE})
+
+
+ROUTES: tuple[Route, ...] = (("GET", "/metrics", metrics),)

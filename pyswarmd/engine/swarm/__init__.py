@@ -1,0 +1,1 @@
+"""The swarm's nouns of the Engine API, answered by the managers."""

@@ -1,0 +1,93 @@
+"""/secrets and /configs: kept and listed; services take them with a later release, which refuses them until then."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from manager.control import filters as select
+from manager.control.lookup import lookup
+from pyswarmd.engine.door.context import Route, answer, body, empty, filters, node_of, version
+from pyswarmd.engine.swarm import views
+from swarmcore.model.secret import ConfigSpec, SecretSpec
+from swarmcore.rpc.messages.control import (
+    CreateConfig,
+    CreateSecret,
+    RemoveConfig,
+    RemoveSecret,
+    UpdateConfig,
+    UpdateSecret,
+)
+
+FILTERS = ("id", "label", "name", "names")
+
+
+async def list_secrets(request: web.Request) -> web.Response:
+    wanted = filters(request, FILTERS)
+    view = await node_of(request).read()
+    return answer([views.secret(item) for item in select.secrets(view, wanted)])
+
+
+async def create_secret(request: web.Request) -> web.Response:
+    reply = await node_of(request).control(CreateSecret(spec=await body(request, SecretSpec)))
+    return answer({"ID": reply.id}, 201)
+
+
+async def inspect_secret(request: web.Request) -> web.Response:
+    view = await node_of(request).read()
+    return answer(views.secret(lookup(view.secrets, request.match_info["id"], "secret")))
+
+
+async def update_secret(request: web.Request) -> web.Response:
+    spec = await body(request, SecretSpec)
+    await node_of(request).control(
+        UpdateSecret(id=request.match_info["id"], version=version(request), spec=spec)
+    )
+    return empty()
+
+
+async def remove_secret(request: web.Request) -> web.Response:
+    await node_of(request).control(RemoveSecret(id=request.match_info["id"]))
+    return empty(204)
+
+
+async def list_configs(request: web.Request) -> web.Response:
+    wanted = filters(request, FILTERS)
+    view = await node_of(request).read()
+    return answer([views.config(item) for item in select.configs(view, wanted)])
+
+
+async def create_config(request: web.Request) -> web.Response:
+    reply = await node_of(request).control(CreateConfig(spec=await body(request, ConfigSpec)))
+    return answer({"ID": reply.id}, 201)
+
+
+async def inspect_config(request: web.Request) -> web.Response:
+    view = await node_of(request).read()
+    return answer(views.config(lookup(view.configs, request.match_info["id"], "config")))
+
+
+async def update_config(request: web.Request) -> web.Response:
+    spec = await body(request, ConfigSpec)
+    await node_of(request).control(
+        UpdateConfig(id=request.match_info["id"], version=version(request), spec=spec)
+    )
+    return empty()
+
+
+async def remove_config(request: web.Request) -> web.Response:
+    await node_of(request).control(RemoveConfig(id=request.match_info["id"]))
+    return empty(204)
+
+
+ROUTES: tuple[Route, ...] = (
+    ("GET", "/secrets", list_secrets),
+    ("POST", "/secrets/create", create_secret),
+    ("GET", "/secrets/{id}", inspect_secret),
+    ("POST", "/secrets/{id}/update", update_secret),
+    ("DELETE", "/secrets/{id}", remove_secret),
+    ("GET", "/configs", list_configs),
+    ("POST", "/configs/create", create_config),
+    ("GET", "/configs/{id}", inspect_config),
+    ("POST", "/configs/{id}/update", update_config),
+    ("DELETE", "/configs/{id}", remove_config),
+)
