@@ -5,7 +5,7 @@ Texts about subnets are those of Docker's ValidateIPAM (moby daemon/network).
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import combinations
 
 from msgspec.structs import replace
@@ -27,6 +27,7 @@ from swarmcore.model.network import (
     NetworkSpec,
     check_antispoof,
 )
+from swarmcore.model.pool import checked_pool, subnet_in
 from swarmcore.text.numbers import whole
 
 Subnet = IPv4Network | IPv6Network
@@ -193,54 +194,7 @@ def _pool(config: IPAMConfig, spec: NetworkSpec) -> None:
             raise Invalid(f"invalid subnet {subnet}: containers cannot be reached in {unusable}")
 
 
-def checked_pool(config: IPAMConfig) -> Subnet | None:
-    """The subnet, in which everything else of it lies; None where whoever gives the addresses shall choose one."""
-    if not config.subnet:
-        if config.range or config.gateway or config.auxiliary_addresses:
-            raise Invalid(
-                "an address range, a gateway or reserved addresses need their subnet", "name it with --subnet"
-            )
-        return None
-    subnet = _network("subnet", config.subnet)
-    if config.range:
-        pool = _network("ip-range", config.range)
-        if pool.version != subnet.version or not subnet.supernet_of(pool):  # type: ignore[arg-type]
-            raise Invalid(f"invalid ip-range {pool}: parent subnet {subnet} doesn't contain ip-range")
-    if config.gateway:
-        _address("gateway", config.gateway, subnet)
-    for address in config.auxiliary_addresses.values():
-        _address("auxiliary address", address, subnet)
-    if config.gateway in config.auxiliary_addresses.values():
-        raise Invalid(f"auxiliary address {config.gateway} is the gateway")
-    return subnet
-
-
-def _network(what: str, text: str) -> Subnet:
-    try:
-        subnet = ip_network(text, strict=False)
-    except ValueError:
-        raise Invalid(
-            f"invalid {what} {text}: invalid CIDR block notation", "write it like 10.1.0.0/24"
-        ) from None
-    if "/" not in text:
-        raise Invalid(f"invalid {what} {text}: invalid CIDR block notation", "write it like 10.1.0.0/24")
-    if ip_address(text.partition("/")[0]) != subnet.network_address:
-        raise Invalid(f"invalid {what} {text}: it should be {subnet}")
-    return subnet
-
-
-def _address(what: str, text: str, subnet: Subnet) -> None:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        raise Invalid(f"invalid {what} {text}: invalid address") from None
-    if address not in subnet:
-        raise Invalid(f"invalid {what} {text}: parent subnet {subnet} doesn't contain this address")
-    if address == subnet.network_address or (subnet.version == 4 and address == subnet.broadcast_address):
-        raise Invalid(f"invalid {what} {text}: it stands for the subnet {subnet} as a whole")
-
-
 def subnets_of(spec: NetworkSpec) -> tuple[Subnet, ...]:
     """The subnets that the user chose; those left out are the allocator's to find."""
     configs = spec.ipam_options.configs if spec.ipam_options is not None else ()
-    return tuple(_network("subnet", config.subnet) for config in configs if config.subnet)
+    return tuple(subnet_in("subnet", config.subnet) for config in configs if config.subnet)

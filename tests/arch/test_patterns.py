@@ -20,7 +20,7 @@ from tests.arch.test_shape import PACKAGES, ROOT
 _LENGTH = 20_000  # characters: quadratic time is 400 million steps, linear is nothing
 _PATIENCE = 0.3  # seconds of this process' own time; linear takes milliseconds
 _METHODS = ("fullmatch", "match", "search", "sub")
-_OWN = ROOT / "swarmcore" / "patterns.py"
+_OWN = ROOT / "swarmcore" / "text" / "patterns.py"
 
 
 def _modules() -> Iterator[Path]:

@@ -17,7 +17,6 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
-from manager.control.network_spec import checked_pool
 from netoverlay.containers.sandboxes import HostJoin, HostSegment, SandboxSpec
 from swarmcore.aio import to_the_end
 from swarmcore.clock import Clock
@@ -26,6 +25,7 @@ from swarmcore.files import write_atomically
 from swarmcore.ipam import AddressSet, Subnet, first_address, free_subnet, overlap, parse_subnet
 from swarmcore.model.network import IPAMConfig, check_antispoof, is_antispoof
 from swarmcore.model.overlay import OverlayNetwork, endpoint_mac
+from swarmcore.model.pool import checked_pool
 from worker.networks.host_addresses import address_sets, given, wishes_of
 from worker.networks.local_networks import AddressPool, ConnectedContainer, LocalNetwork, NetworkRequest
 

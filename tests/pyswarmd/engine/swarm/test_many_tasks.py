@@ -8,7 +8,7 @@ import pytest
 from manager.control.filters import tasks_in_turns
 from manager.store.store import Store
 from manager.store.tables import TASKS, Table
-from pyswarmd.engine.swarm.swarm import views
+from pyswarmd.engine.swarm import views
 from pyswarmd.engine.swarm.tasks import _shown_in_turns
 from swarmcore.aio import STRETCH, at_once
 from swarmcore.clock import RealClock

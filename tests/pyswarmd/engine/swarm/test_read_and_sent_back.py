@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from manager.control import validate
-from pyswarmd.engine.swarm.swarm import views
+from pyswarmd.engine.swarm import views
 from swarmcore.errors import SwarmError
 from swarmcore.model.codec import decode_spec
 from swarmcore.model.endpoint import needs_new_tasks

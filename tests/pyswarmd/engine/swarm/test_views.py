@@ -10,7 +10,7 @@ import pytest
 
 from manager.raft.proposer import Member, RaftStatus
 from manager.store.tables import NETWORKS, Table
-from pyswarmd.engine.swarm.swarm import views
+from pyswarmd.engine.swarm import views
 from swarmcore.model.base import Driver, Version
 from swarmcore.model.cluster import CAConfig, Cluster, EncryptionKey, JoinTokens, RootCA, SwarmSpec
 from swarmcore.model.codec import convert_spec
