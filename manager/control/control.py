@@ -19,7 +19,7 @@ MAX_WRITE_ID = 64
 
 
 class Control:
-    """`handle` works on the leader only (NoLeader elsewhere: ControlProxy knows what to do then)."""
+    """`carry_out` works on the leader only (NoLeader elsewhere: ControlProxy knows what to do then)."""
 
     def __init__(self, store: Store, proposer: Proposer, clock: Clock) -> None:
         self._store = store
@@ -42,7 +42,7 @@ class Control:
             messages.RemoveConfig: secret.remove_config,
         }
 
-    async def handle(self, request: ControlRequest, write_id: str = "") -> ControlReply:
+    async def carry_out(self, request: ControlRequest, write_id: str = "") -> ControlReply:
         """A request that comes again with the same `write_id` is answered as the first time, and not done again."""
         change = self._changes[type(request)]
         if len(write_id) > MAX_WRITE_ID:

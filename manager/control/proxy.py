@@ -26,6 +26,8 @@ _AGAIN = 0.05
 
 
 class ControlProxy:
+    """The door that every manager has to the control API: `carry_out` works on the leader and on all others."""
+
     def __init__(self, control: Control, leader: Leader, clock: Clock, new_id: NewId) -> None:
         self._control, self._leader = control, leader
         self._clock, self._new_id = clock, new_id
@@ -39,9 +41,9 @@ class ControlProxy:
     async def forwarded(self, peer: Peer, request: ForwardedControl) -> ControlReply:
         """From another manager; never passed on again."""
         self._leader.verify(peer)
-        return await self._control.handle(request.request, request.write_id)
+        return await self._control.carry_out(request.request, request.write_id)
 
-    async def handle(self, request: ControlRequest) -> ControlReply:
+    async def carry_out(self, request: ControlRequest) -> ControlReply:
         if isinstance(request, Create) and not request.id:
             request = replace(request, id=self._new_id())
         write_id = self._new_id()
@@ -63,6 +65,6 @@ class ControlProxy:
 
     async def _once(self, request: ControlRequest, write_id: str) -> ControlReply:
         if self._leader.is_here:
-            return await self._control.handle(request, write_id)
+            return await self._control.carry_out(request, write_id)
         forwarded = ForwardedControl(request=request, write_id=write_id)
         return await self._leader.ask(forwarded, ControlReply, timeout=CALL_TIMEOUT)

@@ -41,7 +41,7 @@ Request = RequestAttachment | RequestDetachment
 class Writes(Protocol):
     """What of manager.control.Control is needed."""
 
-    async def handle(self, request: ControlRequest, write_id: str = "") -> ControlReply: ...
+    async def carry_out(self, request: ControlRequest, write_id: str = "") -> ControlReply: ...
 
 
 class AttachmentServer:
@@ -81,7 +81,7 @@ class AttachmentServer:
         return await self._attach(node_id, request)
 
     async def _detach(self, node_id: str, request: RequestDetachment) -> AttachmentReply:
-        reply = await self._control.handle(
+        reply = await self._control.carry_out(
             DetachContainer(
                 id=request.task_id,
                 network=request.network,
@@ -93,7 +93,7 @@ class AttachmentServer:
         return AttachmentReply(task_id=reply.id)
 
     async def _attach(self, node_id: str, request: RequestAttachment) -> AttachmentReply:
-        reply = await self._control.handle(
+        reply = await self._control.carry_out(
             AttachContainer(
                 id=request.task_id,
                 network=request.network,
@@ -133,7 +133,7 @@ class AttachmentServer:
     async def _give_up(self, task_id: str) -> None:
         """The reaper deletes it; if that cannot be written now, the node asks for it once more."""
         try:
-            await self._control.handle(DetachContainer(id=task_id))
+            await self._control.carry_out(DetachContainer(id=task_id))
         except NotFound:
             return
         except SwarmError as error:

@@ -281,7 +281,7 @@ class ManagerSide:
 
     async def control(self, request: ControlRequest) -> ControlReply:
         assert self._control is not None
-        return await self._control.handle(request)
+        return await self._control.carry_out(request)
 
     def logs(self, selector: LogSelector, options: LogOptions) -> AsyncGenerator[LogMessage, None]:
         assert self._logs is not None

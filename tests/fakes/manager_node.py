@@ -80,7 +80,7 @@ class ManagerNode:
     async def control(self, request: ControlRequest) -> ControlReply:
         if isinstance(request, Create) and not request.id:
             request = replace(request, id=new_id())
-        return await self.bench.control.handle(request)
+        return await self.bench.control.carry_out(request)
 
     async def logs(self, selector: LogSelector, options: LogOptions) -> AsyncGenerator[LogMessage, None]:
         """Nobody has said anything."""

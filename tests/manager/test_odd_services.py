@@ -84,7 +84,9 @@ class Swarm:
         there = []
         for spec in specs:
             try:
-                there.append((await self.control.handle(CreateService(id=f"id-{spec.name}", spec=spec))).id)
+                there.append(
+                    (await self.control.carry_out(CreateService(id=f"id-{spec.name}", spec=spec))).id
+                )
             except SwarmError:
                 continue
         await self.settle()
@@ -99,12 +101,14 @@ class Swarm:
             changed = replace(
                 held.spec, task_template=replace(held.spec.task_template, container_spec=container)
             )
-            await self.control.handle(UpdateService(id=service_id, version=held.version.index, spec=changed))
+            await self.control.carry_out(
+                UpdateService(id=service_id, version=held.version.index, spec=changed)
+            )
         for state in (TaskState.RUNNING, TaskState.FAILED, TaskState.RUNNING, TaskState.SHUTDOWN):
             await self.settle()
             await self.all_tasks(state)
         for service_id in there:
-            await self.control.handle(RemoveService(id=service_id))
+            await self.control.carry_out(RemoveService(id=service_id))
         await self.settle()
         return len(there)
 

@@ -34,12 +34,12 @@ class Bench:
 
     async def create(self, name: str = "web", **fields: Any) -> Service:
         """`fields` are those of the spec, as the Engine API spells them."""
-        await self.control.handle(CreateService(id=f"id-{name}", spec=spec(name, **fields)))
+        await self.control.carry_out(CreateService(id=f"id-{name}", spec=spec(name, **fields)))
         return self.service(name)
 
     async def update(self, held: Service, wanted: ServiceSpec | None, *, rollback: bool = False) -> Service:
         request = UpdateService(id=held.id, version=held.version.index, spec=wanted, rollback=rollback)
-        await self.control.handle(request)
+        await self.control.carry_out(request)
         return self.service(held.spec.name)
 
     def service(self, name: str) -> Service:
@@ -49,7 +49,7 @@ class Bench:
     async def network(self, name: str, **fields: Any) -> Network:
         """`fields` are those of the spec, as the vocabulary spells them."""
         wanted = convert_spec({"Name": name, **fields}, NetworkSpec)
-        await self.control.handle(CreateNetwork(id=f"net-{name}", spec=wanted))
+        await self.control.carry_out(CreateNetwork(id=f"net-{name}", spec=wanted))
         found = self.store.view().networks.get(f"net-{name}")
         assert found is not None
         return found

@@ -44,7 +44,7 @@ async def put(bench: Bench, changed: Task) -> None:
 
 
 async def test_attaching_makes_a_task_without_a_service_on_the_containers_node(bench: Bench) -> None:
-    reply = await bench.control.handle(wanted(aliases=("sql", "sql", "store.db"), addresses=("10.1.0.9",)))
+    reply = await bench.control.carry_out(wanted(aliases=("sql", "sql", "store.db"), addresses=("10.1.0.9",)))
     made = task(bench, reply.id)
     assert (made.name, made.service_id, made.node_id) == ("db", "", "n1")
     assert (made.status.state, made.desired_state) == (S.NEW, S.RUNNING)
@@ -56,13 +56,13 @@ async def test_attaching_makes_a_task_without_a_service_on_the_containers_node(b
 
 
 async def test_asking_twice_with_one_id_attaches_once(bench: Bench) -> None:
-    first = await bench.control.handle(wanted())
-    assert await bench.control.handle(wanted()) == first
+    first = await bench.control.carry_out(wanted())
+    assert await bench.control.carry_out(wanted()) == first
     assert len(bench.store.view().tasks) == 1
     with pytest.raises(Conflict):
-        await bench.control.handle(wanted(container_id="c2"))
+        await bench.control.carry_out(wanted(container_id="c2"))
     with pytest.raises(Conflict):
-        await bench.control.handle(wanted(node_id="n2"))
+        await bench.control.carry_out(wanted(node_id="n2"))
 
 
 @pytest.mark.parametrize(
@@ -86,15 +86,15 @@ async def test_only_attachable_overlays_are_joined(bench: Bench, fields: dict[st
     with pytest.raises(
         Forbidden, match=r"^Could not attach to network other: network other not manually attachable$"
     ):
-        await bench.control.handle(wanted(network="other"))
+        await bench.control.carry_out(wanted(network="other"))
     assert len(bench.store.view().tasks) == 0
 
 
 async def test_what_does_not_exist_is_not_found(bench: Bench) -> None:
     with pytest.raises(NotFound, match="network gone not found"):
-        await bench.control.handle(wanted(network="gone"))
+        await bench.control.carry_out(wanted(network="gone"))
     with pytest.raises(NotFound, match="node n9 not found"):
-        await bench.control.handle(wanted(node_id="n9"))
+        await bench.control.carry_out(wanted(node_id="n9"))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ async def test_what_does_not_exist_is_not_found(bench: Bench) -> None:
 )
 async def test_what_no_resolver_or_kernel_could_take_is_refused(bench: Bench, fields: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
-        await bench.control.handle(wanted(**fields))
+        await bench.control.carry_out(wanted(**fields))
     assert len(bench.store.view().tasks) == 0
 
 
@@ -130,20 +130,20 @@ async def test_an_address_outside_the_networks_subnets_is_refused_at_once(bench:
         tx.networks.put(replace(network, ipam_options=options))
     for address in ("10.2.0.5", "10.1.0.255", "fd02::5"):
         with pytest.raises(Invalid, match="does not belong to any of the subnets"):
-            await bench.control.handle(wanted(addresses=(address,)))
-    await bench.control.handle(wanted(addresses=("FD01:0::0005", "10.1.0.5")))
+            await bench.control.carry_out(wanted(addresses=(address,)))
+    await bench.control.carry_out(wanted(addresses=("FD01:0::0005", "10.1.0.5")))
     assert task(bench).spec.networks[0].addresses == ("10.1.0.5", "fd01::5")
 
 
 async def test_a_container_is_on_a_network_once(bench: Bench) -> None:
-    await bench.control.handle(wanted())
+    await bench.control.carry_out(wanted())
     with pytest.raises(Forbidden, match="endpoint with name db already exists in network shop"):
-        await bench.control.handle(wanted("t2"))
-    await bench.control.handle(
+        await bench.control.carry_out(wanted("t2"))
+    await bench.control.carry_out(
         wanted("t3", node_id="n2")
     )  # another node's container of that id is another one
     await bench.network("back", Attachable=True)
-    await bench.control.handle(wanted("t4", network="back"))
+    await bench.control.carry_out(wanted("t4", network="back"))
 
 
 async def test_a_container_of_a_service_on_the_network_is_there_already(bench: Bench) -> None:
@@ -157,8 +157,8 @@ async def test_a_container_of_a_service_on_the_network_is_there_already(bench: B
     )
     await put(bench, own)
     with pytest.raises(Forbidden, match="already exists"):
-        await bench.control.handle(wanted())
-    await bench.control.handle(wanted(container_id="c2"))
+        await bench.control.carry_out(wanted())
+    await bench.control.carry_out(wanted(container_id="c2"))
 
 
 @pytest.mark.parametrize(
@@ -172,11 +172,11 @@ async def test_a_container_of_a_service_on_the_network_is_there_already(bench: B
     ids=str,
 )
 async def test_a_detached_task_shall_be_removed(bench: Bench, named: dict[str, str]) -> None:
-    await bench.control.handle(wanted())
+    await bench.control.carry_out(wanted())
     for _ in range(2):  # asking again is harmless
-        assert (await bench.control.handle(DetachContainer(**named))).id == "t1"
+        assert (await bench.control.carry_out(DetachContainer(**named))).id == "t1"
         assert task(bench).desired_state is S.REMOVE
-    await bench.control.handle(wanted("t2"))  # it may come back before the first has ended
+    await bench.control.carry_out(wanted("t2"))  # it may come back before the first has ended
 
 
 @pytest.mark.parametrize(
@@ -194,26 +194,26 @@ async def test_a_detached_task_shall_be_removed(bench: Bench, named: dict[str, s
 )
 async def test_nobody_detaches_what_is_not_his(bench: Bench, named: dict[str, str]) -> None:
     await bench.network("back", Attachable=True)
-    await bench.control.handle(wanted())
+    await bench.control.carry_out(wanted())
     await put(bench, Task(id="own", service_id="web", node_id="n1", desired_state=S.RUNNING))
     with pytest.raises(NotFound):
-        await bench.control.handle(DetachContainer(**named))
+        await bench.control.carry_out(DetachContainer(**named))
     assert all(found.desired_state is S.RUNNING for found in bench.store.view().tasks)
 
 
 async def test_a_network_stays_while_a_container_is_on_it(bench: Bench) -> None:
-    await bench.control.handle(wanted())
+    await bench.control.carry_out(wanted())
     with pytest.raises(FailedPrecondition, match="in use by task t1"):
-        await bench.control.handle(RemoveNetwork(id="shop"))
-    await bench.control.handle(DetachContainer(id="t1"))
-    await bench.control.handle(RemoveNetwork(id="shop"))
+        await bench.control.carry_out(RemoveNetwork(id="shop"))
+    await bench.control.carry_out(DetachContainer(id="t1"))
+    await bench.control.carry_out(RemoveNetwork(id="shop"))
     pending = bench.store.view().networks.get("net-shop")
     assert pending is not None
     assert pending.pending_delete  # until the task has ended
 
 
 async def test_lists_show_attachments_only_to_who_asks_for_them(bench: Bench) -> None:
-    await bench.control.handle(wanted())
+    await bench.control.carry_out(wanted())
     await put(bench, Task(id="own", service_id="web", node_id="n1", desired_state=S.RUNNING))
     view = bench.store.view()
 
@@ -228,7 +228,7 @@ async def test_lists_show_attachments_only_to_who_asks_for_them(bench: Bench) ->
 
 
 async def test_an_attachment_is_shown_as_docker_shows_it(bench: Bench) -> None:
-    await bench.control.handle(wanted(addresses=("10.1.0.5",)))
+    await bench.control.carry_out(wanted(addresses=("10.1.0.5",)))
     shown = views.task(task(bench), bench.store.view().networks)
     assert shown["Name"] == "db"
     assert shown["Spec"] == {

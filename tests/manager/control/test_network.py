@@ -59,7 +59,7 @@ async def test_asking_twice_with_one_id_creates_once(bench: Bench) -> None:
 async def test_a_taken_name_is_a_conflict(bench: Bench) -> None:
     await bench.network("shop")
     with pytest.raises(Conflict, match=r"^network with name shop already exists$"):
-        await bench.control.handle(CreateNetwork(id="other", spec=NetworkSpec(name="shop")))
+        await bench.control.carry_out(CreateNetwork(id="other", spec=NetworkSpec(name="shop")))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ async def test_a_taken_name_is_a_conflict(bench: Bench) -> None:
 )
 async def test_what_makes_sense_is_taken(bench: Bench, fields: dict[str, Any]) -> None:
     wanted = convert_spec({"Name": "shop", **fields}, NetworkSpec)
-    reply = await bench.control.handle(CreateNetwork(id="x", spec=wanted))
+    reply = await bench.control.carry_out(CreateNetwork(id="x", spec=wanted))
     assert reply.warnings == ()
     assert (await bench.network("plain")).id == "net-plain"
 
@@ -209,7 +209,7 @@ async def test_a_hosts_own_network_is_warned_of(bench: Bench) -> None:
         description = NodeDescription(hostname="alpha", host_subnets=("10.9.7.1/24",))
         tx.nodes.put(replace(node, description=description))
     wanted = convert_spec({"Name": "shop", **subnets("10.9.0.0/16")}, NetworkSpec)
-    reply = await bench.control.handle(CreateNetwork(id="x", spec=wanted))
+    reply = await bench.control.carry_out(CreateNetwork(id="x", spec=wanted))
     assert reply.warnings == ("subnet 10.9.0.0/16 overlaps with network 10.9.7.0/24 of node alpha",)
 
 
@@ -230,7 +230,7 @@ async def test_an_ingress_network_in_the_way_of_a_host_is_refused(bench: Bench) 
 
 async def test_options_that_mean_nothing_are_told_of(bench: Bench) -> None:
     wanted = convert_spec({"Name": "shop", **options(dsr="")}, NetworkSpec)
-    reply = await bench.control.handle(CreateNetwork(id="x", spec=wanted))
+    reply = await bench.control.carry_out(CreateNetwork(id="x", spec=wanted))
     assert reply.warnings == ("option dsr has no effect on an overlay network",)
 
 
@@ -238,7 +238,7 @@ async def test_options_that_mean_nothing_are_told_of(bench: Bench) -> None:
 
 
 async def remove(bench: Bench, text: str = "shop") -> None:
-    await bench.control.handle(RemoveNetwork(id=text))
+    await bench.control.carry_out(RemoveNetwork(id=text))
 
 
 async def task(
@@ -301,7 +301,7 @@ async def leaving(bench: Bench) -> Network:
     await bench.network("shop", **subnets("10.9.0.0/24"))
     await bench.create(TaskTemplate={"Networks": [{"Target": "shop"}]})
     await task(bench)
-    await bench.control.handle(RemoveService(id="web"))
+    await bench.control.carry_out(RemoveService(id="web"))
     await remove(bench)
     network = bench.store.view().networks.get("net-shop")
     assert network is not None
@@ -322,7 +322,7 @@ async def test_right_after_its_services_a_network_is_gone_for_its_users_but_kept
 async def test_its_name_and_subnet_can_be_taken_at_once(bench: Bench) -> None:
     old = await leaving(bench)
     spec = convert_spec({"Name": "shop", **subnets("10.9.0.0/24")}, NetworkSpec)
-    await bench.control.handle(CreateNetwork(id="new", spec=spec))
+    await bench.control.carry_out(CreateNetwork(id="new", spec=spec))
     assert {network.id for network in bench.store.view().networks} == {old.id, "new"}
     assert [network.id for network in bench.store.view().networks.find("name", "shop")] == ["new"]
 

@@ -71,13 +71,13 @@ async def test_the_leader_carries_out_what_it_is_asked() -> None:
     bench = await Bench().begin()
     wire = Wire(ControlReply())
     proxy = proxy_of(bench, wire)
-    assert (await proxy.handle(CreateService(spec=spec()))).id == "new-1"
+    assert (await proxy.carry_out(CreateService(spec=spec()))).id == "new-1"
     assert not wire.asked
 
 
 async def test_a_follower_passes_on_with_the_id_that_it_chose() -> None:
     proxy, wire, _ = await follower(ControlReply(id="new-1"))
-    assert (await proxy.handle(CreateService(spec=spec()))).id == "new-1"
+    assert (await proxy.carry_out(CreateService(spec=spec()))).id == "new-1"
     ((address, request),) = wire.asked
     assert address == "10.0.0.9:2377"
     assert isinstance(request, ForwardedControl)
@@ -87,13 +87,13 @@ async def test_a_follower_passes_on_with_the_id_that_it_chose() -> None:
 async def test_the_leaders_refusal_is_passed_back() -> None:
     proxy, wire, _ = await follower(Conflict("taken"))
     with pytest.raises(Conflict, match="taken"):
-        await proxy.handle(CreateService(spec=spec()))
+        await proxy.carry_out(CreateService(spec=spec()))
     assert len(wire.asked) == 1
 
 
 async def test_a_create_whose_answer_was_lost_is_asked_again_with_the_same_id() -> None:
     proxy, wire, _ = await follower(OutcomeUnknown("lost"), ControlReply(id="new-1"))
-    assert (await proxy.handle(CreateService(spec=spec()))).id == "new-1"
+    assert (await proxy.carry_out(CreateService(spec=spec()))).id == "new-1"
     first, second = (request for _, request in wire.asked)
     assert first == second
 
@@ -102,7 +102,7 @@ async def test_what_may_have_happened_is_never_said_to_have_not() -> None:
     """The last tries find no leader, but an earlier one was heard by somebody."""
     proxy, wire, _ = await follower(OutcomeUnknown("lost"), NoLeader("gone"))
     with pytest.raises(OutcomeUnknown, match="lost"):
-        await proxy.handle(RemoveService(id="web"))
+        await proxy.carry_out(RemoveService(id="web"))
     assert len(wire.asked) > 2
 
 
@@ -148,7 +148,7 @@ async def two_managers(*lost: str) -> tuple[ControlProxy, Cable, Bench]:
 
 async def test_a_create_that_was_carried_out_and_asked_again_creates_once() -> None:
     proxy, cable, leading = await two_managers("answer", "answer")
-    assert (await proxy.handle(CreateService(spec=spec()))).id == "new-1"
+    assert (await proxy.carry_out(CreateService(spec=spec()))).id == "new-1"
     assert cable.asked == 3
     assert [service.id for service in leading.store.view().services] == ["new-1"]
 
@@ -158,7 +158,7 @@ async def test_a_change_that_was_carried_out_is_not_carried_out_again() -> None:
     proxy, cable, leading = await two_managers("answer", "answer")
     await leading.create()
     held = await leading.update(leading.service("web"), spec(image="app:2"))
-    reply = await proxy.handle(UpdateService(id="web", version=held.version.index, rollback=True))
+    reply = await proxy.carry_out(UpdateService(id="web", version=held.version.index, rollback=True))
     assert (cable.asked, reply.id) == (3, held.id)
     assert leading.service("web").spec.task_template.container.image == "app:1"
     assert leading.service("web").spec_version == Version(index=held.spec_version.index + 1)
@@ -166,22 +166,22 @@ async def test_a_change_that_was_carried_out_is_not_carried_out_again() -> None:
 
 async def test_a_create_whose_object_was_removed_meanwhile_does_not_bring_it_back() -> None:
     proxy, cable, leading = await two_managers("answer", "answer")
-    cable.between = lambda: leading.control.handle(RemoveService(id="web"))
-    assert (await proxy.handle(CreateService(spec=spec()))).id == "new-1"
+    cable.between = lambda: leading.control.carry_out(RemoveService(id="web"))
+    assert (await proxy.carry_out(CreateService(spec=spec()))).id == "new-1"
     assert len(leading.store.view().services) == 0
 
 
 async def test_a_remove_that_was_carried_out_is_not_answered_with_not_found() -> None:
     proxy, cable, leading = await two_managers("answer")
     await leading.create()
-    assert (await proxy.handle(RemoveService(id="web"))).id == "id-web"
+    assert (await proxy.carry_out(RemoveService(id="web"))).id == "id-web"
     assert cable.asked == 2
 
 
 async def test_a_change_that_nobody_was_asked_for_is_asked_again() -> None:
     proxy, cable, leading = await two_managers("request", "request")
     await leading.create()
-    assert (await proxy.handle(RemoveService(id="web"))).id == "id-web"
+    assert (await proxy.carry_out(RemoveService(id="web"))).id == "id-web"
     assert cable.asked == 3
     assert len(leading.store.view().services) == 0
 
@@ -191,7 +191,7 @@ async def test_the_leader_repeats_a_create_whose_outcome_it_does_not_know(commit
     bench = await Bench().begin()
     proxy = proxy_of(bench, Wire(ControlReply()))
     bench.raft.lose_next_answer(committed=committed)
-    assert (await proxy.handle(CreateService(spec=spec()))).id == "new-1"
+    assert (await proxy.carry_out(CreateService(spec=spec()))).id == "new-1"
     assert len(bench.store.view().services) == 1
 
 
@@ -201,7 +201,7 @@ async def test_the_leader_carries_out_once_what_it_does_not_know_the_outcome_of(
     proxy = proxy_of(bench, Wire(ControlReply()))
     await bench.create()
     bench.raft.lose_next_answer(committed=committed)
-    assert (await proxy.handle(RemoveService(id="web"))).id == "id-web"
+    assert (await proxy.carry_out(RemoveService(id="web"))).id == "id-web"
     assert len(bench.store.view().services) == 0
 
 
@@ -216,7 +216,7 @@ async def test_a_frozen_leader_is_not_waited_for_once_another_leads() -> None:
         return await answer(address, request, reply)
 
     wire.call = call  # type: ignore[method-assign]
-    asking = asyncio.get_running_loop().create_task(proxy.handle(RemoveService(id="web")))
+    asking = asyncio.get_running_loop().create_task(proxy.carry_out(RemoveService(id="web")))
     await frozen.wait()
     bench.raft.other_leader = Member(node_id="next", address="10.0.0.10:2377")
     bench.raft.lead(False)
@@ -232,7 +232,7 @@ async def test_a_manager_that_wins_the_lead_carries_out_what_waited() -> None:
         bench.raft.lead(True)
 
     bench.clock.sleep = elected  # type: ignore[method-assign]
-    assert (await proxy.handle(CreateService(spec=spec()))).id == "new-1"
+    assert (await proxy.carry_out(CreateService(spec=spec()))).id == "new-1"
     assert not wire.asked
     assert bench.service("web").id == "new-1"
 
@@ -241,11 +241,11 @@ async def test_a_request_waits_for_a_leader_but_not_for_ever() -> None:
     proxy, wire, bench = await follower(Unavailable("gone"))
     began = bench.clock.monotonic()
     with pytest.raises(Unavailable):
-        await proxy.handle(RemoveService(id="web"))
+        await proxy.carry_out(RemoveService(id="web"))
     assert bench.clock.monotonic() - began >= PATIENCE
     bench.raft.other_leader = None
     with pytest.raises(NoLeader):
-        await proxy.handle(RemoveService(id="web"))
+        await proxy.carry_out(RemoveService(id="web"))
 
 
 async def test_a_passed_on_request_is_not_passed_on_again() -> None:
@@ -272,11 +272,11 @@ async def test_only_managers_of_the_store_may_pass_on() -> None:
 async def test_a_request_during_a_change_of_role_is_asked_again_and_is_503_if_it_stays() -> None:
     """The certificate that the connection was made with may still be of the old role: that is no 403 for the user."""
     proxy, wire, _ = await follower(WrongRole("node m2 is a worker"), ControlReply(id="new-1"))
-    assert (await proxy.handle(RemoveService(id="web"))).id == "new-1"
+    assert (await proxy.carry_out(RemoveService(id="web"))).id == "new-1"
     assert len(wire.asked) == 2
     proxy, _, bench = await follower(WrongRole("node m2 is a worker"))
     began = bench.clock.monotonic()
     with pytest.raises(WrongRole) as failure:
-        await proxy.handle(RemoveService(id="web"))
+        await proxy.carry_out(RemoveService(id="web"))
     assert failure.value.status == 503
     assert bench.clock.monotonic() - began >= PATIENCE

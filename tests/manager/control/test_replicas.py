@@ -24,7 +24,7 @@ def of(replicas: int) -> ServiceMode:
 async def limit(bench: Bench, text: str) -> None:
     (cluster,) = bench.store.view().clusters
     wanted = replace(cluster.spec, labels={MAX_REPLICAS_LABEL: text})
-    await bench.control.handle(UpdateSwarm(version=cluster.version.index, spec=wanted))
+    await bench.control.carry_out(UpdateSwarm(version=cluster.version.index, spec=wanted))
 
 
 @pytest.mark.parametrize("replicas", [DEFAULT_MAX_REPLICAS + 1, 10**9, 99_999_999_999, 2**63 - 1])
@@ -61,7 +61,7 @@ async def test_a_service_that_has_more_already_can_be_updated_scaled_down_and_re
     assert held.spec.replicas == 40
     with pytest.raises(Invalid, match="allows 10"):
         await bench.update(held, replace(spec(), mode=of(41)))
-    await bench.control.handle(RemoveService(id=held.id))
+    await bench.control.carry_out(RemoveService(id=held.id))
     assert not len(bench.store.view().services)
 
 

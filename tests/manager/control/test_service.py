@@ -37,21 +37,21 @@ async def test_a_service_is_created_with_dockers_defaults(bench: Bench) -> None:
 
 
 async def test_a_service_without_a_name_gets_one(bench: Bench) -> None:
-    await bench.control.handle(CreateService(id="x", spec=spec("")))
+    await bench.control.carry_out(CreateService(id="x", spec=spec("")))
     (service,) = bench.store.view().services
     assert service.spec.name
 
 
 async def test_asking_twice_with_one_id_creates_once(bench: Bench) -> None:
     request = CreateService(id="x", spec=spec())
-    assert (await bench.control.handle(request)).id == (await bench.control.handle(request)).id == "x"
+    assert (await bench.control.carry_out(request)).id == (await bench.control.carry_out(request)).id == "x"
     assert len(bench.store.view().services) == 1
 
 
 async def test_a_taken_name_is_a_conflict_in_any_case(bench: Bench) -> None:
     await bench.create("web")
     with pytest.raises(Conflict, match="service WEB already exists"):
-        await bench.control.handle(CreateService(id="other", spec=spec("WEB")))
+        await bench.control.carry_out(CreateService(id="other", spec=spec("WEB")))
     assert len(bench.store.view().services) == 1
 
 
@@ -288,7 +288,7 @@ async def test_an_update_without_a_spec_is_refused(bench: Bench) -> None:
 
 async def test_of_services_created_together_under_one_name_one_is_made(bench: Bench) -> None:
     requests = [CreateService(id=f"x{n}", spec=spec("web")) for n in range(5)]
-    answers = await asyncio.gather(*map(bench.control.handle, requests), return_exceptions=True)
+    answers = await asyncio.gather(*map(bench.control.carry_out, requests), return_exceptions=True)
     assert sum(isinstance(answer, Conflict) for answer in answers) == 4
     assert len(bench.store.view().services) == 1
 
@@ -313,22 +313,22 @@ async def test_a_service_is_found_by_id_name_and_prefix(bench: Bench) -> None:
     for text in (service.id, "web", "WEB", "id-we"):
         held = bench.service("web")
         request = UpdateService(id=text, version=held.version.index, spec=service.spec)
-        assert (await bench.control.handle(request)).id == service.id
+        assert (await bench.control.carry_out(request)).id == service.id
     with pytest.raises(Invalid, match="ambiguous"):
-        await bench.control.handle(RemoveService(id="id-w"))
+        await bench.control.carry_out(RemoveService(id="id-w"))
     with pytest.raises(NotFound, match="service nothere not found"):
-        await bench.control.handle(RemoveService(id="nothere"))
+        await bench.control.carry_out(RemoveService(id="nothere"))
     with pytest.raises(NotFound):
-        await bench.control.handle(UpdateService(id="nothere", version=1, spec=service.spec))
+        await bench.control.carry_out(UpdateService(id="nothere", version=1, spec=service.spec))
 
 
 async def test_a_name_goes_before_the_beginning_of_an_id(bench: Bench) -> None:
-    await bench.control.handle(CreateService(id="web0id", spec=spec("other")))
+    await bench.control.carry_out(CreateService(id="web0id", spec=spec("other")))
     await bench.create("web")
-    assert (await bench.control.handle(RemoveService(id="web"))).id == "id-web"
+    assert (await bench.control.carry_out(RemoveService(id="web"))).id == "id-web"
 
 
 async def test_a_removed_service_is_gone(bench: Bench) -> None:
     await bench.create()
-    await bench.control.handle(RemoveService(id="web"))
+    await bench.control.carry_out(RemoveService(id="web"))
     assert len(bench.store.view().services) == 0

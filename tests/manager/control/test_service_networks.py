@@ -109,7 +109,7 @@ async def test_a_service_on_the_hosts_network_tells_of_its_ports(bench: Bench) -
 async def test_a_rollback_to_a_network_that_is_gone_is_refused(bench: Bench) -> None:
     held = await bench.create(**joining("shop"))
     held = await bench.update(held, spec("web", **joining("bank")))
-    await bench.control.handle(RemoveNetwork(id="shop"))
+    await bench.control.carry_out(RemoveNetwork(id="shop"))
     with pytest.raises(Invalid, match="network net-shop not found"):
         await bench.update(held, None, rollback=True)
 
@@ -242,4 +242,4 @@ async def test_tasks_are_replaced_only_for_ports_that_reach_into_them(
 
 async def test_asking_twice_for_a_service_with_ports_creates_once(bench: Bench) -> None:
     request = CreateService(id="x", spec=spec("web", **published((8080, "ingress")), **joining("shop")))
-    assert (await bench.control.handle(request)).id == (await bench.control.handle(request)).id == "x"
+    assert (await bench.control.carry_out(request)).id == (await bench.control.carry_out(request)).id == "x"

@@ -100,7 +100,7 @@ class Scene:
                 tx.nodes.put(node(node_id, role))
         subnet = IPAMOptions(configs=(IPAMConfig(subnet="10.1.0.0/24"),))
         spec = NetworkSpec(name="shop", attachable=True, ipam_options=subnet)
-        await self.control.handle(CreateNetwork(id="net", spec=spec))
+        await self.control.carry_out(CreateNetwork(id="net", spec=spec))
         async with AsyncExitStack() as stack:
             for factory in own_loops(self.store, self.clock, new_id):
                 await stack.enter_async_context(owned(factory().run(), "loop"))
@@ -176,14 +176,14 @@ def test_a_container_comes_to_the_network_by_any_manager_and_leaves_it(asked: st
         assert (found.node_id, found.status.state >= S.ASSIGNED) == ("n1", True)
         assert found.networks_attachments[0].addresses == ("10.1.0.77/24",)
         with pytest.raises(FailedPrecondition, match="in use"):
-            await scene.control.handle(RemoveNetwork(id="shop"))
+            await scene.control.carry_out(RemoveNetwork(id="shop"))
         await scene.clock.sleep(1)
         assert scene.task(request.task_id).status.state is S.RUNNING
         left = RequestDetachment(network="shop", container_id="c1")
         assert (await server.requested(peer(), left)).task_id == request.task_id
         await scene.clock.sleep(1)
         assert request.task_id not in scene.store.view().tasks
-        await scene.control.handle(RemoveNetwork(id="shop"))
+        await scene.control.carry_out(RemoveNetwork(id="shop"))
         assert "net" not in scene.store.view().networks
 
     in_scene(story)
@@ -257,7 +257,7 @@ def test_without_the_loops_a_request_ends_in_time() -> None:
         async with scene.store.update() as tx:
             tx.nodes.put(node("n1", W))
         spec = NetworkSpec(name="shop", attachable=True)
-        await scene.control.handle(CreateNetwork(id="net", spec=spec))
+        await scene.control.carry_out(CreateNetwork(id="net", spec=spec))
         began = scene.clock.monotonic()
         with pytest.raises(FailedPrecondition, match="no manager placed it in time"):
             await scene.leader.requested(peer(), wanted())
@@ -339,10 +339,10 @@ def test_a_removed_nodes_attachments_free_the_network() -> None:
         await scene.leader.requested(peer(), wanted())
         scene.agents_answer = False
         await scene.change("n1", lambda n: replace(n, status=NodeStatus(state=NodeState.DOWN)))
-        await scene.control.handle(RemoveNode(id="n1"))
+        await scene.control.carry_out(RemoveNode(id="n1"))
         await scene.clock.sleep(1)
         assert len(scene.store.view().tasks) == 0
-        await scene.control.handle(RemoveNetwork(id="shop"))
+        await scene.control.carry_out(RemoveNetwork(id="shop"))
 
     in_scene(story)
 

@@ -118,12 +118,12 @@ async def test_services_and_their_network_are_removed_in_one_breath() -> None:
         await until(lambda: bool(placed()))
         (task,) = placed()
         assert [a.network_id for a in task.networks_attachments] == ["net-shop"]
-        await bench.control.handle(RemoveService(id="web"))
-        await bench.control.handle(RemoveNetwork(id="shop"))
+        await bench.control.carry_out(RemoveService(id="web"))
+        await bench.control.carry_out(RemoveNetwork(id="shop"))
         (pending,) = [n for n in bench.store.view().networks if n.pending_delete]
         assert pending.driver_state is not None
         again = CreateNetwork(id="again", spec=NetworkSpec(name="shop"))
-        await bench.control.handle(again)
+        await bench.control.carry_out(again)
         await until(lambda: all(t.desired_state is S.REMOVE for t in bench.store.view().tasks))
         assert "net-shop" in bench.store.view().networks
         await end_tasks(bench)

@@ -240,7 +240,9 @@ def test_several_odd_fields_at_once_are_refused_or_stored(
 
     async def once() -> None:
         bench = await Bench().begin()
-        await bench.control.handle(request_of(id="i", spec=decode_spec(json.dumps(document).encode(), kind)))
+        await bench.control.carry_out(
+            request_of(id="i", spec=decode_spec(json.dumps(document).encode(), kind))
+        )
 
     with contextlib.suppress(SwarmError), asyncio.Runner() as runner:
         runner.run(once())
