@@ -6,11 +6,10 @@ import errno
 import struct
 from collections.abc import Callable, Collection
 from socket import AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_TCP, IPPROTO_UDP
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from netoverlay.netlink.exchange import NetlinkSocket, Request
 from netoverlay.netlink.wire import Message, attribute, attributes, nested, pack_address, unpack_address
-from netoverlay.netns import Namespace
 
 _GET, _DELETE, _STATISTICS = 0x101, 0x102, 0x105  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_*
 _ENTRIES = 1  # CTA_STATS_GLOBAL_ENTRIES
@@ -80,7 +79,14 @@ class ConntrackSocket(NetlinkSocket):
             self.transact(requests, ignore=(errno.ENOENT,))
 
 
-def live_connections(namespace: Namespace, addresses: Collection[str]) -> int:
+class Tracking(Protocol):
+    """A place whose flows the kernel tracks: a network namespace, of which no more is needed here."""
+
+    @property
+    def conntrack(self) -> ConntrackSocket: ...
+
+
+def live_connections(namespace: Tracking, addresses: Collection[str]) -> int:
     """How many TCP connections to or answered by one of the addresses are open, or answered and about to be."""
     return sum(
         each.protocol == IPPROTO_TCP and each.tcp_state in _LIVE
@@ -88,7 +94,7 @@ def live_connections(namespace: Namespace, addresses: Collection[str]) -> int:
     )
 
 
-def forget_translated(namespace: Namespace, addresses: Collection[str]) -> int:
+def forget_translated(namespace: Tracking, addresses: Collection[str]) -> int:
     """Forget the flows whose target was translated to one of the addresses; how many they were."""
     wanted = {unpack_address(pack_address(each)[1]) for each in addresses}
     flows = [each for each in namespace.conntrack.flows(wanted) if each.translated and each.answers in wanted]
@@ -96,7 +102,7 @@ def forget_translated(namespace: Namespace, addresses: Collection[str]) -> int:
     return len(flows)
 
 
-def forget_untranslated(namespace: Namespace, ports: Collection[int]) -> int:
+def forget_untranslated(namespace: Tracking, ports: Collection[int]) -> int:
     """Forget the UDP flows to these ports whose target was not translated; how many they were.
 
     Who sends from one port all the time has a flow from before there was a translation, and would never meet it.

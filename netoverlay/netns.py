@@ -23,14 +23,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
+from netoverlay.conntrack import ConntrackSocket
 from netoverlay.netlink.route import RouteSocket
+from netoverlay.nft.socket import NftSocket
 from swarmcore.errors import NotFound
-
-if TYPE_CHECKING:
-    from netoverlay.conntrack import ConntrackSocket
-    from netoverlay.nft.socket import NftSocket
 
 log = logging.getLogger(__name__)
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
@@ -149,15 +147,11 @@ class Namespace:
     @property
     def nft(self) -> NftSocket:
         """The nftables socket of this namespace: made once, closed with it."""
-        from netoverlay.nft.socket import NftSocket
-
         return self._keep("nft", lambda: NftSocket(self._netlink(NETLINK_NETFILTER)))
 
     @property
     def conntrack(self) -> ConntrackSocket:
         """The conntrack socket of this namespace: made once, closed with it."""
-        from netoverlay.conntrack import ConntrackSocket
-
         return self._keep("conntrack", lambda: ConntrackSocket(self._netlink(NETLINK_NETFILTER)))
 
     def _netlink(self, protocol: int) -> sockets.socket:

@@ -7,7 +7,7 @@ from typing import Any
 
 from manager.control import attachment, network, node, secret, service, swarm
 from manager.raft.proposer import Proposer
-from manager.store.outcomes import once
+from manager.store.once import once
 from manager.store.store import Store
 from manager.store.tx import Tx
 from swarmcore.clock import Clock

@@ -1,21 +1,13 @@
-"""What writes came to, the newest of them by the id that each carries: one that is asked again is not done again.
+"""What writes came to, the newest of them by the id that each carries.
 
-Whoever loses the answer to a write cannot know whether it was done. It asks again with the same id, and is told what
-was answered then, even if others have changed or removed the object since. The memory is part of the replicated
-state: entries carry it, snapshots hold it, and the same log forgets the same on every manager.
+The memory is part of the replicated state: entries carry it, snapshots hold it, and the same log forgets the same on
+every manager. Who asks it is `once.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Iterator
 
-from msgspec import Struct, msgpack
-
-if TYPE_CHECKING:
-    from manager.store.tx import Tx
-
-R = TypeVar("R", bound=Struct)
 #: Writes that are remembered: the busiest swarm makes fewer in the seconds in which one is asked again.
 REMEMBERED = 16_384
 Outcome = tuple[str, bytes]  # the write's id, its answer
@@ -38,21 +30,3 @@ class Outcomes:
 
     def __iter__(self) -> Iterator[Outcome]:
         return iter(self._answers.items())
-
-
-def once(write_id: str, change: Callable[[Tx], R], reply: type[R]) -> Callable[[Tx], R]:
-    """`change` as a transaction that runs at most once, however often it is asked for with `write_id`.
-
-    One that writes nothing or raises is not remembered: doing it again is harmless.
-    """
-
-    def transaction(tx: Tx) -> R:
-        if (known := tx.outcome(write_id)) is not None:
-            return msgpack.decode(known, type=reply)
-        mark = tx.mark()
-        answer = change(tx)
-        if tx.mark() > mark:
-            tx.remember(write_id, msgpack.encode(answer))
-        return answer
-
-    return transaction

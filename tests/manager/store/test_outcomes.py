@@ -8,7 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from manager.store.outcomes import REMEMBERED, Outcomes, once
+from manager.store.once import once
+from manager.store.outcomes import REMEMBERED, Outcomes
 from manager.store.snapshot import load
 from manager.store.store import Store
 from manager.store.tx import Tx
