@@ -11,8 +11,8 @@ from typing import Protocol
 from manager.allocator.allocator import Allocator
 from manager.orchestrator.attachment_reaper import AttachmentReaper
 from manager.orchestrator.network_reaper import NetworkReaper
+from manager.orchestrator.orchestrator import ReplicatedOrchestrator
 from manager.orchestrator.reaper import TaskReaper
-from manager.orchestrator.replicated import ReplicatedOrchestrator
 from manager.raft.proposer import Proposer
 from manager.scheduler.scheduler import Scheduler
 from manager.store.store import Store

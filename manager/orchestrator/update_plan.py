@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
+from manager.orchestrator.places import live
 from manager.orchestrator.restart_policy import seen_at, still_runs
-from manager.orchestrator.slots import live
 from manager.orchestrator.steps import MAX_STEPS, Around, Step
 from manager.rules.current import is_current
 from swarmcore.aio import STRETCH, Turns, at_once, stretches

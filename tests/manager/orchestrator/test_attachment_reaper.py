@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from manager.orchestrator.attachment_reaper import AttachmentReaper
+from manager.orchestrator.orchestrator import ReplicatedOrchestrator
 from manager.orchestrator.reaper import TaskReaper
-from manager.orchestrator.replicated import ReplicatedOrchestrator
 from swarmcore.aio import owned
 from swarmcore.ids import new_id
 from swarmcore.model.network import NetworkAttachmentConfig

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from manager.orchestrator.places import by_slot, live
 from manager.orchestrator.restart_policy import should_restart
-from manager.orchestrator.slots import by_slot, live
 from manager.rules.current import is_current
 from swarmcore.model.node import Availability, NodeState
 from swarmcore.model.policy import FailureAction, RestartCondition, RestartPolicy, UpdateConfig, UpdateOrder

@@ -9,9 +9,9 @@ from itertools import count
 import pytest
 from msgspec.structs import replace
 
+from manager.orchestrator.orchestrator import LARGE, ReplicatedOrchestrator
 from manager.orchestrator.reaper import TaskReaper
-from manager.orchestrator.replicated import LARGE, ReplicatedOrchestrator
-from manager.orchestrator.replicated_plan import plan, plan_in_turns, plan_removed
+from manager.orchestrator.service_plan import plan, plan_in_turns, plan_removed
 from manager.orchestrator.steps import MAX_STEPS, Around, Step
 from manager.store.store import Store
 from manager.store.tx import MAX_CHANGES

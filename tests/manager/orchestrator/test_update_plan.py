@@ -7,8 +7,8 @@ from datetime import datetime
 import pytest
 from msgspec.structs import replace
 
-from manager.orchestrator.replicated_plan import plan
-from manager.orchestrator.slots import by_slot
+from manager.orchestrator.places import by_slot
+from manager.orchestrator.service_plan import plan
 from manager.orchestrator.steps import Around
 from manager.orchestrator.update_plan import Move, next_move
 from swarmcore.model.policy import FailureAction, UpdateConfig, UpdateOrder

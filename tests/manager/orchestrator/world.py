@@ -14,8 +14,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from manager.orchestrator.orchestrator import ReplicatedOrchestrator
 from manager.orchestrator.reaper import TaskReaper
-from manager.orchestrator.replicated import ReplicatedOrchestrator
 from manager.rules import constraints
 from manager.store.store import Store
 from manager.store.tables import Tables

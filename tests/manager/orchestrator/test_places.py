@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from manager.orchestrator.slots import by_slot, free_numbers, is_filled, live, surplus
+from manager.orchestrator.places import by_slot, free_numbers, is_filled, live, surplus
 from swarmcore.model.policy import RestartCondition, RestartPolicy
 from swarmcore.model.task import Task
 from tests.manager.orchestrator.objects import S, task, template

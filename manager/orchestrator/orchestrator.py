@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from manager.orchestrator.fitness import evicted
 from manager.orchestrator.new_task import new_task
-from manager.orchestrator.replicated_plan import plan_in_turns, plan_removed_in_turns
+from manager.orchestrator.service_plan import plan_in_turns, plan_removed_in_turns
 from manager.orchestrator.steps import Around, Plan, Step
 from manager.store.follow import follow
 from manager.store.store import Store

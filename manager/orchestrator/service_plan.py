@@ -8,20 +8,20 @@ from itertools import chain, islice
 
 from msgspec.structs import replace
 
-from manager.orchestrator.restart_policy import (
-    has_given_up,
-    should_restart,
-    start_time,
-    successor_state,
-    up_since,
-)
-from manager.orchestrator.slots import (
+from manager.orchestrator.places import (
     Slots,
     by_slot_in_turns,
     free_numbers,
     is_filled,
     live,
     surplus_in_turns,
+)
+from manager.orchestrator.restart_policy import (
+    has_given_up,
+    should_restart,
+    start_time,
+    successor_state,
+    up_since,
 )
 from manager.orchestrator.steps import MAX_STEPS, Around, Plan, Step
 from manager.orchestrator.update_plan import next_move_in_turns, settle_time

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manager.orchestrator.replicated_plan import plan
+from manager.orchestrator.service_plan import plan
 from manager.orchestrator.steps import Around, Step
 from swarmcore.model.policy import FailureAction, RestartCondition, RestartPolicy, UpdateConfig, UpdateOrder
 from swarmcore.model.service import UpdateState, UpdateStatus

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from manager.orchestrator.new_task import new_task
-from manager.orchestrator.replicated_plan import plan, plan_removed
+from manager.orchestrator.service_plan import plan, plan_removed
 from manager.orchestrator.steps import Around, Plan, Step
 from manager.rules.current import is_current
 from swarmcore.model.base import Version
