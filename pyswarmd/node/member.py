@@ -20,6 +20,7 @@ from pki.identity import Identity, identify
 from pki.keystore import KeyStore
 from pki.renewer import Renewer
 from pyswarmd.config import ENGINE_VERSION, Settings
+from pyswarmd.node.manager_parts import ManagerParts
 from pyswarmd.node.manager_side import ManagerSide
 from pyswarmd.node.membership import LocalState, Status, split
 from pyswarmd.node.networks import NodeNetworks
@@ -308,7 +309,7 @@ class Member:
     def status(self) -> Status:
         managers = self._local.managers
         if self.manager is not None:
-            members = self.manager.raft.members.values()
+            members = self.manager.parts.raft.members.values()
             managers = tuple(ManagerAddress(node_id=m.node_id, address=m.address) for m in members)
         return Status(
             node_id=self._keystore.node_id,
@@ -334,8 +335,8 @@ class Member:
             raise Unavailable("this node does not carry networks yet")
         return self._attachments
 
-    def side(self) -> ManagerSide:
-        """The manager side. NotManager names one where this node is a worker, Unavailable says what stopped it."""
+    def as_manager(self) -> ManagerParts:
+        """NotManager names one where this node is a worker, Unavailable says what stopped it."""
         if self.manager is None and self._error and self._keystore.role is NodeRole.MANAGER:
             raise Unavailable(self._error, "mend what its log names, then restart the daemon")
         if self.manager is None:
@@ -345,7 +346,7 @@ class Member:
                 "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state.",
                 where,
             )
-        return self.manager
+        return self.manager.parts
 
     async def retire(self, *, force: bool) -> None:
         """Before this node leaves: hand the lead over, give up the place in raft; raises if that fails.

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from random import Random
 
 from manager.membership.bootstrap import new_swarm
-from manager.raft.proposer import RaftStatus
-from manager.store.tables import View
 from netoverlay.netlink.surroundings import Surroundings
 from pki.join import join as request_certificate
 from pki.keystore import KeyStore
 from pyswarmd.config import Settings
 from pyswarmd.metrics import Sample, of_host, of_raft
 from pyswarmd.node.connecting import connect, disconnect
+from pyswarmd.node.manager_parts import ManagerParts
 from pyswarmd.node.member import Member
 from pyswarmd.node.membership import (
     InitOptions,
@@ -33,19 +32,15 @@ from pyswarmd.node.membership import (
     split,
 )
 from pyswarmd.node.networks import NodeNetworks
-from pyswarmd.node.role_change import role_taken
 from pyswarmd.node.taking_up import TakingUp
 from swarmcore.aio import in_thread
 from swarmcore.clock import Clock
 from swarmcore.errors import FailedPrecondition, NotFound, NotInSwarm, Unavailable, Unimplemented
 from swarmcore.ids import new_id
-from swarmcore.model.node import NodeDescription, NodeRole
+from swarmcore.model.node import NodeDescription
 from swarmcore.model.overlay import NetworkTable
 from swarmcore.process.faults import Faults
 from swarmcore.rpc.client import RpcClient
-from swarmcore.rpc.messages.check import NetworkReport
-from swarmcore.rpc.messages.control import ControlReply, ControlRequest
-from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector
 from swarmcore.rpc.messages.session import ManagerAddress
 from worker.containers.executor import ContainerExecutor
 from worker.images.store import ImageStore
@@ -77,7 +72,7 @@ class Node:
         self._faults = faults or Faults()
         self.settings = settings
         self.images = images
-        self._executor, self._clock = executor, clock
+        self._executor, self.clock = executor, clock
         self._networks = networks
         self._member: Member | None = None
         self._changing = asyncio.Lock()
@@ -120,7 +115,7 @@ class Node:
             local,
             keystore,
             self._executor,
-            self._clock,
+            self.clock,
             self._on_removed,
             networks=self._networks,
             faults=self._faults,
@@ -155,7 +150,7 @@ class Node:
             data_path = await data_path_address(options.data_path)
             description = await self._describe(advertise, data_path)
             swarm = new_swarm(
-                clock=self._clock,
+                clock=self.clock,
                 new_id=new_id,
                 spec=options.spec,
                 availability=options.availability,
@@ -255,7 +250,7 @@ class Node:
                     RpcClient,
                     options.remotes,
                     options.token,
-                    clock=self._clock,
+                    clock=self.clock,
                     random=Random(),
                     availability=options.availability,
                     description=description,
@@ -302,7 +297,7 @@ class Node:
             if member is None:
                 raise NotInSwarm("This node is not part of a swarm")
             if member.manager is not None:
-                check_leave(len(member.manager.raft.members), force)
+                check_leave(len(member.manager.parts.raft.members), force)
                 await member.retire(force=force)
             await member.end_tasks()
             if self._networks is not None:
@@ -322,7 +317,8 @@ class Node:
         log.info("left the swarm without having taken part in it")
 
     # -- the swarm's state -------------------------------------------------------------------------
-    def _manager(self) -> Member:
+    def manager(self) -> ManagerParts:
+        """What this node is a manager with. Raises, and says where to go, where it is none."""
         if self._member is None:
             self._taking_up.refuse()
             raise NotInSwarm(
@@ -330,40 +326,7 @@ class Node:
                 "to connect this node to swarm and try again.",
                 "",
             )
-        return self._member
-
-    async def read(self) -> View:
-        """The swarm's state, no older than this call: Unavailable where no majority confirms that."""
-        return await self._manager().side().read()
-
-    def stale_view(self) -> View:
-        """What this manager has applied so far, without asking anybody."""
-        return self._manager().side().store.view()
-
-    async def recent_view(self) -> View:
-        """As new as this call where a majority confirms that at once; else what this manager has applied so far."""
-        try:
-            async with asyncio.timeout(_RECENT_WITHIN):
-                return await self.read()
-        except (TimeoutError, Unavailable):
-            return self.stale_view()
-
-    async def role_taken(self, node_id: str, role: NodeRole) -> None:
-        """Return when the next request finds the node in its role, or when it is not to be expected any more."""
-        await role_taken(self, self._clock, node_id, role)
-
-    async def control(self, request: ControlRequest) -> ControlReply:
-        return await self._manager().side().control(request)
-
-    async def check_network(self, network_id: str) -> NetworkReport:
-        """Between the containers of the network with this full id; without one, between all hosts."""
-        return await self._manager().side().check_network(network_id)
-
-    def logs(self, selector: LogSelector, options: LogOptions) -> AsyncGenerator[LogMessage, None]:
-        return self._manager().side().logs(selector, options)
-
-    def raft_status(self) -> RaftStatus:
-        return self._manager().side().raft.status()
+        return self._member.as_manager()
 
     # -- networks of this host ---------------------------------------------------------------------
     @property
@@ -429,7 +392,7 @@ class Node:
         if self._networks is not None:
             yield from self._networks.metrics()
         if self._member is not None and self._member.manager is not None:
-            yield from of_raft(self.raft_status())
+            yield from of_raft(self.manager().raft.status())
 
     def running_containers(self) -> int:
         return self._executor.running

@@ -15,29 +15,41 @@ WITHIN = 10.0  # seconds; a change takes one or two
 _AGAIN = 0.05
 
 
-class SeesSwarm(Protocol):
-    """This daemon's node."""
+class Raft(Protocol):
+    def status(self) -> RaftStatus: ...
 
-    def status(self) -> Status: ...
+
+class SeesSwarm(Protocol):
+    """The manager on this node."""
+
+    @property
+    def raft(self) -> Raft: ...
 
     async def read(self) -> View: ...
 
-    def raft_status(self) -> RaftStatus: ...
+
+class Here(Protocol):
+    """This daemon's node. `manager` raises where it is no manager."""
+
+    def status(self) -> Status: ...
+
+    def manager(self) -> SeesSwarm: ...
 
 
-async def role_taken(here: SeesSwarm, clock: Clock, node_id: str, role: NodeRole) -> None:
+async def role_taken(here: Here, clock: Clock, node_id: str, role: NodeRole) -> None:
     """Return when the node is in its role, or when that is not to be expected any more."""
     deadline = clock.monotonic() + WITHIN
     while clock.monotonic() < deadline and await _is_changing(here, node_id, role):
         await clock.sleep(_AGAIN)
 
 
-async def _is_changing(here: SeesSwarm, node_id: str, role: NodeRole) -> bool:
+async def _is_changing(here: Here, node_id: str, role: NodeRole) -> bool:
     wanted, status = role is NodeRole.MANAGER, here.status()
     if node_id == status.node_id:
         return status.control_available is not wanted
     try:
-        node, raft = (await here.read()).nodes.get(node_id), here.raft_status()
+        manager = here.manager()
+        node, raft = (await manager.read()).nodes.get(node_id), manager.raft.status()
     except (NotManager, NotInSwarm):
         return False  # this node's own role is over: it sees nothing any more
     except Unavailable:

@@ -7,19 +7,44 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from manager.raft.proposer import Member, RaftStatus
+from manager.raft.proposer import Member
 from manager.store.tables import View
 from pyswarmd.config import Settings
 from pyswarmd.node.membership import InitOptions, Status
 from swarmcore.errors import Unavailable
 from swarmcore.ids import new_id
-from swarmcore.model.node import NodeRole
 from swarmcore.model.overlay import NetworkTable
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest, Create
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector
 from swarmcore.rpc.messages.session import ManagerAddress
 from tests.manager.control.bench import Bench
 from worker.images.store import ImageStore
+
+
+class SilentTasks:
+    async def logs(self, selector: LogSelector, options: LogOptions) -> AsyncGenerator[LogMessage, None]:
+        for message in ():
+            yield message
+
+
+class Managing:
+    """What they ask of `pyswarmd.node.manager_parts.ManagerParts`; it is its own control."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self.store, self.raft = bench.store, bench.raft
+        self.control, self.logs = self, SilentTasks()
+
+    async def read(self) -> View:
+        return self.store.view()
+
+    async def recent_view(self) -> View:
+        return self.store.view()
+
+    async def carry_out(self, request: ControlRequest) -> ControlReply:
+        if isinstance(request, Create) and not request.id:
+            request = replace(request, id=new_id())
+        return await self._bench.control.carry_out(request)
 
 
 class ManagerNode:
@@ -32,6 +57,7 @@ class ManagerNode:
 
     def __init__(self, folder: Path) -> None:
         self.bench = Bench()
+        self.clock = self.bench.clock
         self.settings = Settings(state_dir=folder, run_dir=folder / "run", hostname="m1")
         self.containers: set[str] = set()
         self.volumes: set[str] = set()
@@ -59,33 +85,11 @@ class ManagerNode:
     async def init(self, options: InitOptions) -> str:
         raise Unavailable("This node is already part of a swarm.")
 
-    def raft_status(self) -> RaftStatus:
-        return self.bench.raft.status()
-
-    async def read(self) -> View:
-        return self.bench.store.view()
-
-    async def recent_view(self) -> View:
-        return self.bench.store.view()
-
-    async def role_taken(self, node_id: str, role: NodeRole) -> None:
-        """Nobody is there to take one up."""
-
-    def stale_view(self) -> View:
-        return self.bench.store.view()
+    def manager(self) -> Managing:
+        return Managing(self.bench)
 
     def network_tables(self) -> Mapping[str, NetworkTable]:
         return {}
-
-    async def control(self, request: ControlRequest) -> ControlReply:
-        if isinstance(request, Create) and not request.id:
-            request = replace(request, id=new_id())
-        return await self.bench.control.carry_out(request)
-
-    async def logs(self, selector: LogSelector, options: LogOptions) -> AsyncGenerator[LogMessage, None]:
-        """Nobody has said anything."""
-        for message in ():
-            yield message
 
     def running_containers(self) -> int:
         return 0

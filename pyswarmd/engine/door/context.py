@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from pyswarmd.config import API_VERSION
 from pyswarmd.engine.door.filters import Filters, flag, parse
+from pyswarmd.node.manager_parts import ManagerParts
 from pyswarmd.node.node import Node
 from swarmcore.errors import Invalid, clipped
 from swarmcore.model.codec import decode_spec
@@ -27,6 +28,11 @@ Route = tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]]
 
 def node_of(request: web.Request) -> Node:
     return request.app[NODE]
+
+
+def manager_of(request: web.Request) -> ManagerParts:
+    """Raises where this node is no manager. Ask after the body is read: what is wrong with it is said first."""
+    return request.app[NODE].manager()
 
 
 async def body(request: web.Request, kind: type[T], warnings: list[str] | None = None) -> T:

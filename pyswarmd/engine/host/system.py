@@ -146,11 +146,12 @@ async def swarm_info(node: Node) -> dict[str, Any]:
     }
     if state.control_available:
         try:
-            view = await node.recent_view()  # /info must answer without a quorum, too
+            manager = node.manager()
+            view = await manager.recent_view()  # /info must answer without a quorum, too
         except Unavailable:
             return found
         found["Nodes"] = len(view.nodes)
-        found["Managers"] = len(node.raft_status().members)
+        found["Managers"] = len(manager.raft.members)
         for cluster in view.clusters:
             found["Cluster"] = views.cluster(cluster, tokens=False)
     return found

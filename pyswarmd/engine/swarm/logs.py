@@ -9,7 +9,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from manager.control.lookup import lookup, lookup_task
-from pyswarmd.engine.door.context import Route, asked, node_of
+from pyswarmd.engine.door.context import Route, asked, manager_of
 from swarmcore.errors import Invalid, SwarmError, clipped
 from swarmcore.model.task import TaskSpec
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector, LogStream
@@ -64,13 +64,13 @@ def options_of(request: web.Request) -> LogOptions:
 
 
 async def of_service(request: web.Request) -> web.StreamResponse:
-    view = await node_of(request).read()
+    view = await manager_of(request).read()
     service = lookup(view.services, request.match_info["id"], "service")
     return await _stream(request, LogSelector(service_ids=(service.id,)), service.spec.task_template)
 
 
 async def of_task(request: web.Request) -> web.StreamResponse:
-    view = await node_of(request).read()
+    view = await manager_of(request).read()
     task = lookup_task(view.tasks, request.match_info["id"])
     return await _stream(request, LogSelector(task_ids=(task.id,)), task.spec)
 
@@ -82,7 +82,7 @@ async def _stream(request: web.Request, selector: LogSelector, spec: TaskSpec) -
     response = web.StreamResponse(headers={"Content-Type": "application/vnd.docker.raw-stream"})
     await response.prepare(request)  # before the first line: a follower must see that it is connected
     try:
-        async with aclosing(node_of(request).logs(selector, options)) as messages:
+        async with aclosing(manager_of(request).logs.logs(selector, options)) as messages:
             async for message in messages:
                 if message.task_id:
                     line = render(message, timestamps=timestamps, with_details=with_details)

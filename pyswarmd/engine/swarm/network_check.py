@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from pyswarmd.engine.door.context import Route, answer, node_of
+from pyswarmd.engine.door.context import Route, answer, manager_of, node_of
 from pyswarmd.engine.swarm.networks import find_network
 from swarmcore.errors import Invalid
 from swarmcore.rpc.messages.check import CheckedNode, HostFacts, NetworkReport
@@ -18,7 +18,7 @@ Shown = dict[str, Any]
 
 
 async def check_hosts(request: web.Request) -> web.Response:
-    return answer(shown(await node_of(request).check_network("")))
+    return answer(shown(await manager_of(request).checks.check("")))
 
 
 async def check(request: web.Request) -> web.Response:
@@ -26,7 +26,7 @@ async def check(request: web.Request) -> web.Response:
     found = await find_network(node, request.match_info["id"], "swarm")
     if found.item is None and found.table is None:
         raise Invalid(f"network {found.name} is not one of the swarm's", "name an overlay network")
-    return answer(shown(await node.check_network(found.id)))
+    return answer(shown(await node.manager().checks.check(found.id)))
 
 
 def shown(report: NetworkReport) -> Shown:

@@ -70,7 +70,7 @@ async def _all(node: Node, scope: str = "") -> tuple[list[Found], View | None]:
             ]
     if scope != "local":
         if node.status().control_available:
-            view = await node.read()
+            view = await node.manager().read()
             found += [
                 Found(shown=views.swarm_network(n), used=n.spec.ingress or views.in_use(view, n.id), item=n)
                 for n in view.networks
@@ -165,14 +165,14 @@ async def create(request: web.Request) -> web.Response:
     if local is not None and any(item.wanted.name == wanted.name for item in local.list()):
         raise Conflict(f"network with name {wanted.name} already exists")
     if swarm:
-        reply = await node.control(CreateNetwork(spec=spec_of(wanted)))
+        reply = await node.manager().control.carry_out(CreateNetwork(spec=spec_of(wanted)))
         return answer({"Id": reply.id, "Warning": "; ".join((*warnings, *reply.warnings))}, 201)
     if local is None:
         raise Unimplemented(
             f"networks of this host alone (driver {wanted.driver or 'bridge'}) are not supported yet",
             "use the driver overlay",
         )
-    if node.status().control_available and node.stale_view().networks.find("name", wanted.name):
+    if node.status().control_available and node.manager().store.view().networks.find("name", wanted.name):
         raise Conflict(f"network with name {wanted.name} already exists")
     created = await local.create(wanted)
     return answer({"Id": created.id, "Warning": "; ".join(warnings)}, 201)
@@ -192,7 +192,7 @@ async def _remove(node: Node, network: Found) -> None:
     if network.is_local and local is not None:
         await local.remove(network.id)
     else:
-        await node.control(RemoveNetwork(id=network.id))
+        await node.manager().control.carry_out(RemoveNetwork(id=network.id))
 
 
 async def prune(request: web.Request) -> web.Response:

@@ -6,8 +6,19 @@ from aiohttp import web
 
 from manager.control import filters as select
 from manager.control.lookup import lookup
-from pyswarmd.engine.door.context import Route, answer, asked, body, empty, filters, node_of, version
+from pyswarmd.engine.door.context import (
+    Route,
+    answer,
+    asked,
+    body,
+    empty,
+    filters,
+    manager_of,
+    node_of,
+    version,
+)
 from pyswarmd.engine.swarm import views
+from pyswarmd.node.role_change import role_taken
 from swarmcore.model.node import NodeSpec
 from swarmcore.rpc.messages.control import RemoveNode, UpdateNode
 
@@ -16,29 +27,30 @@ FILTERS = ("id", "label", "membership", "name", "node.label", "role")
 
 async def ls(request: web.Request) -> web.Response:
     wanted = filters(request, FILTERS)
-    node = node_of(request)
-    view = await node.read()
-    raft = node.raft_status()
+    manager = manager_of(request)
+    view = await manager.read()
+    raft = manager.raft.status()
     return answer([views.node(item, raft) for item in select.nodes(view, wanted)])
 
 
 async def inspect(request: web.Request) -> web.Response:
-    node = node_of(request)
-    view = await node.read()
-    return answer(views.node(lookup(view.nodes, request.match_info["id"], "node"), node.raft_status()))
+    manager = manager_of(request)
+    found = lookup((await manager.read()).nodes, request.match_info["id"], "node")
+    return answer(views.node(found, manager.raft.status()))
 
 
 async def update(request: web.Request) -> web.Response:
     """Answers when a change of role has been carried out: the next request finds the node in it."""
     spec, node = await body(request, NodeSpec), node_of(request)
-    update = UpdateNode(id=request.match_info["id"], version=version(request), spec=spec)
-    reply = await node.control(update)
-    await node.role_taken(reply.id, spec.role)
+    wanted = UpdateNode(id=request.match_info["id"], version=version(request), spec=spec)
+    reply = await node.manager().control.carry_out(wanted)
+    await role_taken(node, node.clock, reply.id, spec.role)
     return empty()
 
 
 async def remove(request: web.Request) -> web.Response:
-    await node_of(request).control(RemoveNode(id=request.match_info["id"], force=asked(request, "force")))
+    wanted = RemoveNode(id=request.match_info["id"], force=asked(request, "force"))
+    await manager_of(request).control.carry_out(wanted)
     return empty()
 
 

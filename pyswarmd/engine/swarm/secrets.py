@@ -6,7 +6,7 @@ from aiohttp import web
 
 from manager.control import filters as select
 from manager.control.lookup import lookup
-from pyswarmd.engine.door.context import Route, answer, body, empty, filters, node_of, version
+from pyswarmd.engine.door.context import Route, answer, body, empty, filters, manager_of, version
 from pyswarmd.engine.swarm import views
 from swarmcore.model.secret import ConfigSpec, SecretSpec
 from swarmcore.rpc.messages.control import (
@@ -23,59 +23,59 @@ FILTERS = ("id", "label", "name", "names")
 
 async def list_secrets(request: web.Request) -> web.Response:
     wanted = filters(request, FILTERS)
-    view = await node_of(request).read()
+    view = await manager_of(request).read()
     return answer([views.secret(item) for item in select.secrets(view, wanted)])
 
 
 async def create_secret(request: web.Request) -> web.Response:
-    reply = await node_of(request).control(CreateSecret(spec=await body(request, SecretSpec)))
+    wanted = CreateSecret(spec=await body(request, SecretSpec))
+    reply = await manager_of(request).control.carry_out(wanted)
     return answer({"ID": reply.id}, 201)
 
 
 async def inspect_secret(request: web.Request) -> web.Response:
-    view = await node_of(request).read()
+    view = await manager_of(request).read()
     return answer(views.secret(lookup(view.secrets, request.match_info["id"], "secret")))
 
 
 async def update_secret(request: web.Request) -> web.Response:
     spec = await body(request, SecretSpec)
-    await node_of(request).control(
-        UpdateSecret(id=request.match_info["id"], version=version(request), spec=spec)
-    )
+    wanted = UpdateSecret(id=request.match_info["id"], version=version(request), spec=spec)
+    await manager_of(request).control.carry_out(wanted)
     return empty()
 
 
 async def remove_secret(request: web.Request) -> web.Response:
-    await node_of(request).control(RemoveSecret(id=request.match_info["id"]))
+    await manager_of(request).control.carry_out(RemoveSecret(id=request.match_info["id"]))
     return empty(204)
 
 
 async def list_configs(request: web.Request) -> web.Response:
     wanted = filters(request, FILTERS)
-    view = await node_of(request).read()
+    view = await manager_of(request).read()
     return answer([views.config(item) for item in select.configs(view, wanted)])
 
 
 async def create_config(request: web.Request) -> web.Response:
-    reply = await node_of(request).control(CreateConfig(spec=await body(request, ConfigSpec)))
+    wanted = CreateConfig(spec=await body(request, ConfigSpec))
+    reply = await manager_of(request).control.carry_out(wanted)
     return answer({"ID": reply.id}, 201)
 
 
 async def inspect_config(request: web.Request) -> web.Response:
-    view = await node_of(request).read()
+    view = await manager_of(request).read()
     return answer(views.config(lookup(view.configs, request.match_info["id"], "config")))
 
 
 async def update_config(request: web.Request) -> web.Response:
     spec = await body(request, ConfigSpec)
-    await node_of(request).control(
-        UpdateConfig(id=request.match_info["id"], version=version(request), spec=spec)
-    )
+    wanted = UpdateConfig(id=request.match_info["id"], version=version(request), spec=spec)
+    await manager_of(request).control.carry_out(wanted)
     return empty()
 
 
 async def remove_config(request: web.Request) -> web.Response:
-    await node_of(request).control(RemoveConfig(id=request.match_info["id"]))
+    await manager_of(request).control.carry_out(RemoveConfig(id=request.match_info["id"]))
     return empty(204)
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from manager.control import filters as select
 from manager.control.lookup import lookup
 from manager.control.status import service_status
-from pyswarmd.engine.door.context import Route, answer, body, empty, filters, node_of, said, version
+from pyswarmd.engine.door.context import Route, answer, body, empty, filters, manager_of, said, version
 from pyswarmd.engine.swarm import views
 from pyswarmd.engine.swarm.network_views import PREDEFINED_IDS
 from swarmcore.errors import Invalid
@@ -23,7 +23,7 @@ FILTERS = ("id", "label", "mode", "name", "runtime")
 
 async def ls(request: web.Request) -> web.Response:
     wanted = filters(request, FILTERS)
-    view = await node_of(request).read()
+    view = await manager_of(request).read()
     found = []
     for item in select.services(view, wanted):
         shown = views.service(item)
@@ -37,7 +37,7 @@ async def ls(request: web.Request) -> web.Response:
 async def create(request: web.Request) -> web.Response:
     warnings: list[str] = []
     spec = await _spec(request, warnings)
-    reply = await node_of(request).control(CreateService(spec=spec))
+    reply = await manager_of(request).control.carry_out(CreateService(spec=spec))
     return answer({"ID": reply.id, "Warnings": [*warnings, *reply.warnings] or None}, 201)
 
 
@@ -57,7 +57,7 @@ def _by_name(networks: tuple[NetworkAttachmentConfig, ...]) -> tuple[NetworkAtta
 
 
 async def inspect(request: web.Request) -> web.Response:
-    view = await node_of(request).read()
+    view = await manager_of(request).read()
     found = lookup(view.services, request.match_info["id"], "service")
     return answer(views.service(found, defaults=said(request, "insertDefaults")))
 
@@ -66,14 +66,13 @@ async def update(request: web.Request) -> web.Response:
     rollback, warnings = _rollback(request), list[str]()
     if (source := request.query.get("registryAuthFrom", "")) not in ("", "spec", "previous-spec"):
         raise Invalid(f"invalid registryAuthFrom {source!r}", 'the values are "spec" and "previous-spec"')
-    reply = await node_of(request).control(
-        UpdateService(
-            id=request.match_info["id"],
-            version=version(request),
-            spec=None if rollback else await _spec(request, warnings),
-            rollback=rollback,
-        )
+    wanted = UpdateService(
+        id=request.match_info["id"],
+        version=version(request),
+        spec=None if rollback else await _spec(request, warnings),
+        rollback=rollback,
     )
+    reply = await manager_of(request).control.carry_out(wanted)
     return answer({"Warnings": [*warnings, *reply.warnings] or None})
 
 
@@ -89,7 +88,7 @@ def _rollback(request: web.Request) -> bool:
 
 
 async def remove(request: web.Request) -> web.Response:
-    await node_of(request).control(RemoveService(id=request.match_info["id"]))
+    await manager_of(request).control.carry_out(RemoveService(id=request.match_info["id"]))
     return empty()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from msgspec import field
 
-from pyswarmd.engine.door.context import NODE, Route, answer, asked, body, empty, node_of, said, version
+from pyswarmd.engine.door.context import Route, answer, asked, body, empty, manager_of, node_of, said, version
 from pyswarmd.engine.swarm import views
 from pyswarmd.node.address_pools import check_data_path_port, check_pools
 from pyswarmd.node.membership import InitOptions, JoinOptions
@@ -84,7 +84,7 @@ async def leave(request: web.Request) -> web.Response:
 
 
 async def inspect(request: web.Request) -> web.Response:
-    view = await node_of(request).read()
+    view = await manager_of(request).read()
     for cluster in view.clusters:
         return answer(views.cluster(cluster))
     raise NotFound("the swarm has no cluster object yet")
@@ -93,24 +93,23 @@ async def inspect(request: web.Request) -> web.Response:
 async def update(request: web.Request) -> web.Response:
     if said(request, "rotateManagerUnlockKey"):
         raise Unsupported("autolock has no behaviour yet")
-    await node_of(request).control(
-        UpdateSwarm(
-            version=version(request),
-            spec=await body(request, SwarmSpec),
-            rotate_worker_token=said(request, "rotateWorkerToken"),
-            rotate_manager_token=said(request, "rotateManagerToken"),
-        )
+    wanted = UpdateSwarm(
+        version=version(request),
+        spec=await body(request, SwarmSpec),
+        rotate_worker_token=said(request, "rotateWorkerToken"),
+        rotate_manager_token=said(request, "rotateManagerToken"),
     )
+    await manager_of(request).control.carry_out(wanted)
     return empty()
 
 
 async def unlock_key(request: web.Request) -> web.Response:
-    await node_of(request).read()  # managers only
+    await manager_of(request).read()  # managers only
     return answer({"UnlockKey": ""})  # autolock is off: Docker's answer for that
 
 
 async def unlock(request: web.Request) -> web.Response:
-    if not request.app[NODE].in_swarm:
+    if not node_of(request).in_swarm:
         raise Unavailable("This node is not part of a swarm")
     return answer({"message": "swarm is not locked"}, 409)
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from manager.control import filters as select
 from manager.control.lookup import lookup_task
 from manager.store.tables import Reader
-from pyswarmd.engine.door.context import Route, answer, filters, node_of, raw_answer
+from pyswarmd.engine.door.context import Route, answer, filters, manager_of, raw_answer
 from pyswarmd.engine.swarm import views
 from swarmcore.aio import STRETCH, Turns, in_turns, stretches
 from swarmcore.model.network import Network
@@ -21,7 +21,7 @@ FILTERS = ("_up-to-date", "desired-state", "id", "label", "name", "node", "runti
 
 async def ls(request: web.Request) -> web.Response:
     wanted = filters(request, FILTERS)
-    view = await node_of(request).read()
+    view = await manager_of(request).read()
     chosen = await in_turns(select.tasks_in_turns(view, wanted))
     return raw_answer(await in_turns(_shown_in_turns(chosen, view.networks)))
 
@@ -37,7 +37,7 @@ def _shown_in_turns(tasks: Sequence[Task], networks: Reader[Network]) -> Turns[b
 
 
 async def inspect(request: web.Request) -> web.Response:
-    view = await node_of(request).read()
+    view = await manager_of(request).read()
     return answer(views.task(lookup_task(view.tasks, request.match_info["id"]), view.networks))
 
 

@@ -18,6 +18,28 @@ from tests.fakes.raft import StepClock, solo_store
 MANAGER, WORKER = NodeRole.MANAGER, NodeRole.WORKER
 
 
+class Seen:
+    """What this manager sees of it."""
+
+    def __init__(self, here: Here) -> None:
+        self._here = here
+        self.raft = self
+
+    def status(self) -> RaftStatus:
+        return RaftStatus(
+            node_id="m1",
+            leader="m1",
+            term=1,
+            commit_index=1,
+            applied_index=1,
+            members=self._here.members,
+            reachable=self._here.reachable,
+        )
+
+    async def read(self) -> View:
+        return await self._here.read()
+
+
 class Here(StepClock):
     """This manager's view of one other node, which changes while it is waited for."""
 
@@ -49,16 +71,8 @@ class Here(StepClock):
             tx.put(replace(self.node, version=held.version) if held is not None else self.node)
         return self.store.view()
 
-    def raft_status(self) -> RaftStatus:
-        return RaftStatus(
-            node_id="m1",
-            leader="m1",
-            term=1,
-            commit_index=1,
-            applied_index=1,
-            members=self.members,
-            reachable=self.reachable,
-        )
+    def manager(self) -> Seen:
+        return Seen(self)
 
     def takes_role(self, role: NodeRole) -> None:
         self.node = replace(self.node, role=role)

@@ -34,9 +34,12 @@ class AskedNode:
     async def read(self) -> Any:
         return self.store.view()
 
-    async def check_network(self, network_id: str) -> NetworkReport:
+    def manager(self) -> Any:
         if not self.manages:
             raise NotManager("This node is not a swarm manager.")
+        return SimpleNamespace(read=self.read, checks=self)
+
+    async def check(self, network_id: str) -> NetworkReport:
         self.asked.append(network_id)
         return NetworkReport(network="shop")
 

@@ -156,15 +156,15 @@ class Daemon:
     async def read(self) -> View:
         return view()
 
-    def stale_view(self) -> View:
-        return view()
+    def manager(self) -> Any:
+        if not self.control_available:
+            raise NotManager("This node is not a swarm manager.")
+        return SimpleNamespace(read=self.read, control=self, store=SimpleNamespace(view=view))
 
     def network_tables(self) -> Mapping[str, NetworkTable]:
         return {}
 
-    async def control(self, request: Any) -> ControlReply:
-        if not self.control_available:
-            raise NotManager("This node is not a swarm manager.")
+    async def carry_out(self, request: Any) -> ControlReply:
         if isinstance(request, RemoveNetwork) and request.id in self.in_use:
             raise FailedPrecondition(f"network {request.id} is in use by service web1")
         self.asked.append(request)
