@@ -1,1 +1,1 @@
-"""Networks of the swarm on this host (arrives with the network issue)."""
+"""The networks of the swarm on one host: what its kernel knows of them, and what their names mean."""

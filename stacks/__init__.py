@@ -1,1 +1,1 @@
-"""Compose files to swarm specs (arrives with the stacks issue)."""
+"""Compose files to specs of the swarm; empty in this release."""
