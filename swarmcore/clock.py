@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Protocol
+
+#: Seconds of this host's clock that nobody sets, only differences mean something: for what runs where no Clock is.
+monotonic: Callable[[], float] = time.monotonic
+
+
+def utc_now() -> datetime:
+    """Wall time of this host, UTC: for what runs where no Clock is."""
+    return datetime.now(UTC)
 
 
 class Clock(Protocol):

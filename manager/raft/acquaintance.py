@@ -8,27 +8,28 @@ without a configuration listens to nobody before it knows which generation of th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from manager.raft.gate import Gate
+from manager.raft.library import Library
+from manager.raft.membership import Membership
 from manager.raft.messages import Introduction, Message, WhoAreYou
 from swarmcore.model.generation import Generation
-
-if TYPE_CHECKING:
-    from manager.raft.core import RaftCore
 
 
 class Acquaintance:
     """Asked about every message before anything is done with it."""
 
-    def __init__(self, core: RaftCore) -> None:
-        self._core = core
+    def __init__(self, node_id: str, library: Library, gate: Gate, membership: Membership) -> None:
+        self._node_id = node_id
+        self._library = library
+        self._gate = gate
+        self._membership = membership
         self._introduced: set[str] = set()
         self._joining: Generation | None = None
 
     @property
     def generation(self) -> Generation | None:
         """None: it has not been told yet which one it joins."""
-        membership, joining = self._core.membership, self._joining
+        membership, joining = self._membership, self._joining
         if not membership.members:
             return joining
         held = membership.configuration.generation
@@ -38,32 +39,32 @@ class Acquaintance:
     @property
     def settled(self) -> bool:
         """Its configuration is of its own generation, and not of a past that it is still reading."""
-        return self._core.membership.configuration.generation == self.generation
+        return self._membership.configuration.generation == self.generation
 
     def join(self, generation: Generation) -> None:
         """A member without a configuration takes one of this generation only."""
         self._joining = generation
 
     def takes_from(self, peer: str) -> bool:
-        return (self.settled and peer in self._core.membership.members) or peer in self._introduced
+        return (self.settled and peer in self._membership.members) or peer in self._introduced
 
     def heard(self, peer: str, message: Message) -> bool:
         """May this message be acted on? If not, its sender is asked who it is."""
         if isinstance(message, WhoAreYou | Introduction) or self.takes_from(peer):
             return True
         if self.generation is not None:
-            self._core.gate.send(peer, WhoAreYou(term=self._core.library.term))
+            self._gate.send(peer, WhoAreYou(term=self._library.term))
         return False
 
     def who_are_you(self, peer: str, message: WhoAreYou) -> None:
-        configuration = self._core.membership.configuration
+        configuration = self._membership.configuration
         if peer in configuration.members:
-            answer = Introduction(term=self._core.library.term, configuration=configuration)
-            self._core.gate.send(peer, answer)
+            answer = Introduction(term=self._library.term, configuration=configuration)
+            self._gate.send(peer, answer)
 
     def introduction(self, peer: str, message: Introduction) -> None:
         offered = message.configuration
-        both = {peer, self._core.node_id} <= set(offered.members)
+        both = {peer, self._node_id} <= set(offered.members)
         if both and offered.generation == self.generation:
             self._introduced.add(peer)
 

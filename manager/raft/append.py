@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from manager.raft.interfaces import RaftFatal, SnapshotSink
+from manager.raft.gate import Gate
+from manager.raft.interfaces import CorruptState, Journal, RaftFatal, Snapshots, SnapshotSink
+from manager.raft.library import Library
+from manager.raft.membership import Membership
 from manager.raft.messages import (
     KIND_MEMBERSHIP,
+    KIND_NOOP,
     AppendEntries,
     AppendReply,
     Entry,
@@ -16,33 +18,47 @@ from manager.raft.messages import (
     SnapshotMeta,
     SnapshotReply,
 )
-
-if TYPE_CHECKING:
-    from manager.raft.core import RaftCore
+from manager.raft.proposer import StateMachine
+from manager.raft.votes import Votes
 
 
 class Follower:
     """What a leader's messages do here."""
 
-    def __init__(self, core: RaftCore) -> None:
-        self._core = core
+    def __init__(
+        self,
+        library: Library,
+        gate: Gate,
+        journal: Journal,
+        snapshots: Snapshots,
+        machine: StateMachine,
+        membership: Membership,
+        votes: Votes,
+    ) -> None:
+        self._library = library
+        self._gate = gate
+        self._journal = journal
+        self._snapshots = snapshots
+        self._machine = machine
+        self._membership = membership
+        self._votes = votes
         self._sink: SnapshotSink | None = None
 
     def _is_leader(self, peer: str, term: int) -> bool:
         """Accept `peer` as the leader of `term`, or tell it that its time is over."""
-        library = self._core.library
+        library = self._library
         if term < library.term:
-            self._core.gate.send(peer, HigherTerm(term=library.term))
+            self._gate.send(peer, HigherTerm(term=library.term))
             return False
         if term == library.term and (library.leading or library.leader_id not in (None, peer)):
             raise RaftFatal(f"two leaders in term {term}: {peer} and {library.leader_id}")
         library.follow(peer, term)
-        self._core.votes.heard_leader()
+        self._votes.heard_leader()
         return True
 
     def _reply(self, peer: str, sequence: int, accepted: bool | None, next_index: int = 0) -> None:
-        term = self._core.library.term
-        self._core.gate.send(
+        term = self._library.term
+        self._gate.send(
             peer, AppendReply(term=term, sequence=sequence, accepted=accepted, next_index=next_index)
         )
 
@@ -54,7 +70,7 @@ class Follower:
     def append(self, peer: str, message: AppendEntries) -> None:
         if not self._is_leader(peer, message.term):
             return
-        library, journal = self._core.library, self._core.journal
+        library, journal = self._library, self._journal
         first, last = journal[0][1], journal[-1][1]
         entries: list[Entry] = message.entries
         previous, previous_term = message.previous_index, message.previous_term
@@ -80,7 +96,7 @@ class Follower:
 
     def _conflict_start(self, index: int) -> int:
         """Where the leader should try next: the start of our whole conflicting term, in one step."""
-        journal, commit = self._core.journal, self._core.library.commit_index
+        journal, commit = self._journal, self._library.commit_index
         if index <= commit:
             raise RaftFatal(f"the leader's log conflicts with the committed entry {index}")
         first = journal[0][1]
@@ -90,7 +106,7 @@ class Follower:
         return index
 
     def _store(self, entries: list[Entry]) -> None:
-        journal = self._core.journal
+        journal = self._journal
         first = journal[0][1]
         for command, index, term in entries:
             if index <= journal[-1][1]:
@@ -99,26 +115,26 @@ class Follower:
                 self._truncate(index)
             journal.add(command, index, term)
             if command[0] == KIND_MEMBERSHIP:
-                self._core.membership.appended(index, command)
+                self._membership.appended(index, command)
 
     def _truncate(self, index: int) -> None:
-        if index <= self._core.library.commit_index:
+        if index <= self._library.commit_index:
             raise RaftFatal(f"the leader's log would truncate the committed entry {index}")
-        self._core.journal.deleteEntriesFrom(index - self._core.journal[0][1])
-        self._core.membership.truncated(index)
+        self._journal.deleteEntriesFrom(index - self._journal[0][1])
+        self._membership.truncated(index)
 
     # ------------------------------------------------------------------------ snapshots
     def chunk(self, peer: str, message: SnapshotChunk) -> None:
         if not self._is_leader(peer, message.term):
             return
         meta = message.snapshot
-        if meta.index <= self._core.library.commit_index:  # we hold all of it: never rewind
+        if meta.index <= self._library.commit_index:  # we hold all of it: never rewind
             self._drop_sink()
             self._reply(peer, message.sequence, True, meta.index + 1)
             return
         if self._sink is None or self._sink.meta != meta:
             self._drop_sink()
-            self._sink = self._core.snapshots.receive(meta)
+            self._sink = self._snapshots.receive(meta)
         if message.offset == self._sink.received:
             self._sink.write(message.data)
         if self._sink.received >= meta.size:
@@ -129,8 +145,8 @@ class Follower:
                 self._reply(peer, message.sequence, True, meta.index + 1)
                 return
         received = 0 if self._sink is None else self._sink.received
-        term = self._core.library.term
-        self._core.gate.send(
+        term = self._library.term
+        self._gate.send(
             peer, SnapshotReply(term=term, sequence=message.sequence, index=meta.index, received=received)
         )
 
@@ -140,9 +156,19 @@ class Follower:
             self._sink = None
 
     def _install(self, meta: SnapshotMeta, data: bytes) -> None:
-        core = self._core
-        core.machine.restore(data, meta.index)
-        core.align_journal(meta)
-        core.library.set_applied_index(meta.index)
-        core.library.set_commit_index(meta.index)
-        core.membership.load(meta.index, meta.configuration)
+        self._machine.restore(data, meta.index)
+        align(self._journal, meta)
+        self._library.set_applied_index(meta.index)
+        self._library.set_commit_index(meta.index)
+        self._membership.load(meta.index, meta.configuration)
+
+
+def align(journal: Journal, meta: SnapshotMeta) -> None:
+    """Keep the log if it holds the snapshot's last entry (its tail is newer), else begin anew after it."""
+    position = meta.index - journal[0][1]
+    if 0 <= position < len(journal) and journal[position][2] == meta.term:
+        return
+    if position < 0:
+        raise CorruptState(f"the journal begins at {journal[0][1]}, after the snapshot of {meta.index}")
+    # The entry itself is in the snapshot; its place is kept, for what comes next is compared with its term.
+    journal.reset([(bytes([KIND_NOOP]), meta.index, meta.term)])

@@ -10,13 +10,21 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
-from msgspec import Struct
-
 from manager.raft.acquaintance import Acquaintance
-from manager.raft.append import Follower
+from manager.raft.append import Follower, align
 from manager.raft.compaction import Compactor
+from manager.raft.config import RaftConfig
 from manager.raft.gate import Gate
-from manager.raft.interfaces import Background, CorruptState, Journal, PeerTransport, RaftFatal, Snapshots
+from manager.raft.handover import Handover
+from manager.raft.interfaces import (
+    Background,
+    CorruptState,
+    Done,
+    Journal,
+    PeerTransport,
+    RaftFatal,
+    Snapshots,
+)
 from manager.raft.library import Library, Role
 from manager.raft.membership import Membership
 from manager.raft.messages import (
@@ -34,7 +42,6 @@ from manager.raft.messages import (
     PreVoteReply,
     RequestVote,
     SnapshotChunk,
-    SnapshotMeta,
     SnapshotReply,
     TimeoutNow,
     Unreachable,
@@ -45,29 +52,8 @@ from manager.raft.messages import (
 from manager.raft.proposer import StateMachine
 from manager.raft.reads import Reads
 from manager.raft.replication import Replicator
-from manager.raft.votes import Handover, Votes
+from manager.raft.votes import Votes
 from swarmcore.errors import NoLeader
-
-#: Called once, after the tick: the entry's (or read's) index, or None when nobody can tell.
-Done = Callable[[int | None], None]
-
-
-class RaftConfig(Struct, frozen=True, kw_only=True):
-    """Times in seconds. The defaults suit managers on one LAN; on a WAN multiply all three."""
-
-    heartbeat: float = 0.1
-    election_min: float = 0.4
-    election_max: float = 0.8
-    snapshot_entries: int = 5000
-    snapshot_chunk: int = 1 << 20
-    batch_bytes: int = 1 << 20
-    batch_entries: int = 4096
-    #: How long a read barrier or a membership change waits for a leader or its turn.
-    patience: float = 5.0
-    #: How long it counts that a follower could make no new connection to the leader.
-    complaint: float = 15.0
-    #: A leader gives up its lead for that at most once in so long: where nobody can connect, nobody is better.
-    between_complaints: float = 120.0
 
 
 class RaftCore:
@@ -83,6 +69,7 @@ class RaftCore:
         *,
         config: RaftConfig,
         random: Random,
+        clock: Callable[[], float],
         background: Background,
         bootstrap: Mapping[str, str] | None = None,
     ) -> None:
@@ -90,20 +77,29 @@ class RaftCore:
         self.machine = machine
         self.journal = journal
         self.snapshots = snapshots
-        self.config = config
-        self.gate = Gate(journal, transport)
-        self.votes = Votes(self)
-        self.handover = Handover(self)
-        self.reads = Reads(self)
-        self.replicator = Replicator(self)
-        self.follower = Follower(self)
-        self.acquaintance = Acquaintance(self)
-        self.membership = Membership(self, transport)
-        self.library = Library(node_id, config, random, journal, Compactor(self, background), self)
-        self.role_listener: Callable[[], None] = lambda: None
         self._pending: dict[int, tuple[int, Done]] = {}
         self._later: list[Callable[[], None]] = []
-        self._handlers: dict[type[Any], Callable[[str, Any], None]] = {
+        self._wire(transport, config, Library(node_id, config, random, journal, clock, self))
+        self.library.compact_with(Compactor(machine, snapshots, self.membership, background))
+        self._handlers = self._routes()
+        self._start(bootstrap)
+
+    def _wire(self, transport: PeerTransport, config: RaftConfig, library: Library) -> None:
+        """Each part is given those that it needs: the order is that of the files, from the bottom up."""
+        journal, snapshots = self.journal, self.snapshots
+        self.library = library
+        self.gate = gate = Gate(journal, transport)
+        self.membership = membership = Membership(self.node_id, self, library, journal, transport)
+        self.acquaintance = Acquaintance(self.node_id, library, gate, membership)
+        membership.on_left = self.acquaintance.left
+        self.replicator = Replicator(config, library, gate, journal, snapshots)
+        self.votes = Votes(self, config, library, gate, journal, membership, self.acquaintance)
+        self.handover = Handover(self.node_id, self, config, library, gate, self.replicator)
+        self.reads = Reads(self, library, self.replicator)
+        self.follower = Follower(library, gate, journal, snapshots, self.machine, membership, self.votes)
+
+    def _routes(self) -> dict[type[Any], Callable[[str, Any], None]]:
+        return {
             AppendEntries: self.follower.append,
             Heartbeat: self.follower.heartbeat,
             SnapshotChunk: self.follower.chunk,
@@ -119,7 +115,6 @@ class RaftCore:
             Introduction: self.acquaintance.introduction,
             Unreachable: self.handover.complaint,
         }
-        self._start(bootstrap)
 
     def _start(self, bootstrap: Mapping[str, str] | None) -> None:
         """Take up what is on disk; a new member begins with an empty log, a new swarm with its first members."""
@@ -130,7 +125,7 @@ class RaftCore:
                 journal.add(encode_members(dict(bootstrap)), 2, 0)
         if snapshot is not None:
             self.machine.restore(snapshot.data, snapshot.meta.index)
-            self.align_journal(snapshot.meta)
+            align(journal, snapshot.meta)
         elif journal[0][1] != 1:
             raise CorruptState(f"the journal begins at entry {journal[0][1]} and there is no snapshot")
         self.library.restore(1 if snapshot is None else snapshot.meta.index)
@@ -141,17 +136,6 @@ class RaftCore:
         journal.sync()
         if set(self.membership.members) == {self.node_id}:
             self.library.campaign_at_next_tick()  # there is nobody whose silence would have to be waited for
-
-    def align_journal(self, meta: SnapshotMeta) -> None:
-        """Keep the log if it holds the snapshot's last entry (its tail is newer), else begin anew after it."""
-        journal = self.journal
-        position = meta.index - journal[0][1]
-        if 0 <= position < len(journal) and journal[position][2] == meta.term:
-            return
-        if position < 0:
-            raise CorruptState(f"the journal begins at {journal[0][1]}, after the snapshot of {meta.index}")
-        # The entry itself is in the snapshot; its place is kept, for what comes next is compared with its term.
-        journal.reset([(bytes([KIND_NOOP]), meta.index, meta.term)])
 
     # ------------------------------------------------------------------------ what happens
     def receive(self, peer: str, message: Message) -> None:
@@ -273,4 +257,3 @@ class RaftCore:
         if old is Role.LEADER:
             self.abandon()
             self.replicator.reset()
-        self.role_listener()

@@ -1,4 +1,5 @@
-"""What raft's core needs from below: a journal, a snapshot store, links to its peers, a disk and timers."""
+"""What raft's core needs from below (a journal, a snapshot store, links to its peers, a disk and timers), and what its
+parts ask of the whole."""
 
 from __future__ import annotations
 
@@ -238,3 +239,34 @@ class Scheduler(Protocol):
 
 #: Runs the first in a thread and then the second, with its result or exception, where raft runs.
 Background = Callable[[Callable[[], SnapshotMeta], Callable[[SnapshotMeta | BaseException], None]], None]
+
+
+# ------------------------------------------------------------------------------------------- core
+#: Called once, after the tick: the entry's (or read's) index, or None when nobody can tell.
+Done = Callable[[int | None], None]
+
+
+class Core(Protocol):
+    """The whole member, as its parts see it; what they need of each other they are given one by one."""
+
+    @property
+    def last_entry(self) -> tuple[int, int]:
+        """(index, term) of where the log ends."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Leads and has applied everything that earlier leaders committed."""
+        ...
+
+    def require_lead(self) -> None:
+        """Raises NoLeader unless it is `ready` and keeps its lead."""
+        ...
+
+    def append(self, command: bytes, done: Done) -> None:
+        """The leader's: put it at the end of the log."""
+        ...
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Call it when the tick is over: what fails or proposes again cannot disturb it."""
+        ...

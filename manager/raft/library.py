@@ -10,6 +10,7 @@ from __future__ import annotations
 import _socket
 import socket
 import zlib
+from collections.abc import Callable
 from enum import IntEnum
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,6 +21,7 @@ from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 from pysyncobj.version import VERSION
 
+from manager.raft.config import RaftConfig
 from manager.raft.interfaces import Journal
 
 SUPPORTED_VERSION = "0.3.17"
@@ -112,19 +114,6 @@ class Role(IntEnum):
     LEADER = 2
 
 
-class RaftConfig(Protocol):
-    """What of the configuration the library is told."""
-
-    @property
-    def heartbeat(self) -> float: ...
-    @property
-    def election_min(self) -> float: ...
-    @property
-    def election_max(self) -> float: ...
-    @property
-    def snapshot_entries(self) -> int: ...
-
-
 class Hooks(Protocol):
     """What the library calls back."""
 
@@ -178,6 +167,25 @@ class _VoteRequests(Transport):  # type: ignore[misc]
         return True
 
 
+def _settings(config: RaftConfig, hooks: Hooks) -> SyncObjConf:
+    return SyncObjConf(
+        autoTick=False,
+        dynamicMembershipChange=True,
+        useFork=False,
+        journalFile=None,
+        fullDumpFile=None,
+        raftMinTimeout=config.election_min,
+        raftMaxTimeout=config.election_max,
+        appendEntriesPeriod=config.heartbeat,
+        leaderFallbackTimeout=config.election_max,  # check-quorum: 30 s in the library
+        connectionTimeout=config.election_max + 1,
+        logCompactionMinEntries=config.snapshot_entries,
+        logCompactionMinTime=1e12,
+        commandsWaitLeader=False,
+        onStateChanged=lambda old, new: hooks.role_changed(Role(old), Role(new)),
+    )
+
+
 class Library(SyncObj):
     """One member's raft state, under plain names.
 
@@ -190,40 +198,36 @@ class Library(SyncObj):
         config: RaftConfig,
         random: Random,
         journal: Journal,
-        compaction: Compaction,
+        clock: Callable[[], float],
         hooks: Hooks,
     ) -> None:
+        """`clock` shows seconds that never go back; only differences count."""
         self._random = random
         self._config = config
+        self._clock = clock
         self._hooks = hooks
         self.node_id = node_id
+        self._go_by_own_clock()
         super().__init__(
             Peer(node_id),
             [],
             nodeClass=Peer,
             transport=_VoteRequests(hooks),
-            conf=SyncObjConf(
-                autoTick=False,
-                dynamicMembershipChange=True,
-                useFork=False,
-                journalFile=None,
-                fullDumpFile=None,
-                raftMinTimeout=config.election_min,
-                raftMaxTimeout=config.election_max,
-                appendEntriesPeriod=config.heartbeat,
-                leaderFallbackTimeout=config.election_max,  # check-quorum: 30 s in the library
-                connectionTimeout=config.election_max + 1,
-                logCompactionMinEntries=config.snapshot_entries,
-                logCompactionMinTime=1e12,
-                commandsWaitLeader=False,
-                onStateChanged=lambda old, new: hooks.role_changed(Role(old), Role(new)),
-            ),
+            conf=_settings(config, hooks),
         )
         if absent := [name for name in ATTRIBUTES if f"_SyncObj__{name}" not in vars(self)]:
             raise AssertionError(f"pysyncobj {VERSION} lacks {absent}")
         self._poller = _NullPoller()
-        self._SyncObj__serializer = compaction
         self._SyncObj__raftLog = journal
+
+    def _go_by_own_clock(self) -> None:
+        """Before each entry into PySyncObj that looks at the time: it asks a function of its module for it, and other
+        members in this process have clocks of their own."""
+        syncobj.monotonicTime = self._clock
+
+    def compact_with(self, compaction: Compaction) -> None:
+        """Before the first tick."""
+        self._SyncObj__serializer = compaction
 
     def compact_above(self, entries: int) -> None:
         """Take a snapshot when the journal holds more than so many entries."""
@@ -239,10 +243,8 @@ class Library(SyncObj):
         self._SyncObj__raftCommitIndex = min(max(journal.getRaftCommitIndex(), applied), last[1])
 
     # ------------------------------------------------------------------------ state
-    @staticmethod
-    def now() -> float:
-        """The library's clock; the simulator's when simulated."""
-        return float(syncobj.monotonicTime())
+    def now(self) -> float:
+        return self._clock()
 
     @property
     def role(self) -> Role:
@@ -297,9 +299,11 @@ class Library(SyncObj):
 
     # ------------------------------------------------------------------------ changes
     def tick(self) -> None:
+        self._go_by_own_clock()
         self._onTick(0)
 
     def set_others(self, others: set[str]) -> None:
+        self._go_by_own_clock()
         wanted = {Peer(peer) for peer in others}
         self._SyncObj__updateClusterConfiguration(wanted)
         for node in wanted:
@@ -332,6 +336,7 @@ class Library(SyncObj):
         self.postpone_election()
 
     def lead(self) -> None:
+        self._go_by_own_clock()
         self._SyncObj__onBecomeLeader()
 
     def set_commit_index(self, index: int) -> None:

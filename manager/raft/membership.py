@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
-from manager.raft.interfaces import PeerTransport
+from manager.raft.interfaces import Core, Done, Journal, PeerTransport
+from manager.raft.library import Library
 from manager.raft.messages import KIND_MEMBERSHIP, Configuration, decode_configuration, encode_configuration
 from swarmcore.errors import FailedPrecondition
-
-if TYPE_CHECKING:
-    from manager.raft.core import Done, RaftCore
 
 
 class Membership:
     """Configurations by the index of the entry that made them; the last one is in force, committed or not."""
 
-    def __init__(self, core: RaftCore, transport: PeerTransport) -> None:
+    def __init__(
+        self, node_id: str, core: Core, library: Library, journal: Journal, transport: PeerTransport
+    ) -> None:
+        self._node_id = node_id
         self._core = core
+        self._library = library
+        self._journal = journal
         self._transport = transport
         self._history: list[tuple[int, Configuration]] = [(0, Configuration(members={}))]
         self._dialled: dict[str, str] = {}
-        self.changed: Callable[[], None] = lambda: None
+        #: Told who is no member any more.
+        self.on_left: Callable[[set[str]], None] = lambda peers: None
 
     @property
     def configuration(self) -> Configuration:
@@ -34,12 +37,12 @@ class Membership:
 
     @property
     def is_member(self) -> bool:
-        return self._core.node_id in self.members
+        return self._node_id in self.members
 
     @property
     def pending(self) -> bool:
         """The last change is not committed yet."""
-        return self._history[-1][0] > self._core.library.commit_index
+        return self._history[-1][0] > self._library.commit_index
 
     def at(self, index: int) -> Configuration:
         """As of the entry `index`: what a snapshot of that state must carry."""
@@ -52,7 +55,7 @@ class Membership:
         self._history = [(index, configuration)]
         self._history += [
             (place, decode_configuration(command))
-            for command, place, _ in self._core.journal[:]
+            for command, place, _ in self._journal[:]
             if place > index and command[:1] == bytes([KIND_MEMBERSHIP])
         ]
         self._enforce()
@@ -74,16 +77,16 @@ class Membership:
         self._history = [(index, self.at(index))] + [step for step in self._history if step[0] > index]
 
     def _enforce(self) -> None:
-        wanted = {peer: address for peer, address in self.members.items() if peer != self._core.node_id}
-        self._core.library.set_others(set(wanted))
-        for peer in sorted(set(self._dialled) - set(wanted)):
+        wanted = {peer: address for peer, address in self.members.items() if peer != self._node_id}
+        self._library.set_others(set(wanted))
+        left = set(self._dialled) - set(wanted)
+        for peer in sorted(left):
             self._transport.drop_peer(peer)
-        self._core.acquaintance.left(set(self._dialled) - set(wanted))
+        self.on_left(left)
         for peer, address in sorted(wanted.items()):
             if self._dialled.get(peer) != address:
                 self._transport.add_peer(peer, address)
         self._dialled = wanted
-        self.changed()
 
     # ------------------------------------------------------------------------ changing it (leader)
     def can_change(self) -> bool:
@@ -92,14 +95,14 @@ class Membership:
         Two changes at once can make two majorities that share nobody; a change on top of another leader's
         uncommitted one too.
         """
-        noop = self._core.library.noop_index
-        return not self.pending and noop is not None and self._core.library.commit_index >= noop
+        noop = self._library.noop_index
+        return not self.pending and noop is not None and self._library.commit_index >= noop
 
     def add(self, node_id: str, address: str, done: Done) -> None:
         self._change({**self.members, node_id: address}, done)
 
     def remove(self, node_id: str, done: Done) -> None:
-        if node_id == self._core.node_id:
+        if node_id == self._node_id:
             raise FailedPrecondition("a leader does not remove itself", "hand over the lead first")
         self._change({peer: address for peer, address in self.members.items() if peer != node_id}, done)
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from random import Random
 from typing import Any, TypeVar
 
-from manager.raft.core import RaftConfig, RaftCore
+from manager.raft.config import RaftConfig
+from manager.raft.core import RaftCore
 from manager.raft.driver import Driver
 from manager.raft.fence import Fence
 from manager.raft.interfaces import Background, Journal, PeerTransport, Snapshots
@@ -16,6 +17,7 @@ from manager.raft.messages import SnapshotMeta
 from manager.raft.proposer import Member, RaftStatus, StateMachine
 from manager.raft.storage import TRAILING
 from swarmcore.aio import Pointless, unless
+from swarmcore.clock import monotonic
 from swarmcore.errors import FailedPrecondition, NoLeader, NotFound, OutcomeUnknown, Unavailable
 from swarmcore.model.generation import Generation
 
@@ -45,6 +47,7 @@ class RaftNode:
         config: RaftConfig | None = None,
         bootstrap: Mapping[str, str] | None = None,
         random: Random | None = None,
+        clock: Callable[[], float] = monotonic,
         background: Background | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -65,9 +68,13 @@ class RaftNode:
             transport,
             config=self._config,
             random=random or Random(),
+            clock=clock,
             background=background or self._in_thread,
             bootstrap=bootstrap,
         )
+        self._begin(transport)
+
+    def _begin(self, transport: PeerTransport) -> None:
         self._driver = Driver(self._core, self._loop, self._failed)
         self._driver.after_tick = self._after_tick
         self._seen = self._view()

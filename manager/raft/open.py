@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 
-from manager.raft.core import RaftConfig
+from manager.raft.config import RaftConfig
 from manager.raft.disk import RealDisk
 from manager.raft.interfaces import CorruptState
 from manager.raft.node import AskLeader, RaftNode
@@ -24,6 +26,7 @@ from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.server import RpcServer
 
 log = logging.getLogger(__name__)
+Close = Callable[[], Awaitable[None]]
 
 
 async def open_raft(
@@ -43,22 +46,13 @@ async def open_raft(
     clock: AgreedClock | None = None,
     on_superseded: Callable[[str], None] = lambda reason: None,
 ) -> RaftNode:
-    """`bootstrap` (node id to address) founds a swarm; `recovery` makes a lone survivor its only member.
-
-    Raises FailedPrecondition where the directory is in use, unreadable or not what was written.
-    """
+    """`bootstrap` (node id to address) founds a swarm; `recovery` makes a lone survivor its only member. Raises
+    FailedPrecondition where the directory is in use, unreadable or not what was written."""
     disk, journal, snapshots = await asyncio.to_thread(_open, directory, keys)
-
-    async def close() -> None:
-        await transport.close()
-        journal.close()
-        snapshots.close()
-        disk.close()
-
     transport = RaftTransport(
         node_id, server, client, Random(), cluster=cluster, clock=clock, on_superseded=on_superseded
     )
-    try:
+    async with _closed_if_refused(directory, partial(_close, transport, journal, snapshots, disk)) as close:
         if recovery is not None:
             generation = force_new_cluster(node_id, recovery, journal, snapshots)
             log.warning("the swarm is recovered", extra={"node": node_id, "generation": generation.id})
@@ -74,6 +68,19 @@ async def open_raft(
             bootstrap=bootstrap,
             on_close=close,
         )
+
+
+async def _close(transport: RaftTransport, journal: Wal, snapshots: SnapshotStore, disk: RealDisk) -> None:
+    await transport.close()
+    journal.close()
+    snapshots.close()
+    disk.close()
+
+
+@asynccontextmanager
+async def _closed_if_refused(directory: Path, close: Close) -> AsyncIterator[Close]:
+    try:
+        yield close
     except (CorruptState, OSError) as error:
         await close()
         raise _refusal(directory, error) from error

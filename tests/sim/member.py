@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Protocol
 
-from manager.raft.core import RaftConfig, RaftCore
+from manager.raft.config import RaftConfig
+from manager.raft.core import RaftCore
 from manager.raft.driver import Driver
 from manager.raft.fence import Fence
 from manager.raft.interfaces import Journal, Snapshots
@@ -101,10 +102,6 @@ class Member:
         return self.core is not None
 
     def start(self) -> None:
-        with self.clock.seen_by(self.local_clock):
-            self._start()
-
-    def _start(self) -> None:
         if self.alive or self.lost:
             return
         self._life += 1
@@ -124,6 +121,7 @@ class Member:
                 self,
                 config=self.config,
                 random=self.random,
+                clock=self._now,
                 background=self._background,
                 bootstrap=self.bootstrap,
             )
@@ -138,6 +136,9 @@ class Member:
         self.driver = Driver(self.core, self, self.fatal)
         self.driver.after_tick = self._ticked
         self.driver.kick()
+
+    def _now(self) -> float:
+        return self.clock.shown_by(self.local_clock)
 
     def crash(self) -> None:
         if self.alive:
@@ -219,8 +220,7 @@ class Member:
             self._backlog.append(act)
             return
         try:
-            with self.clock.seen_by(self.local_clock):
-                act()
+            act()
         except Crash:
             self._die()
 

@@ -16,13 +16,14 @@ from manager.raft.compaction import Compactor
 from manager.raft.core import RaftCore
 from manager.raft.fence import Fence
 from manager.raft.gate import Gate
+from manager.raft.handover import Handover
 from manager.raft.membership import Membership
 from manager.raft.messages import AppendReply, Configuration, Message, PreVote, RequestVote, SnapshotMeta
 from manager.raft.promise import Promise
 from manager.raft.reads import Reads
 from manager.raft.replication import Replicator
 from manager.raft.storage import Wal
-from manager.raft.votes import Handover, Votes
+from manager.raft.votes import Votes
 from tests.sim.disk import SimDisk, SimFile, no_hook
 
 Fault = AbstractContextManager[object]
@@ -38,8 +39,8 @@ def stale_acknowledgement() -> Fault:
     original = Replicator.append_reply
 
     def append_reply(self: Replicator, peer: str, message: AppendReply) -> None:
-        term = max(message.term, self._core.library.term)
-        last = self._core.journal[-1][1]
+        term = max(message.term, self._library.term)
+        last = self._journal[-1][1]
         original(
             self,
             peer,
@@ -115,10 +116,10 @@ def truncates_what_matches() -> Fault:
     original, original_reply = Follower._store, Replicator.append_reply
 
     def store(self: Follower, entries: list[tuple[bytes, int, int]]) -> None:
-        journal = self._core.journal
+        journal = self._journal
         if entries and journal[0][1] < entries[0][1] <= journal[-1][1]:
             journal.deleteEntriesFrom(entries[0][1] - journal[0][1])
-            self._core.membership.truncated(entries[0][1])
+            self._membership.truncated(entries[0][1])
         original(self, entries)
 
     def append_reply(self: Replicator, peer: str, message: AppendReply) -> None:
@@ -139,8 +140,8 @@ def commits_earlier_terms_by_counting() -> Fault:
     original = Follower.append
 
     def append(self: Follower, peer: str, message: object) -> None:
-        library = self._core.library
-        commit = min(message.commit_index, self._core.last_entry[0])  # type: ignore[attr-defined]
+        library = self._library
+        commit = min(message.commit_index, self._journal[-1][1])  # type: ignore[attr-defined]
         if message.term >= library.term and commit > library.commit_index:  # type: ignore[attr-defined]
             library.set_commit_index(commit)
         original(self, peer, message)  # type: ignore[arg-type]
@@ -197,7 +198,7 @@ def reads_by_the_clock() -> Fault:
     """A leader that heard a majority within an election time-out, by its own clock, answers reads at once."""
 
     def confirmed(self: Reads, sequence: int) -> bool:
-        library, config = self._core.library, self._core.config
+        library, config = self._library, self._replicator._config
         now = library.now()
         fresh = [p for p in library.others() if now - library.answered_at(p) < config.election_min]
         return library.quorum(len(fresh))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from unittest import mock
 
-import pysyncobj.syncobj
 from msgspec import Struct
 
-from manager.raft.core import RaftConfig, RaftCore
+from manager.raft.config import RaftConfig
+from manager.raft.core import RaftCore
 from tests.sim.checks import Invariants
 from tests.sim.member import Member
 from tests.sim.plans import Plan
@@ -83,20 +82,19 @@ class Story:
 
     # ------------------------------------------------------------------------ the run
     def play(self) -> Report:
-        with mock.patch.object(pysyncobj.syncobj, "monotonicTime", self.clock.monotonic):
-            for member in self.members.values():
-                member.start()
-            self.network.keep_connecting()
-            self.clock.at(0.5, self._client)
-            self.clock.at(1.0, self._fault)
-            if self.plan.founders:
-                self.clock.at(1.0, self._churn)
-            if self.plan.recovery:
-                self.clock.at(self.random.uniform(1.5, 3.0), self.recovery.begin)
-            end = Clock.START + self.plan.seconds
-            while self.clock.time < end and not self.invariants.violations:
-                self._advance(0.25)
-            recovery = 0.0 if self.invariants.violations else self._recover()
+        for member in self.members.values():
+            member.start()
+        self.network.keep_connecting()
+        self.clock.at(0.5, self._client)
+        self.clock.at(1.0, self._fault)
+        if self.plan.founders:
+            self.clock.at(1.0, self._churn)
+        if self.plan.recovery:
+            self.clock.at(self.random.uniform(1.5, 3.0), self.recovery.begin)
+        end = Clock.START + self.plan.seconds
+        while self.clock.time < end and not self.invariants.violations:
+            self._advance(0.25)
+        recovery = 0.0 if self.invariants.violations else self._recover()
         return Report(
             seed=self.seed,
             violations=tuple(self.invariants.violations),

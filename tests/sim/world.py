@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Protocol
@@ -54,22 +53,13 @@ class Clock:
 
     def __init__(self) -> None:
         self.time = self.START
-        self.looked_at_by = LocalClock()
         self._events: list[tuple[float, int, Handle]] = []
         self._numbers = itertools.count()
 
-    def monotonic(self) -> float:
+    def shown_by(self, local: LocalClock) -> float:
+        """What that host's clock shows now."""
         self.time += 1e-6
-        return self.looked_at_by.shows(self.time)
-
-    @contextmanager
-    def seen_by(self, local: LocalClock) -> Iterator[None]:
-        """What `monotonic` shows in this block is what that host sees."""
-        before, self.looked_at_by = self.looked_at_by, local
-        try:
-            yield
-        finally:
-            self.looked_at_by = before
+        return local.shows(self.time)
 
     @property
     def elapsed(self) -> float:

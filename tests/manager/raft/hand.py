@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import TypeVar
 
-import pysyncobj.syncobj
-import pytest
-
-from manager.raft.core import RaftConfig, RaftCore
+from manager.raft.config import RaftConfig
+from manager.raft.core import RaftCore
 from manager.raft.fence import Fence
 from manager.raft.messages import (
     AppendEntries,
@@ -36,11 +34,10 @@ M = TypeVar("M")
 class HandClock:
     """Moves when it is told to, and a little with every look."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.time = 1000.0
-        monkeypatch.setattr(pysyncobj.syncobj, "monotonicTime", self._now)
 
-    def _now(self) -> float:
+    def now(self) -> float:
         self.time += 1e-6
         return self.time
 
@@ -86,6 +83,7 @@ class Hand:
             self,
             config=self.config,
             random=Random(1),
+            clock=self.clock.now,
             background=self._background,
             bootstrap=self._bootstrap or None,
         )

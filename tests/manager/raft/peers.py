@@ -10,7 +10,7 @@ from pathlib import Path
 
 from manager.leader import Leader
 from manager.membership.members import Members
-from manager.raft.core import RaftConfig
+from manager.raft.config import RaftConfig
 from manager.raft.node import RaftNode
 from manager.raft.open import open_raft
 from manager.raft.proposer import Member

@@ -34,8 +34,8 @@ Make = Callable[..., list[Hand]]
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch) -> Make:
-    clock = HandClock(monkeypatch)
+def make() -> Make:
+    clock = HandClock()
 
     def members(names: str, **config: int) -> list[Hand]:
         return [Hand(name, clock, names, **config) for name in names]

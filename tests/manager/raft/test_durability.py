@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from manager.raft.core import RaftConfig
+from manager.raft.config import RaftConfig
 from manager.raft.interfaces import CorruptState
 from manager.raft.messages import KIND_REGULAR, AppendEntries, AppendReply
 from tests.manager.raft.hand import Hand, HandClock, elect, replicate
@@ -16,8 +16,8 @@ POWER = pytest.mark.parametrize("power", [False, True], ids=["kill -9", "power l
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
-    return HandClock(monkeypatch)
+def clock() -> HandClock:
+    return HandClock()
 
 
 def dies_at(disk: SimDisk, operation: int) -> None:

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from manager.raft.core import RaftConfig
+from manager.raft.config import RaftConfig
 from manager.raft.messages import AppendEntries, Heartbeat
 from manager.raft.open import open_raft
 from manager.raft.proposer import Member
