@@ -18,8 +18,9 @@ from pki.contexts import Contexts
 from pki.identity import Identity
 from pki.seal import DataKeyFile
 from pyswarmd.config import Settings
+from pyswarmd.node.addresses import split
 from pyswarmd.node.manager_parts import ManagerParts, wired
-from pyswarmd.node.membership import LocalState, split
+from pyswarmd.node.membership import LocalState
 from pyswarmd.node.place_in_raft import PlaceInRaft
 from swarmcore.aio import Backoff, Tasks, supervise
 from swarmcore.clock import AgreedClock

@@ -20,9 +20,10 @@ from pki.identity import Identity, identify
 from pki.keystore import KeyStore
 from pki.renewer import Renewer
 from pyswarmd.config import ENGINE_VERSION, Settings
+from pyswarmd.node.addresses import split
 from pyswarmd.node.manager_parts import ManagerParts
 from pyswarmd.node.manager_side import ManagerSide
-from pyswarmd.node.membership import LocalState, Status, split
+from pyswarmd.node.membership import LocalState, Status
 from pyswarmd.node.networks import NodeNetworks
 from swarmcore.aio import Backoff, Tasks, in_thread, supervise
 from swarmcore.clock import AgreedClock, Clock
@@ -306,6 +307,15 @@ class Member:
         raise last
 
     # -- for the API -------------------------------------------------------------------------------
+    @property
+    def node_id(self) -> str:
+        return self._keystore.node_id
+
+    @property
+    def role(self) -> NodeRole:
+        """That of the certificate."""
+        return self._keystore.role
+
     def status(self) -> Status:
         managers = self._local.managers
         if self.manager is not None:

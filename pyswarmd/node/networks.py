@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from random import Random
@@ -16,7 +16,6 @@ from swarmcore.aio import Backoff, Tasks, supervise
 from swarmcore.clock import Clock
 from swarmcore.errors import Conflict, Forbidden, NotFound, SwarmError
 from swarmcore.model.network import OVERLAY
-from swarmcore.model.overlay import NetworkTable
 from swarmcore.process.faults import Faults
 from worker.containers.container import Container
 from worker.networks.host_networks import HostNetworks
@@ -84,9 +83,6 @@ class NodeNetworks:
                     yield self.local.of_swarm(table.network)
                 except SwarmError:
                     continue
-
-    def tables(self) -> Mapping[str, NetworkTable]:
-        return self.swarm.tables
 
     def metrics(self) -> Iterator[Sample]:
         text = "Differences between the kernel and the endpoint tables that were found and repaired"

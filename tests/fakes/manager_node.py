@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -13,17 +14,40 @@ from pyswarmd.config import Settings
 from pyswarmd.node.membership import InitOptions, Status
 from swarmcore.errors import Unavailable
 from swarmcore.ids import new_id
-from swarmcore.model.overlay import NetworkTable
+from swarmcore.process.faults import Faults
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest, Create
 from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogSelector
 from swarmcore.rpc.messages.session import ManagerAddress
 from tests.manager.control.bench import Bench
 from worker.images.store import ImageStore
+from worker.volumes.local import Volume
+
+
+class Volumes:
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def list(self) -> list[Volume]:
+        return [Volume(name=name, created=datetime(2030, 1, 1, tzinfo=UTC)) for name in self.names]
+
+
+class Containers:
+    """Of which none runs."""
+
+    running = 0
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.volumes = Volumes()
+
+    def has(self, text: str) -> bool:
+        return text in self.names
 
 
 class SilentTasks:
     async def logs(self, selector: LogSelector, options: LogOptions) -> AsyncGenerator[LogMessage, None]:
-        for message in ():
+        nothing: tuple[LogMessage, ...] = ()
+        for message in nothing:
             yield message
 
 
@@ -51,16 +75,15 @@ class ManagerNode:
     """What the handlers ask of `pyswarmd.node.node.Node`. `bench` is the swarm's inside."""
 
     hostname = "m1"
-    ping_state = "active/manager"
     in_swarm = True
-    local_networks = None
+    networks = connector = None
 
     def __init__(self, folder: Path) -> None:
         self.bench = Bench()
         self.clock = self.bench.clock
         self.settings = Settings(state_dir=folder, run_dir=folder / "run", hostname="m1")
-        self.containers: set[str] = set()
-        self.volumes: set[str] = set()
+        self.containers = Containers()
+        self.faults = Faults()
         self.images = ImageStore(folder / "images")
 
     async def begin(self) -> ManagerNode:
@@ -70,10 +93,6 @@ class ManagerNode:
         self.bench.raft.member_table = {own.id: self.bench.raft.me}
         await self.images.open()
         return self
-
-    @property
-    def engine_id(self) -> str:
-        return self.status().node_id
 
     def status(self) -> Status:
         (own,) = (node.id for node in self.bench.store.view().nodes if node.role == "manager")
@@ -87,18 +106,3 @@ class ManagerNode:
 
     def manager(self) -> Managing:
         return Managing(self.bench)
-
-    def network_tables(self) -> Mapping[str, NetworkTable]:
-        return {}
-
-    def running_containers(self) -> int:
-        return 0
-
-    def has_container(self, text: str) -> bool:
-        return text in self.containers
-
-    def volume_names(self) -> set[str]:
-        return self.volumes
-
-    def image_count(self) -> int:
-        return len(self.images.list())

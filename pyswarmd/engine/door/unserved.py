@@ -96,7 +96,7 @@ _HINTS = {
 async def inspect_container(request: web.Request) -> web.Response:
     """A task's container is here and cannot be shown yet; anything else is none."""
     name = request.match_info["id"]
-    if node_of(request).has_container(name):
+    if node_of(request).containers.has(name):
         raise Unimplemented(
             "not supported yet: inspecting containers", "inspect its task, whose id is the end of its name"
         )
@@ -106,7 +106,8 @@ async def inspect_container(request: web.Request) -> web.Response:
 async def inspect_volume(request: web.Request) -> web.Response:
     """The same: images' volumes are here, without a name that anybody gave them."""
     name = request.match_info["id"]
-    if name in await asyncio.to_thread(node_of(request).volume_names):
+    volumes = await asyncio.to_thread(node_of(request).containers.volumes.list)  # reads the disk
+    if any(volume.name == name for volume in volumes):
         raise Unimplemented("not supported yet: inspecting volumes", "")
     raise NotFound(f"get {name}: no such volume", "")
 

@@ -10,7 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from pyswarmd.engine.door.context import Route, node_of
-from pyswarmd.metrics import Sample
+from pyswarmd.metrics import Sample, of_host, of_raft
+from pyswarmd.node.node import Node
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -30,9 +31,17 @@ class _Samples(Collector):
         yield from families.values()
 
 
+def _of(node: Node) -> Iterator[Sample]:
+    yield from of_host(node.containers.running, len(node.images.list()), node.faults.counts)
+    if node.networks is not None:
+        yield from node.networks.metrics()
+    if node.status().control_available:
+        yield from of_raft(node.manager().raft.status())
+
+
 async def metrics(request: web.Request) -> web.Response:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Samples(node_of(request).metrics()))
+    registry.register(_Samples(_of(node_of(request))))
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE})
 
 

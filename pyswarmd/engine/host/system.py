@@ -16,6 +16,7 @@ from pyswarmd.engine.door.context import Route, answer, node_of
 from pyswarmd.engine.host import image_views
 from pyswarmd.engine.host.features import filesystem, host_features
 from pyswarmd.engine.swarm import views
+from pyswarmd.node.membership import Status
 from pyswarmd.node.node import Node
 from swarmcore.errors import Unavailable
 from swarmcore.text.image_reference import DEFAULT_DOMAIN
@@ -46,11 +47,17 @@ async def ping(request: web.Request) -> web.Response:
     headers = {
         "Cache-Control": "no-cache, no-store, must-revalidate",
         "Pragma": "no-cache",
-        "Swarm": node_of(request).ping_state,
+        "Swarm": _standing(node_of(request).status()),
     }
     return web.Response(
         text="OK" if request.method == "GET" else "", headers=headers, content_type="text/plain"
     )
+
+
+def _standing(status: Status) -> str:
+    if status.state != "active":
+        return status.state
+    return "active/manager" if status.control_available else "active/worker"
 
 
 async def version(request: web.Request) -> web.Response:
@@ -74,16 +81,16 @@ async def version(request: web.Request) -> web.Response:
 
 async def info(request: web.Request) -> web.Response:
     node = node_of(request)
-    running = node.running_containers()
+    running = node.containers.running
     features = host_features(mount_points(_MOUNTS.read_text()))
     return answer(
         {
-            "ID": node.engine_id,
+            "ID": node.status().node_id or node.hostname,
             "Containers": running,
             "ContainersRunning": running,
             "ContainersPaused": 0,
             "ContainersStopped": 0,
-            "Images": node.image_count(),
+            "Images": len(node.images.list()),
             "Driver": image_views.DRIVER,
             "DriverStatus": [["Backing Filesystem", filesystem(node.settings.state_dir)]],
             "Plugins": PLUGINS,

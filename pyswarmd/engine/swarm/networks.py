@@ -15,6 +15,7 @@ from pyswarmd.engine.door.filters import Filters, moment
 from pyswarmd.engine.swarm import network_views as views
 from pyswarmd.engine.swarm.network_requests import check_endpoint, is_swarm, spec_of
 from pyswarmd.engine.swarm.network_views import PREDEFINED_DRIVERS, Shown
+from pyswarmd.node.connecting import Connector
 from pyswarmd.node.node import Node
 from swarmcore.errors import Conflict, FailedPrecondition, Forbidden, Invalid, NotFound, Unimplemented
 from swarmcore.model.network import Network
@@ -64,10 +65,9 @@ async def _all(node: Node, scope: str = "") -> tuple[list[Found], View | None]:
     view: View | None = None
     if scope != "swarm":
         found += [Found(shown=shown) for shown in views.predefined()]
-        if (local := node.local_networks) is not None:
-            found += [
-                Found(shown=views.local_network(item), used=bool(item.containers)) for item in local.list()
-            ]
+        if node.networks is not None:
+            own = node.networks.local.list()
+            found += [Found(shown=views.local_network(item), used=bool(item.containers)) for item in own]
     if scope != "local":
         if node.status().control_available:
             view = await node.manager().read()
@@ -76,8 +76,8 @@ async def _all(node: Node, scope: str = "") -> tuple[list[Found], View | None]:
                 for n in view.networks
                 if not n.pending_delete
             ]
-        else:
-            tables = node.network_tables().values()
+        elif node.networks is not None:
+            tables = node.networks.swarm.tables.values()
             found += [Found(shown=views.carried_network(table), table=table) for table in tables]
     if scope == "swarm":
         found += [Found(shown=shown) for shown in views.predefined(swarm=True)]
@@ -161,7 +161,7 @@ async def create(request: web.Request) -> web.Response:
     warnings: list[str] = []
     wanted = await body(request, NetworkRequest, warnings)
     swarm, node = is_swarm(wanted), node_of(request)
-    local = node.local_networks
+    local = node.networks.local if node.networks is not None else None
     if local is not None and any(item.wanted.name == wanted.name for item in local.list()):
         raise Conflict(f"network with name {wanted.name} already exists")
     if swarm:
@@ -188,9 +188,8 @@ async def remove(request: web.Request) -> web.Response:
 async def _remove(node: Node, network: Found) -> None:
     if network.is_predefined:
         raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
-    local = node.local_networks
-    if network.is_local and local is not None:
-        await local.remove(network.id)
+    if network.is_local and node.networks is not None:
+        await node.networks.local.remove(network.id)
     else:
         await node.manager().control.carry_out(RemoveNetwork(id=network.id))
 
@@ -221,13 +220,13 @@ def _may_go(shown: Shown, wanted: Filters, before: datetime | None) -> bool:
     return has_label(labels, wanted.get("label", [])) and not kept
 
 
-def _connector(node: Node) -> Node:
-    if node.local_networks is None:
+def _connector(node: Node) -> Connector:
+    if node.connector is None:
         raise Unimplemented(
             "connecting containers to networks is not supported yet",
             "services join networks with --network and --network-add",
         )
-    return node
+    return node.connector
 
 
 async def connect(request: web.Request) -> web.Response:
@@ -235,7 +234,7 @@ async def connect(request: web.Request) -> web.Response:
     check_endpoint(wanted.endpoint_config)
     node = node_of(request)
     network_id = await _named(node, request.match_info["id"], wanted.container)
-    await _connector(node).connect_network(network_id, wanted.container, wanted.endpoint_config)
+    await _connector(node).connect(network_id, wanted.container, wanted.endpoint_config)
     return empty()
 
 
@@ -243,7 +242,7 @@ async def disconnect(request: web.Request) -> web.Response:
     wanted = await body(request, DisconnectRequest)
     node = node_of(request)
     network_id = await _named(node, request.match_info["id"], wanted.container)
-    await _connector(node).disconnect_network(network_id, wanted.container, force=wanted.force)
+    await _connector(node).disconnect(network_id, wanted.container, force=wanted.force)
     return empty()
 
 

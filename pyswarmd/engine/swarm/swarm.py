@@ -5,9 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 from msgspec import field
 
+from manager.membership.bootstrap import check_pools
 from pyswarmd.engine.door.context import Route, answer, asked, body, empty, manager_of, node_of, said, version
 from pyswarmd.engine.swarm import views
-from pyswarmd.node.address_pools import check_data_path_port, check_pools
+from pyswarmd.node.addresses import check_data_path_port
 from pyswarmd.node.membership import InitOptions, JoinOptions
 from swarmcore.errors import NotFound, Unavailable, Unsupported
 from swarmcore.model.base import Part

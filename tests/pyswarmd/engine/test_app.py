@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from pyswarmd.config import VERSION, Settings
 from pyswarmd.engine.app import build_app
 from pyswarmd.engine.swarm.swarm import InitRequest, JoinRequest
-from pyswarmd.node.membership import split
+from pyswarmd.node.addresses import split
 from pyswarmd.node.node import Node
 from swarmcore.clock import RealClock
 from swarmcore.errors import Invalid

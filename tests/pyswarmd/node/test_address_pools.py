@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pyswarmd.node.address_pools import check_data_path_port, check_pools
-from pyswarmd.node.membership import data_path_address
+from manager.membership.bootstrap import check_pools
+from pyswarmd.node.addresses import check_data_path_port, data_path_address
 from swarmcore.errors import Invalid
 
 

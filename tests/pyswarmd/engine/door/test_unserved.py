@@ -73,7 +73,7 @@ async def test_docker_inspect_goes_on_to_the_next_kind_of_object(
 
 
 async def test_what_is_here_is_not_denied(client: Client, node: ManagerNode) -> None:
-    node.containers.add("web.1.x")
-    node.volumes.add("abc")
+    node.containers.names.add("web.1.x")
+    node.containers.volumes.names.add("abc")
     assert (await client.get("/containers/web.1.x/json")).status == 501
     assert (await client.get("/volumes/abc")).status == 501

@@ -22,6 +22,8 @@ Client = TestClient[web.Request, web.Application]
 
 
 class AskedNode:
+    networks = None
+
     def __init__(self) -> None:
         self.store = Store(RealClock())
         self.store.attach(SoloRaft(self.store))

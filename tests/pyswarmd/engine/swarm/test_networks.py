@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -144,7 +144,8 @@ class Daemon:
     """A manager with a view, without networking of its own; subclasses have more."""
 
     node_id, control_available = "m1", True
-    local_networks: Local | None = None
+    networks: Any = None
+    connector: Any = None
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -161,9 +162,6 @@ class Daemon:
             raise NotManager("This node is not a swarm manager.")
         return SimpleNamespace(read=self.read, control=self, store=SimpleNamespace(view=view))
 
-    def network_tables(self) -> Mapping[str, NetworkTable]:
-        return {}
-
     async def carry_out(self, request: Any) -> ControlReply:
         if isinstance(request, RemoveNetwork) and request.id in self.in_use:
             raise FailedPrecondition(f"network {request.id} is in use by service web1")
@@ -175,19 +173,22 @@ class WithLocal(Daemon):
     def __init__(self) -> None:
         super().__init__()
         self.local_networks: Local = Local()
+        self.networks = SimpleNamespace(local=self.local_networks, swarm=SimpleNamespace(tables={}))
+        self.connector = self
         self.calls: list[tuple[Any, ...]] = []
 
-    async def connect_network(self, network: str, container: str, config: EndpointSettings) -> None:
+    async def connect(self, network: str, container: str, config: EndpointSettings) -> None:
         self.calls.append(("connect", network, container, config))
 
-    async def disconnect_network(self, network: str, container: str, *, force: bool) -> None:
+    async def disconnect(self, network: str, container: str, *, force: bool) -> None:
         self.calls.append(("disconnect", network, container, force))
 
 
 class Worker(Daemon):
     node_id, control_available = "w1", False
 
-    def network_tables(self) -> Mapping[str, NetworkTable]:
+    def __init__(self) -> None:
+        super().__init__()
         table = NetworkTable(
             network=OverlayNetwork(
                 id="shop1",
@@ -211,7 +212,7 @@ class Worker(Daemon):
                 "task1": OverlayEndpoint(id="task1", node_id="m1", name="web.1.task1", service_id="web1"),
             },
         )
-        return {"shop1": table}
+        self.networks = SimpleNamespace(local=Local(), swarm=SimpleNamespace(tables={"shop1": table}))
 
 
 async def client_of(daemon: Daemon) -> Client:
