@@ -11,7 +11,7 @@ from typing import Protocol
 from manager.allocator.allocator import Allocator
 from manager.orchestrator.attachment_reaper import AttachmentReaper
 from manager.orchestrator.network_reaper import NetworkReaper
-from manager.orchestrator.orchestrator import ReplicatedOrchestrator
+from manager.orchestrator.orchestrator import Orchestrator
 from manager.orchestrator.reaper import TaskReaper
 from manager.raft.proposer import Proposer
 from manager.scheduler.scheduler import Scheduler
@@ -41,7 +41,7 @@ def own_loops(store: Store, clock: Clock, new_id: NewId) -> tuple[LoopFactory, .
     return (
         lambda: Allocator(store, clock, new_id),
         lambda: Scheduler(store, clock),
-        lambda: ReplicatedOrchestrator(store, clock, new_id),
+        lambda: Orchestrator(store, clock, new_id),
         lambda: TaskReaper(store, clock),
         lambda: AttachmentReaper(store, clock),
         lambda: NetworkReaper(store, clock),

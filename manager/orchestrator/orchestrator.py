@@ -1,4 +1,4 @@
-"""The loop that keeps replicated services at their number of tasks: it plans anew whatever may have changed."""
+"""The loop that keeps a task running in each place of each service: it plans anew whatever may have changed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from manager.orchestrator.fitness import evicted
+from manager.orchestrator.modes import CHOOSE
 from manager.orchestrator.new_task import new_task
 from manager.orchestrator.service_plan import plan_in_turns, plan_removed_in_turns
 from manager.orchestrator.steps import Around, Plan, Step
@@ -43,8 +44,8 @@ class _Work(Struct, frozen=True, gc=False):
     made_for: int = 0  # the version of the service that the plan was made for
 
 
-class ReplicatedOrchestrator:
-    """Also restarts, rolling updates, drained and dead nodes: they all are reasons to plan a slot."""
+class Orchestrator:
+    """Also restarts, rolling updates, drained and dead nodes: they all are reasons to plan a place."""
 
     def __init__(self, store: Store, clock: Clock, new_id: Callable[[], str]) -> None:
         self._store = store
@@ -143,10 +144,11 @@ class ReplicatedOrchestrator:
         if service is None:
             self._capped.discard(service_id)
             made = await in_turns(plan_removed_in_turns(tasks))
-        elif service.spec.mode.name != "replicated":
+        elif (choose := CHOOSE.get(service.spec.mode.name)) is None:
             return []
         else:
-            made = await in_turns(plan_in_turns(service, tasks, self._around(view, service, tasks, now)))
+            around = self._around(view, service, tasks, now)
+            made = await in_turns(plan_in_turns(service, tasks, around, choose))
         if made.due is not None:
             self._due[service_id] = made.due
         work: list[_Work] = []
@@ -193,8 +195,8 @@ class ReplicatedOrchestrator:
 
 def _time_of_successor(tx: Tx, service: Service, step: Step) -> datetime:
     """Later than that of the tasks it runs beside (start-first), though an earlier leader's clock may be ahead."""
-    slot = tx.tasks.find("slot", (service.id, step.create_in))
-    beside = [t for t in slot if t.desired_state <= TaskState.RUNNING and t.id not in step.stop]
+    of_place = tx.tasks.find("place", (service.id, step.create_in))
+    beside = [t for t in of_place if t.desired_state <= TaskState.RUNNING and t.id not in step.stop]
     return max([tx.now(), *(t.created_at + timedelta(microseconds=1) for t in beside if t.created_at)])
 
 

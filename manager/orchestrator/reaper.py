@@ -16,39 +16,40 @@ from swarmcore.aio import Turns, in_turns, stretches
 from swarmcore.clock import Clock
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.node import Node, NodeState
+from swarmcore.model.place import Place, place_of
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState
 
 DEFAULT_HISTORY = 5
-_Slot = tuple[str, int]  # service id, slot
+_Key = tuple[str, Place]  # service id, place
 
 
 class TaskReaper:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._dirty: dict[_Slot, None] = {}
+        self._dirty: dict[_Key, None] = {}
 
     async def run(self) -> None:
         await follow(self._store, self._clock, self, frozenset({Task, Service, Cluster, Node}))
 
     # -- Follower ----------------------------------------------------------------------------------
     def restart(self, view: View) -> None:
-        self._dirty = _slots(view.tasks)
+        self._dirty = _keys(view.tasks)
 
     def take(self, commit: Commit) -> None:
         for change in commit.changes:
             match change.new or change.old:
                 case Task() as task:
-                    self._dirty[task.service_id, task.slot] = None
+                    self._dirty[_key(task)] = None
                 case Service() as service:  # an update that ends needs its predecessors no more
                     tasks = self._store.view().tasks.find("service_id", service.id)
-                    self._dirty |= _slots(tasks)
+                    self._dirty |= _keys(tasks)
                 case Cluster():
                     self.restart(self._store.view())
                 case Node() as node if change.new is None or node.status.state is NodeState.DOWN:
                     tasks = self._store.view().tasks.find("node_id", node.id)
-                    self._dirty |= _slots(tasks)
+                    self._dirty |= _keys(tasks)
 
     async def act(self) -> float | None:
         if not self._dirty:
@@ -61,21 +62,25 @@ class TaskReaper:
         return None
 
 
-def _slots(tasks: Iterable[Task]) -> dict[_Slot, None]:
-    return dict.fromkeys((task.service_id, task.slot) for task in tasks)
+def _key(task: Task) -> _Key:
+    return task.service_id, place_of(task)
 
 
-def _useless_in_turns(view: View, slots: Iterable[_Slot]) -> Turns[list[str]]:
+def _keys(tasks: Iterable[Task]) -> dict[_Key, None]:
+    return dict.fromkeys(map(_key, tasks))
+
+
+def _useless_in_turns(view: View, places: Iterable[_Key]) -> Turns[list[str]]:
     """The ids of the tasks that may go."""
     dead: list[str] = []
-    for part in stretches(slots):
-        dead += [task.id for slot in part for task in _useless(view, slot)]
+    for part in stretches(places):
+        dead += [task.id for key in part for task in _useless(view, key)]
         yield
     return dead
 
 
-def _useless(view: View, slot: _Slot) -> list[Task]:
-    tasks = sorted(view.tasks.find("slot", slot), key=age)
+def _useless(view: View, key: _Key) -> list[Task]:
+    tasks = sorted(view.tasks.find("place", key), key=age)
     gone = [task for task in tasks if _may_go(task, view)]
     kept = [task for task in tasks if task.desired_state < TaskState.REMOVE]
     return gone + _beyond_history(kept, view)
@@ -110,13 +115,13 @@ def _limit(tasks: Sequence[Task], view: View) -> int:
 
 
 def _newest(tasks: Sequence[Task]) -> list[Task]:
-    """Those of the newest spec that the slot has seen. A start-first update leaves older ones live for a while."""
+    """Those of the newest spec that the place has seen. A start-first update leaves older ones live for a while."""
     versions = [task.spec_version.index if task.spec_version is not None else 0 for task in tasks]
     return [task for task, version in zip(tasks, versions, strict=True) if version == max(versions)]
 
 
 def _counted(tasks: Sequence[Task]) -> list[Task]:
-    """What restart_policy.py counts as attempts, and by which it knows that a spec was given up in the slot."""
+    """What restart_policy.py counts as attempts, and by which it knows that a spec was given up in the place."""
     *older, last = _newest(tasks)
     attempts = policy_of(last).max_attempts
     failures = [task for task in older if ended_by_itself(task)]
@@ -125,14 +130,14 @@ def _counted(tasks: Sequence[Task]) -> list[Task]:
 
 def _told_by(tasks: Sequence[Task], view: View) -> list[Task]:
     """What the plans tell something by."""
-    last = tasks[-1]  # that the slot is filled
+    last = tasks[-1]  # that the place is filled
     needed = [last]
     if last.desired_state < TaskState.RUNNING:  # its delay: restart_policy.py takes it from the predecessor
         needed += [task for task in tasks if task.desired_state > TaskState.RUNNING][-1:]
     service = view.services.get(last.service_id)
     status = service.update_status if service is not None else None
     if service is not None and status is not None and status.state in UNDER_WAY:
-        # Old slots from new ones, and whether the update failed here: see update_plan.py.
+        # Old places from new ones, and whether the update failed here: see update_plan.py.
         needed += [task for task in tasks if task.spec_version != service.spec_version][-1:]
         if (first := first_task(service, status, tasks)) is not None:
             needed.append(first)

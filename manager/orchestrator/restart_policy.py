@@ -31,8 +31,8 @@ def policy_of(task: Task) -> RestartPolicy:
     return task.spec.restart_policy or RestartPolicy()
 
 
-def should_restart(task: Task, slot: Sequence[Task]) -> bool:
-    """`slot` holds all stored tasks of the task's slot, itself included."""
+def should_restart(task: Task, of_place: Sequence[Task]) -> bool:
+    """`of_place` are all stored tasks of the task's place, itself included."""
     policy = policy_of(task)
     if policy.condition is RestartCondition.NONE:
         return False
@@ -40,21 +40,21 @@ def should_restart(task: Task, slot: Sequence[Task]) -> bool:
         return False
     if not policy.max_attempts or not ended_by_itself(task):
         return True  # one that was stopped, moved or lost has failed at nothing: it uses up no attempt
-    return _restarts(task, slot, policy) < policy.max_attempts
+    return _restarts(task, of_place, policy) < policy.max_attempts
 
 
 def ended_by_itself(task: Task) -> bool:
     return task.status.state in _OWN_END
 
 
-def _restarts(task: Task, slot: Sequence[Task], policy: RestartPolicy) -> int:
+def _restarts(task: Task, of_place: Sequence[Task], policy: RestartPolicy) -> int:
     """How often the policy has made a successor for this spec: once for each earlier task that ended by itself.
 
-    With a window, only those count that ended less than that before, in time that the slot was running: what the
+    With a window, only those count that ended less than that before, in time that the place was running: what the
     policy's own delay takes, or a preparation that fails, does not make a restart a success. Otherwise a window that
     is not longer than the delay would never hold two failures, and the policy would go on for ever.
     """
-    same_spec = sorted((t for t in slot if t.spec_version == task.spec_version), key=age)
+    same_spec = sorted((t for t in of_place if t.spec_version == task.spec_version), key=age)
     older = list(takewhile(lambda other: other.id != task.id, same_spec))
     failures = [other for other in older if ended_by_itself(other)]
     ended = seen_at(task)
@@ -85,7 +85,7 @@ def _span(nanoseconds: int) -> timedelta:
 
 
 def age(task: Task) -> tuple[bool, float, str]:
-    """Sorts a slot's tasks, oldest first.
+    """Sorts a place's tasks, oldest first.
 
     A task that shall run is newer than one that shall not, whatever their times say: the clocks of two leaders
     differ, and no successor may be taken for its predecessor.
@@ -105,18 +105,18 @@ def up_since(task: Task, now: datetime) -> datetime:
     return task.updated_at or task.status.timestamp or now
 
 
-def has_given_up(slot: Sequence[Task], version: Version) -> bool:
+def has_given_up(of_place: Sequence[Task], version: Version) -> bool:
     """The last task of this version ended by itself, and its policy lets none follow."""
-    mine = [task for task in slot if task.spec_version == version]
+    mine = [task for task in of_place if task.spec_version == version]
     if not mine or mine[-1].desired_state <= TaskState.RUNNING:
         return False
-    return ended_by_itself(mine[-1]) and not should_restart(mine[-1], slot)
+    return ended_by_itself(mine[-1]) and not should_restart(mine[-1], of_place)
 
 
 def start_time(task: Task, older: Sequence[Task], node_of: Mapping[str, Node]) -> datetime:
     """When a task that waits (desired READY) may start: after its delay, and when its predecessors have stopped.
 
-    `older` are the stored tasks of its slot that were made before it, oldest first. One of them that shall run
+    `older` are the stored tasks of its place that were made before it, oldest first. One of them that shall run
     beside it (start-first) is no predecessor.
     """
     assert task.created_at is not None, "a stored task has a time"

@@ -10,6 +10,7 @@ from msgspec import Struct
 from manager.orchestrator.fitness import must_move
 from swarmcore.model.cluster import DEFAULT_MAX_REPLICAS
 from swarmcore.model.node import Node
+from swarmcore.model.place import Place
 from swarmcore.model.service import ServiceSpec, UpdateStatus
 from swarmcore.model.task import Task, TaskState
 
@@ -44,7 +45,7 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     start: tuple[str, ...] = ()  # to RUNNING
     stop: tuple[str, ...] = ()  # to SHUTDOWN
     remove: tuple[str, ...] = ()  # to REMOVE
-    create_in: int | None = None  # slot of a new task
+    create_in: Place | None = None  # where a new task is made
     create_as: TaskState = TaskState.RUNNING  # its desired state
 
 

@@ -12,12 +12,13 @@ from manager.orchestrator.places import live
 from manager.orchestrator.restart_policy import seen_at, still_runs
 from manager.orchestrator.steps import MAX_STEPS, Around, Step
 from manager.rules.current import is_current
-from swarmcore.aio import STRETCH, Turns, at_once, stretches
+from swarmcore.aio import STRETCH, Turns, stretches
+from swarmcore.model.place import Place
 from swarmcore.model.policy import SECOND, FailureAction, UpdateConfig, UpdateOrder
 from swarmcore.model.service import Service, UpdateState, UpdateStatus
 from swarmcore.model.task import Task, TaskState
 
-#: What Docker does where a service has no update settings: one slot at a time.
+#: What Docker does where a service has no update settings: one place at a time.
 DEFAULT = UpdateConfig(parallelism=1)
 #: How long a task may take to run, where nobody saw since when it ran before it ended.
 SLOW_START = timedelta(minutes=1)
@@ -26,7 +27,7 @@ SETTLES, SETTLES_AT_MOST = 5, timedelta(seconds=10)
 UNDER_WAY = frozenset({UpdateState.UPDATING, UpdateState.ROLLBACK_STARTED})
 _STOPPED = frozenset({UpdateState.PAUSED, UpdateState.ROLLBACK_PAUSED})
 _FAILED = frozenset({TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED})
-_Slots = Mapping[int, Sequence[Task]]
+_Places = Mapping[Place, Sequence[Task]]
 
 
 class Move(Struct, frozen=True, kw_only=True):
@@ -36,18 +37,12 @@ class Move(Struct, frozen=True, kw_only=True):
     roll_back: bool = False
 
 
-def next_move(
-    service: Service, slots: _Slots, dirty: Sequence[int], around: Around, *, moving: bool = False
-) -> Move:
-    return at_once(next_move_in_turns(service, slots, dirty, around, moving=moving))
-
-
 def next_move_in_turns(
-    service: Service, slots: _Slots, dirty: Sequence[int], around: Around, *, moving: bool = False
+    service: Service, places: _Places, dirty: Sequence[Place], around: Around, *, moving: bool = False
 ) -> Turns[Move]:
-    """`slots` are the filled ones, `dirty` those of them whose last task is not what the service wants.
+    """`places` are the filled ones, `dirty` those of them whose last task is not what the service wants.
 
-    `moving`: another such slot gets a new task just now for another reason, so this is not the end.
+    `moving`: another such place gets a new task just now for another reason, so this is not the end.
     """
     status = service.update_status
     if status is not None and status.state in _STOPPED:
@@ -58,33 +53,38 @@ def next_move_in_turns(
         status = UpdateStatus(state=UpdateState.UPDATING, started_at=around.now, message="update in progress")
     elif status.started_at is None:  # asked for by hand: it begins now
         status = replace(status, started_at=around.now)
-    move = yield from _go_on(service, status, slots, dirty, around, moving)
+    move = yield from _go_on(service, status, places, dirty, around, moving)
     return replace(move, status=status) if move.status is None and status != service.update_status else move
 
 
 def _go_on(
-    service: Service, status: UpdateStatus, slots: _Slots, dirty: Sequence[int], around: Around, moving: bool
+    service: Service,
+    status: UpdateStatus,
+    places: _Places,
+    dirty: Sequence[Place],
+    around: Around,
+    moving: bool,
 ) -> Turns[Move]:
     config = settings(service, status)
     firsts: list[Task] = []
     failed: list[Task] = []
-    for part in stretches(slots.values()):
-        found = [task for slot in part if (task := first_task(service, status, slot)) is not None]
+    for part in stretches(places.values()):
+        found = [task for some in part if (task := first_task(service, status, some)) is not None]
         firsts += found
         failed += [task for task in found if _counts_as_failure(task, config, around)]
         yield
-    too_many = len(failed) > config.max_failure_ratio * len(slots)
+    too_many = len(failed) > config.max_failure_ratio * len(places)
     if too_many and config.failure_action is not FailureAction.CONTINUE:
         return _give_up(service, status, config, failed[0], around.now)
-    busy, due = yield from _busy(service, slots, dirty, config, around.now)
+    busy, due = yield from _busy(service, places, dirty, config, around.now)
     if not dirty:
         if busy or moving:
             return Move(due=due)
         return (yield from _finish(status, firsts, config, around.now))
     room = len(dirty) if config.parallelism == 0 else max(0, config.parallelism - busy)
     steps: list[Step] = []
-    for numbers in stretches(dirty[: min(room, MAX_STEPS)]):
-        steps += [_replace(number, slots[number], service, config, around) for number in numbers]
+    for some in stretches(dirty[: min(room, MAX_STEPS)]):
+        steps += [_replace(place, places[place], service, config, around) for place in some]
         yield
     return Move(steps=tuple(steps), due=due)
 
@@ -100,9 +100,9 @@ def settle_time(service: Service) -> timedelta:
     return min(_span(settings(service, status).monitor_ns) / SETTLES, SETTLES_AT_MOST)
 
 
-def first_task(service: Service, status: UpdateStatus, slot: Sequence[Task]) -> Task | None:
-    """The first one that this update made in the slot. What comes of its successors is the restart policy's."""
-    mine = [task for task in slot if task.spec_version == service.spec_version]
+def first_task(service: Service, status: UpdateStatus, of_place: Sequence[Task]) -> Task | None:
+    """The first one that this update made in the place. What comes of its successors is the restart policy's."""
+    mine = [task for task in of_place if task.spec_version == service.spec_version]
     since = [t for t in mine if t.created_at and status.started_at and t.created_at >= status.started_at]
     return since[0] if since else None
 
@@ -120,19 +120,19 @@ def _counts_as_failure(task: Task, config: UpdateConfig, around: Around) -> bool
 
 
 def _busy(
-    service: Service, slots: _Slots, dirty: Sequence[int], config: UpdateConfig, now: datetime
+    service: Service, places: _Places, dirty: Sequence[Place], config: UpdateConfig, now: datetime
 ) -> Turns[tuple[int, datetime | None]]:
-    """How many slots are being replaced or rest after that, and when the first of these has rested."""
+    """How many places are being renewed or rest after that, and when the first of these has rested."""
     busy, due = 0, None
     waiting = set(dirty)
-    for position, (number, slot) in enumerate(slots.items(), 1):
+    for position, (place, of_place) in enumerate(places.items(), 1):
         if position % STRETCH == 0:
             yield
-        mine = [task for task in slot if task.spec_version == service.spec_version]
-        if number in waiting or not mine or len(mine) == len(slot):
-            continue  # the update has not been here: the slot is still to come, or is a new one
+        mine = [task for task in of_place if task.spec_version == service.spec_version]
+        if place in waiting or not mine or len(mine) == len(of_place):
+            continue  # the update has not been here: the place is still to come, or is a new one
         came = [seen_at(task) for task in mine if task.status.state >= TaskState.RUNNING]
-        alive = live(slot)
+        alive = live(of_place)
         if not came or (len(alive) > 1 and alive[-1].status.state is TaskState.RUNNING):
             busy += 1  # it does not run yet, or has not ended the old one yet
         elif config.delay and (times := [time for time in came if time is not None]):
@@ -144,9 +144,9 @@ def _busy(
 
 
 def _replace(
-    number: int, slot: Sequence[Task], service: Service, config: UpdateConfig, around: Around
+    place: Place, of_place: Sequence[Task], service: Service, config: UpdateConfig, around: Around
 ) -> Step:
-    old = [task for task in live(slot) if not around.is_over(task)]  # the others are stopped anyway
+    old = [task for task in live(of_place) if not around.is_over(task)]  # the others are stopped anyway
     for task in old:
         if task.status.state is TaskState.RUNNING and is_current(task, service, around.node_of(task)):
             # A start-first update left it running and is rolled back: what is wanted is here already.
@@ -155,11 +155,11 @@ def _replace(
                 start=(task.id,) if task.desired_state < TaskState.RUNNING else (),
             )
     if not old or config.order is UpdateOrder.START_FIRST:
-        return Step(create_in=number)  # the old ones stop when the new one runs
+        return Step(create_in=place)  # the old ones stop when the new one runs
     waits = any(still_runs(task, around.node_of(task)) for task in old)
     return Step(
         stop=tuple(task.id for task in old),
-        create_in=number,
+        create_in=place,
         create_as=TaskState.READY if waits else TaskState.RUNNING,
     )
 

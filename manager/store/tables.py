@@ -16,6 +16,7 @@ from swarmcore.model.base import Object
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.network import Network
 from swarmcore.model.node import Node
+from swarmcore.model.place import place_of
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task
@@ -55,7 +56,7 @@ TASKS: Schema[Task] = Schema(
     {
         "service_id": lambda t: t.service_id or None,
         "node_id": lambda t: t.node_id or None,
-        "slot": lambda t: (t.service_id, t.slot) if t.service_id else None,
+        "place": lambda t: (t.service_id, place_of(t)) if t.service_id else None,
     },
 )
 NETWORKS: Schema[Network] = Schema(

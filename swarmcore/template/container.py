@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from swarmcore.model.container import ContainerSpec, Mount
-from swarmcore.model.naming import slot_text, task_name
+from swarmcore.model.naming import task_name
 from swarmcore.model.node import NodeDescription
+from swarmcore.model.place import place_of
 from swarmcore.model.task import Task
 from swarmcore.template.expand import Scope, expand
 
@@ -33,7 +34,7 @@ def scope_of(task: Task, description: NodeDescription | None) -> Scope:
         "Task": {
             "ID": task.id,
             "Name": task_name(task),
-            "Slot": slot_text(task),
+            "Slot": str(place_of(task)),
         },
     }
 

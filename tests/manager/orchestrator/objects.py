@@ -1,9 +1,15 @@
-"""Small objects for the orchestrator's pure parts."""
+"""Small objects for the orchestrator's pure parts, and these parts without turns for others."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+from manager.orchestrator.places import Choose, Places, by_place_in_turns
+from manager.orchestrator.replicated_slots import choose_slots
+from manager.orchestrator.service_plan import plan_in_turns, plan_removed_in_turns
+from manager.orchestrator.steps import Around, Plan
+from swarmcore.aio import at_once
 from swarmcore.model.base import Version
 from swarmcore.model.container import ContainerSpec
 from swarmcore.model.node import Availability, Node, NodeDescription, NodeSpec, NodeState, NodeStatus
@@ -87,3 +93,15 @@ def task(
         status=TaskStatus(state=state, timestamp=seen),
         desired_state=desired,
     )
+
+
+def by_place(tasks: Iterable[Task]) -> Places:
+    return at_once(by_place_in_turns(tasks))
+
+
+def plan(service: Service, tasks: Iterable[Task], around: Around, choose: Choose = choose_slots) -> Plan:
+    return at_once(plan_in_turns(service, tasks, around, choose))
+
+
+def plan_removed(tasks: Iterable[Task]) -> Plan:
+    return at_once(plan_removed_in_turns(tasks))

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from manager.orchestrator.attachment_reaper import AttachmentReaper
-from manager.orchestrator.orchestrator import ReplicatedOrchestrator
+from manager.orchestrator.orchestrator import Orchestrator
 from manager.orchestrator.reaper import TaskReaper
 from swarmcore.aio import owned
 from swarmcore.ids import new_id
@@ -111,7 +111,7 @@ async def test_a_node_that_dies_need_not_end_what_shall_be_removed(bench: Bench)
 async def test_the_loops_of_services_leave_attachments_alone(bench: Bench) -> None:
     await put(bench, *STAYS, *GOES)
     every = {task.id for task in (*STAYS, *GOES)}
-    orchestrator = ReplicatedOrchestrator(bench.store, bench.clock, new_id)
+    orchestrator = Orchestrator(bench.store, bench.clock, new_id)
     async with (
         owned(TaskReaper(bench.store, bench.clock).run(), "reaper") as one,
         owned(orchestrator.run(), "orchestrator") as two,

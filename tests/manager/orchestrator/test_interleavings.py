@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from manager.orchestrator.places import by_slot, live
+from manager.orchestrator.places import live
 from manager.orchestrator.restart_policy import should_restart
 from manager.rules.current import is_current
 from swarmcore.model.node import Availability, NodeState
 from swarmcore.model.policy import FailureAction, RestartCondition, RestartPolicy, UpdateConfig, UpdateOrder
 from swarmcore.model.task import Task, TaskState
-from tests.manager.orchestrator.objects import SECOND, node, service, template
+from tests.manager.orchestrator.objects import SECOND, by_place, node, service, template
 from tests.manager.orchestrator.world import World, in_world
 
 S = TaskState
@@ -159,7 +159,7 @@ def test_no_policy_makes_the_loops_restless_or_a_slot_double(
         await live_through(world, events, mend=not ends)
         found = world.store.view().services.get("svc")
         assert found is not None
-        slots = by_slot(world.tasks())
+        slots = by_place(world.tasks())
         assert len(slots) == found.spec.replicas
         for slot in slots.values():
             assert len(live(slot)) <= 1

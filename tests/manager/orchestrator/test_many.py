@@ -9,9 +9,10 @@ from itertools import count
 import pytest
 from msgspec.structs import replace
 
-from manager.orchestrator.orchestrator import LARGE, ReplicatedOrchestrator
+from manager.orchestrator.orchestrator import LARGE, Orchestrator
 from manager.orchestrator.reaper import TaskReaper
-from manager.orchestrator.service_plan import plan, plan_in_turns, plan_removed
+from manager.orchestrator.replicated_slots import choose_slots
+from manager.orchestrator.service_plan import plan_in_turns
 from manager.orchestrator.steps import MAX_STEPS, Around, Step
 from manager.store.store import Store
 from manager.store.tx import MAX_CHANGES
@@ -22,14 +23,14 @@ from swarmcore.model.policy import UpdateConfig
 from swarmcore.model.task import Task
 from tests.fakes.raft import SoloRaft
 from tests.fakes.virtual_time import LoopClock, run_virtual
-from tests.manager.orchestrator.objects import at, node, service, task, template
+from tests.manager.orchestrator.objects import at, node, plan, plan_removed, service, task, template
 
 HUGE = 99_999_999_999
 AROUND = Around(now=at(20), nodes={"n1": node()})
 
 
-def tasks(number: int, **fields: int) -> list[Task]:
-    return [task(f"t{slot:06}", slot, **fields) for slot in range(1, number + 1)]
+def tasks(number: int) -> list[Task]:
+    return [task(f"t{slot:06}", slot) for slot in range(1, number + 1)]
 
 
 def looks(work: Iterator[None]) -> int:
@@ -78,7 +79,7 @@ def test_an_update_of_all_at_once_is_bounded_too() -> None:
 @pytest.mark.parametrize("version", [1, 2])
 def test_others_have_turns_while_a_large_service_is_planned(replicas: int, version: int) -> None:
     wanted = service(replicas, template(f"web:{version}"), version=version)
-    assert looks(plan_in_turns(wanted, tasks(5_000), AROUND)) >= 2 * 5_000 // STRETCH
+    assert looks(plan_in_turns(wanted, tasks(5_000), AROUND, choose_slots)) >= 2 * 5_000 // STRETCH
 
 
 # -- the loop -----------------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ class Swarm:
 
     def lead(self) -> None:
         ids = (f"t{number:06}" for number in count(1))
-        self.loops.start(ReplicatedOrchestrator(self.store, self.clock, lambda: next(ids)).run(), "one")
+        self.loops.start(Orchestrator(self.store, self.clock, lambda: next(ids)).run(), "one")
         self.loops.start(TaskReaper(self.store, self.clock).run(), "two")
 
     async def beat(self) -> None:

@@ -184,3 +184,17 @@ def test_tasks_of_a_vanished_service_are_left_to_whoever_removes_them() -> None:
 def test_attempts_leave_room_for_a_task_of_an_older_spec_while_few_were_made() -> None:
     live = task("live", created=9, version=2, spec=template(policy=TWICE))
     assert left(service(version=2), node(), cluster(0), old(1), old(2), live) == ["old2", "live"]
+
+
+def test_each_node_has_its_own_history_where_a_service_has_one_task_a_node() -> None:
+    tasks = [
+        replace(task(f"{id}{number}", 0, node_id=id, created=number), desired_state=desired, status=status)
+        for id in ("n1", "n2")
+        for number, desired, status in (
+            (1, S.SHUTDOWN, TaskStatus(state=S.FAILED)),
+            (2, S.SHUTDOWN, TaskStatus(state=S.FAILED)),
+            (3, S.RUNNING, TaskStatus(state=S.RUNNING)),
+        )
+    ]
+    stay = left(service(), node("n1"), node("n2"), cluster(2), *tasks)
+    assert sorted(stay) == ["n12", "n13", "n22", "n23"]

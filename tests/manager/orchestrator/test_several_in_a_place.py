@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from manager.orchestrator.service_plan import plan
 from manager.orchestrator.steps import Around, Step
 from swarmcore.model.policy import FailureAction, RestartCondition, RestartPolicy, UpdateConfig, UpdateOrder
 from swarmcore.model.service import UpdateState, UpdateStatus
 from swarmcore.model.task import Task, TaskState
-from tests.manager.orchestrator.objects import SECOND, S, at, node, service, task, template
+from tests.manager.orchestrator.objects import SECOND, S, at, node, plan, service, task, template
 
 NONE = RestartPolicy(condition=RestartCondition.NONE)
 TWICE = RestartPolicy(max_attempts=1)

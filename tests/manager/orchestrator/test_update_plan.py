@@ -7,14 +7,14 @@ from datetime import datetime
 import pytest
 from msgspec.structs import replace
 
-from manager.orchestrator.places import by_slot
-from manager.orchestrator.service_plan import plan
 from manager.orchestrator.steps import Around
-from manager.orchestrator.update_plan import Move, next_move
+from manager.orchestrator.update_plan import Move, next_move_in_turns
+from swarmcore.aio import at_once
+from swarmcore.model.place import Place
 from swarmcore.model.policy import FailureAction, UpdateConfig, UpdateOrder
 from swarmcore.model.service import Service, UpdateState, UpdateStatus
 from swarmcore.model.task import Task, TaskState
-from tests.manager.orchestrator.objects import SECOND, S, at, node, service, task, template
+from tests.manager.orchestrator.objects import SECOND, S, at, by_place, node, plan, service, task, template
 
 U = UpdateState
 UPDATING = UpdateStatus(state=U.UPDATING, started_at=at(10), message="update in progress")
@@ -47,10 +47,10 @@ def updated(
 
 def move(made: Service, tasks: list[Task], dirty: list[int], now: float = 12, **began: datetime) -> Move:
     around = Around(now=at(now), nodes={"n1": node()}, began=began)
-    return next_move(made, by_slot(tasks), dirty, around)
+    return at_once(next_move_in_turns(made, by_place(tasks), dirty, around))
 
 
-def slots_of(made: Move) -> list[int | None]:
+def slots_of(made: Move) -> list[Place | None]:
     return [step.create_in for step in made.steps]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from manager.orchestrator.orchestrator import ReplicatedOrchestrator
+from manager.orchestrator.orchestrator import Orchestrator
 from manager.orchestrator.reaper import TaskReaper
 from manager.rules import constraints
 from manager.store.store import Store
@@ -227,7 +227,7 @@ class World:
     @asynccontextmanager
     async def led(self) -> AsyncIterator[None]:
         """A leader's term: its loops run in the block."""
-        orchestrator = ReplicatedOrchestrator(self.store, self.clock, lambda: next(self.ids))
+        orchestrator = Orchestrator(self.store, self.clock, lambda: next(self.ids))
         reaper = TaskReaper(self.store, self.clock)
         async with owned(orchestrator.run(), "orchestrator") as one, owned(reaper.run(), "reaper") as two:
             yield

@@ -17,9 +17,9 @@ from tests.fakes.raft import SoloRaft, StepClock
 from tests.manager.store.objects import task
 
 IDS = st.sampled_from([f"t{number}" for number in range(8)])
-Place = tuple[str, int, str]
-PLACES = st.tuples(st.sampled_from(["s1", "s2", ""]), st.integers(0, 2), st.sampled_from(["n1", "n2", ""]))
-STEPS = st.lists(st.tuples(IDS, st.none() | PLACES), min_size=1, max_size=6)
+Where = tuple[str, int, str]
+WHERE = st.tuples(st.sampled_from(["s1", "s2", ""]), st.integers(0, 2), st.sampled_from(["n1", "n2", ""]))
+STEPS = st.lists(st.tuples(IDS, st.none() | WHERE), min_size=1, max_size=6)
 
 
 class Abort(Exception):
@@ -32,11 +32,11 @@ class StoreAgainstDict(RuleBasedStateMachine):
         self.store = Store(StepClock())
         self.raft = SoloRaft(self.store)
         self.store.attach(self.raft)
-        self.expected: dict[str, Place] = {}
-        self.views: list[tuple[View, dict[str, Place]]] = []
+        self.expected: dict[str, Where] = {}
+        self.views: list[tuple[View, dict[str, Where]]] = []
 
     @rule(steps=STEPS, fate=st.sampled_from(["commit", "abort", "lost", "unheard"]))
-    def transaction(self, steps: list[tuple[str, Place | None]], fate: str) -> None:
+    def transaction(self, steps: list[tuple[str, Where | None]], fate: str) -> None:
         after = dict(self.expected)
 
         async def run() -> None:
@@ -53,7 +53,7 @@ class StoreAgainstDict(RuleBasedStateMachine):
                     new = task(id, *place)
                     tx.put(new if old is None else replace(new, version=old.version))
                     after[id] = place
-                assert {t.id: place_of(t) for t in tx.tasks} == after
+                assert {t.id: where_of(t) for t in tx.tasks} == after
                 check_indexes(tx.tasks, after)
                 if fate == "abort":
                     raise Abort
@@ -77,21 +77,28 @@ class StoreAgainstDict(RuleBasedStateMachine):
     @invariant()
     def every_view_is_as_it_was_taken(self) -> None:
         for view, expected in [*self.views, (self.store.view(), self.expected)]:
-            assert {t.id: place_of(t) for t in view.tasks} == expected
+            assert {t.id: where_of(t) for t in view.tasks} == expected
             check_indexes(view.tasks, expected)
 
 
-def place_of(found: Any) -> Place:
+def where_of(found: Any) -> Where:
     return found.service_id, found.slot, found.node_id
 
 
-def check_indexes(tasks: Any, expected: dict[str, Place]) -> None:
+def place_of_service(where: Where) -> tuple[str, int | str]:
+    service_id, slot, node_id = where
+    return service_id, slot or node_id
+
+
+def check_indexes(tasks: Any, expected: dict[str, Where]) -> None:
     for service_id in ("s1", "s2"):
         ids = {t.id for t in tasks.find("service_id", service_id)}
         assert ids == {id for id, place in expected.items() if place[0] == service_id}
-        for slot in range(3):
-            ids = {t.id for t in tasks.find("slot", (service_id, slot))}
-            assert ids == {id for id, place in expected.items() if place[:2] == (service_id, slot)}
+        for key in (1, 2, "n1", "n2", ""):
+            ids = {t.id for t in tasks.find("place", (service_id, key))}
+            assert ids == {
+                id for id, place in expected.items() if place_of_service(place) == (service_id, key)
+            }
     for node_id in ("n1", "n2"):
         ids = {t.id for t in tasks.find("node_id", node_id)}
         assert ids == {id for id, place in expected.items() if place[2] == node_id}

@@ -62,7 +62,7 @@ async def test_a_transaction_reads_its_own_writes() -> None:
         tx.put(task("t3", slot=3))
         assert [t.id for t in tx.tasks.find("node_id", "n1")] == ["t1"]
         assert {t.id for t in tx.tasks.find("service_id", "s1")} == {"t1", "t3"}
-        assert tx.tasks.find("slot", ("s1", 2)) == ()
+        assert tx.tasks.find("place", ("s1", 2)) == ()
         assert {t.id for t in tx.tasks} == {"t1", "t3"}
         assert len(tx.tasks) == 2
         assert "t2" not in tx.tasks
