@@ -42,7 +42,14 @@ def environment(version: str, python: Path) -> Path | None:
     done, project = folder / ".done", ROOT / "pyproject.toml"
     if not done.exists() or done.stat().st_mtime < project.stat().st_mtime:
         made = subprocess.run([python, "-m", "venv", folder], check=False)
-        pip = [folder / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        pip: list[str | Path] = [
+            folder / "bin/python",
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+        ]
         if made.returncode or subprocess.run([*pip, "-e", f"{ROOT}[test,fast]"], check=False).returncode:
             return None
         done.touch()
@@ -64,7 +71,7 @@ def main() -> int:
             print(f"Python {version}: its packages cannot be installed here, not tested")
             continue
         print(f"Python {version}:", flush=True)
-        command = [usable, "-m", "pytest", "-q", "-m", "not lab and not root", *QUICK]
+        command: list[str | Path] = [usable, "-m", "pytest", "-q", "-m", "not lab and not root", *QUICK]
         failed |= subprocess.run(command, cwd=ROOT, check=False).returncode != 0
     return int(failed)
 

@@ -61,7 +61,8 @@ async def test_a_silent_worker_loses_its_replicas_and_shuts_them_down_when_it_is
 
     async def moved() -> bool:
         running = [t for t in await swarm.tasks("web") if t["DesiredState"] == "running"]
-        return sum(t["Status"]["State"] == "running" and t["NodeID"] != silent for t in running) == 5
+        settled: list[bool] = [t["Status"]["State"] == "running" and t["NodeID"] != silent for t in running]
+        return sum(settled) == 5
 
     await swarm.until(moved, "five replicas without w2")
     swarm.lab.resume(["w2"])

@@ -40,8 +40,12 @@ def one_line(err: str) -> bool:
     return err.count("\n") == 1 and err.startswith("pyswarm: ")
 
 
+async def local_state(swarm: Swarm, host: str) -> str:
+    return str((await swarm.get(host, "/info"))["Swarm"]["LocalNodeState"])
+
+
 async def inactive(swarm: Swarm, host: str) -> bool:
-    return (await swarm.get(host, "/info"))["Swarm"]["LocalNodeState"] == "inactive"
+    return await local_state(swarm, host) == "inactive"
 
 
 async def test_wrong_tokens_and_addresses_are_refused_and_change_nothing(swarm: Swarm) -> None:
@@ -170,7 +174,7 @@ async def test_a_removed_node_is_refused_and_can_join_anew(swarm: Swarm) -> None
     assert (code, err) == (0, "")
 
     async def refused() -> bool:
-        return (await swarm.get("w1", "/info"))["Swarm"]["LocalNodeState"] == "error"
+        return await local_state(swarm, "w1") == "error"
 
     await swarm.until(refused, "w1 to hear that it was removed")
     await swarm.lab.restart(["w1"])
@@ -191,7 +195,7 @@ async def test_a_worker_leaves_with_its_containers(swarm: Swarm) -> None:
     assert await inactive(swarm, "w1")
 
     async def down() -> bool:
-        return (await swarm.nodes())["w1"]["Status"]["State"] == "down"
+        return bool((await swarm.nodes())["w1"]["Status"]["State"] == "down")
 
     await swarm.until(down, "w1 to be down")
 

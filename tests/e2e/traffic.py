@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import itertools
 import json
-import sys
+import os
 from collections import Counter
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -78,7 +78,7 @@ async def main() -> None:
     if given.until_eof:
 
         def read() -> None:
-            if not sys.stdin.buffer.read1(4096):
+            if not os.read(0, 4096):
                 traffic.stopped = True
                 loop.remove_reader(0)
 

@@ -73,6 +73,9 @@ class Scene:
             await self.clock.advance_to_next()
         raise AssertionError("it never came true")
 
+    async def until_called(self, times: int) -> None:
+        await self.until(lambda: len(self.manager.calls) == times)
+
 
 @given(seed=st.integers(), life=st.timedeltas(timedelta(hours=1), timedelta(days=400)))
 def test_renewal_falls_between_50_and_80_percent_of_the_life(seed: int, life: timedelta) -> None:
@@ -94,7 +97,7 @@ async def test_a_node_renews_in_time_again_and_again(tmp_path: Path, seed: int) 
     async with owned(scene.renewer.run(), "renewer"):
         for turn in (1, 2):
             born = scene.clock.now()
-            await scene.until(lambda turn=turn: len(scene.manager.calls) == turn)
+            await scene.until_called(turn)
             assert 0.5 <= (scene.clock.now() - born) / LIFE <= 0.81
             await settle()
             assert scene.keystore.not_after == (scene.clock.now() + LIFE).replace(microsecond=0)
@@ -115,7 +118,7 @@ async def test_a_failed_renewal_is_tried_again_within_5_seconds_and_then_ever_mo
         gaps = []
         for call in range(3, 42):
             before = scene.clock.now()
-            await scene.until(lambda call=call: len(scene.manager.calls) == call)
+            await scene.until_called(call)
             gaps.append(scene.clock.now() - before)
         assert max(gaps) <= timedelta(hours=1)
         assert max(gaps) > timedelta(minutes=10)

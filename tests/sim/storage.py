@@ -66,7 +66,7 @@ class DiskStorage:
         self.failing = False
         journal, snapshots = self.open(lambda operation: None)
         generation = force_new_cluster(node_id, recovery, journal, snapshots)
-        found = Recovered(generation, snapshots.load(), journal[:], journal.getCurrentTerm())
+        found = Recovered(generation, snapshots.load(), list(journal[:]), journal.getCurrentTerm())
         self.crash()
         return found
 

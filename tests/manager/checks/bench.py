@@ -70,7 +70,7 @@ class CheckBench:
         self.checks = NetworkChecks(
             self.store,
             self.raft,
-            Leader(self.store, self.raft, self),  # type: ignore[arg-type]
+            Leader(self.store, self.raft, self),
             self.link,
             clock,
             lambda: f"check{next(ids)}",

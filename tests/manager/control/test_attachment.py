@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from manager.control import filters
-from pyswarmd.engine.swarm.swarm import views
+from pyswarmd.engine.swarm import views
 from swarmcore.errors import Conflict, FailedPrecondition, Forbidden, Invalid, NotFound
 from swarmcore.model.network import IPAMConfig, IPAMOptions, NetworkAttachment
 from swarmcore.model.task import ContainerStatus, RuntimeType, Task, TaskState, TaskStatus

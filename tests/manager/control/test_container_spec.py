@@ -8,11 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from manager.control import validate
-from manager.control.container_spec import RLIMITS, SYSCTLS
+from manager.control.container_spec import SYSCTLS
 from netoverlay.dns.resolv_conf import container_text, parse, resolving
 from swarmcore.errors import Invalid, SwarmError
 from swarmcore.model.base import Annotations, Driver
 from swarmcore.model.codec import convert_spec, decode_spec
+from swarmcore.model.linux import RLIMITS
 from swarmcore.model.secret import ConfigSpec, SecretSpec
 from swarmcore.model.service import ServiceSpec, canonical
 from swarmcore.model.task import Task

@@ -82,7 +82,11 @@ async def test_sending_the_same_spec_back_is_a_new_version_of_the_service_alone(
 
 async def test_empty_parts_are_kept_and_replace_nothing(bench: Bench) -> None:
     first = await bench.create()
-    empty = {"Placement": {}, "Resources": {"Limits": {}, "Reservations": {}}, "RestartPolicy": {}}
+    empty: dict[str, Any] = {
+        "Placement": {},
+        "Resources": {"Limits": {}, "Reservations": {}},
+        "RestartPolicy": {},
+    }
     second = await bench.update(first, spec(TaskTemplate=empty))
     assert second.spec.task_template.placement == Placement()
     assert second.spec.task_template.resources == ResourceRequirements(

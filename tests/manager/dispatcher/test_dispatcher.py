@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from msgspec.structs import replace
@@ -266,6 +266,10 @@ async def test_a_node_whose_host_comes_in_the_way_of_a_network_is_remarked_upon(
         agent = await b.connect()
         await b.until(lambda: b.node().status.state is NodeState.READY)
         assert b.node().status.message == ""
+
+        def is_described(description: NodeDescription) -> bool:
+            return b.node().description == description
+
         for subnets, routes, words in (
             (("10.9.0.7/16",), (), "network 10.9.0.0/16 overlaps with subnet 10.9.0.0/24 of network shop"),
             ((), ("10.9.0.0/25",), "route 10.9.0.0/25 overlaps with subnet 10.9.0.0/24 of network shop"),
@@ -273,7 +277,7 @@ async def test_a_node_whose_host_comes_in_the_way_of_a_network_is_remarked_upon(
         ):
             described = NodeDescription(hostname="host1", host_subnets=subnets, host_routes=routes)
             await agent.end.send(DescriptionUpdate(description=described))
-            await b.until(lambda described=described: b.node().description == described)
+            await b.until(partial(is_described, described))
             assert b.node().status.message == words
 
 

@@ -146,6 +146,7 @@ def test_whatever_a_worker_sends_others_are_served(messages: list[Any]) -> None:
                     break  # it was refused meanwhile
             await b.until(lambda: True)
             await still_serves(b)
-            assert b.task("t2").status.timestamp is None or b.task("t2").status.timestamp.tzinfo is not None
+            stamp = b.task("t2").status.timestamp
+            assert stamp is None or stamp.tzinfo is not None
 
     run_virtual(story())

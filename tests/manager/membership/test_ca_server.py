@@ -63,7 +63,7 @@ class Wire:
 
     async def call(self, address: str, request: msgspec.Struct, reply: type[R], *, timeout: float = 5.0) -> R:
         self.addresses.append(address)
-        assert self.leader is not None
+        assert self.leader is not None and self.peer is not None
         assert isinstance(request, ForwardedIssue)
         answer = await self.leader.issue_forwarded(self.peer, request)
         assert isinstance(answer, reply)

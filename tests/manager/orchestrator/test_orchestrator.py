@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
@@ -268,6 +269,9 @@ def test_an_ended_task_has_a_successor_if_its_policy_says_so(
 
 def test_moves_use_no_attempts_up_and_failures_do() -> None:
     async def story(world: World) -> None:
+        def runs_elsewhere(here: str) -> bool:
+            return any(t.node_id != here for t in world.running())
+
         await started(world, 1, RestartPolicy(max_attempts=1, delay=SECOND))
         async with world.led():
             for number in range(8):
@@ -277,14 +281,14 @@ def test_moves_use_no_attempts_up_and_failures_do() -> None:
                     await world.node_is(here, NodeState.DOWN)
                 else:
                     await world.availability(here, Availability.DRAIN)
-                await world.until(lambda here=here: any(t.node_id != here for t in world.running()))
+                await world.until(partial(runs_elsewhere, here))
                 await world.node_is(here, NodeState.READY)
                 await world.availability(here, Availability.ACTIVE)
             await world.ended(world.the_task(1))
             await world.until(lambda: len(world.running()) == 1)
             here = world.the_task(1).node_id
             await world.availability(here, Availability.DRAIN)
-            await world.until(lambda: any(t.node_id != here for t in world.running()))
+            await world.until(partial(runs_elsewhere, here))
             await world.ended(world.the_task(1))
             await world.rest(30)
             assert world.running() == []

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -320,7 +321,8 @@ async def test_links_send_in_order_and_drop_what_exceeds_the_buffer(
     root: RootAuthority, tmp_path: Path
 ) -> None:
     sides = [RealMember(name, root, tmp_path) for name in ("m1", "m2")]
-    transports, heard = [], []
+    transports: list[RaftTransport] = []
+    heard: list[tuple[str, Any]] = []
     for side in sides:
         await side.listen()
         transports.append(RaftTransport(side.name, side.server, side.client, Random(1)))

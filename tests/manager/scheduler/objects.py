@@ -125,6 +125,6 @@ def info(of: Node, *tasks: Task) -> NodeInfo:
 
 def node_set(nodes: Iterable[Node], tasks: Iterable[Task] = ()) -> NodeSet:
     view = replace(Store(StepClock()).view(), nodes=Table(NODES, nodes), tasks=Table(TASKS, tasks))
-    nodes = NodeSet()
-    at_once(nodes.load_in_turns(view, NOW))
-    return nodes
+    made = NodeSet()
+    at_once(made.load_in_turns(view, NOW))
+    return made

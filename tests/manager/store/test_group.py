@@ -28,9 +28,18 @@ async def together(store: Store, changes: Iterable[Callable[[Tx], Any]]) -> list
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def numbered(count: int, change: Callable[[Tx, int], Any]) -> list[Callable[[Tx], Any]]:
+    """So many changes, of which each is told its number."""
+
+    def nth(number: int) -> Callable[[Tx], Any]:
+        return lambda tx: change(tx, number)
+
+    return [nth(number) for number in range(count)]
+
+
 async def test_waiting_transactions_commit_as_one_entry() -> None:
     store, raft = solo_store()
-    await together(store, [lambda tx, n=n: tx.put(service(f"s{n}", f"web{n}")) for n in range(50)])
+    await together(store, numbered(50, lambda tx, n: tx.put(service(f"s{n}", f"web{n}"))))
     assert len(store.view().services) == 50
     assert len(raft.log) == 1
 
@@ -85,7 +94,7 @@ async def test_an_entry_holds_no_more_than_its_limit() -> None:
         for n in range(start, start + 80):
             tx.put(service(f"s{n}", f"web{n}"))
 
-    await together(store, [lambda tx, n=n: many(tx, 80 * n) for n in range(6)])
+    await together(store, numbered(6, lambda tx, n: many(tx, 80 * n)))
     assert len(store.view().services) == 480
     assert max(len(decode_entry(entry).writes) for entry in raft.log) <= MAX_CHANGES
 
@@ -97,7 +106,7 @@ def large(id: str, size: int) -> Secret:
 async def test_an_entry_that_is_shared_holds_no_more_bytes_than_its_limit() -> None:
     """A larger one than the streams between managers carry would never reach them."""
     store, raft = solo_store()
-    await together(store, [lambda tx, n=n: tx.put(large(f"s{n}", MAX_BYTES // 5)) for n in range(12)])
+    await together(store, numbered(12, lambda tx, n: tx.put(large(f"s{n}", MAX_BYTES // 5))))
     assert len(store.view().secrets) == 12
     assert len(raft.log) == 3
     assert max(map(len, raft.log)) <= MAX_BYTES
@@ -142,7 +151,7 @@ async def test_an_overtaken_group_runs_again() -> None:
             raft.inject(encode_entry(store.view().index, [("nodes", "n1", node("n1"))]))
         tx.put(service(f"s{n}", f"web{n}"))
 
-    await together(store, [lambda tx, n=n: change(tx, n) for n in range(5)])
+    await together(store, numbered(5, change))
     assert len(store.view().services) == 5
 
 
@@ -217,7 +226,7 @@ async def test_a_group_gives_what_the_same_jobs_give_one_after_the_other(
     apart, _ = solo_store()
     jobs = [job(*step) for step in steps]
     mine = await together(grouped, jobs)
-    theirs = []
+    theirs: list[Any] = []
     for each in jobs:
         theirs += await asyncio.gather(apart.transact(each), return_exceptions=True)
     assert [str(result) for result in mine] == [str(result) for result in theirs]

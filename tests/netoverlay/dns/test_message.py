@@ -8,6 +8,7 @@ import dns.message
 import dns.name
 import dns.opcode
 import pytest
+from dns.rdatatype import RdataType
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ NAMES = st.lists(LABEL, max_size=8).filter(lambda labels: sum(len(each) + 1 for 
 @given(NAMES, st.integers(1, 65_535), st.integers(0, 65_535))
 def test_any_name_is_read_as_it_was_asked(labels: list[bytes], kind: int, ident: int) -> None:
     name = dns.name.Name([*labels, b""])
-    message = dns.message.make_query(name, kind, id=ident)
+    message = dns.message.make_query(name, RdataType.make(kind), id=ident)
     found = read_query(message.to_wire())
     assert (found.id, found.type, found.cls) == (ident, kind, 1)
     assert found.question[:-4] == name.to_wire()

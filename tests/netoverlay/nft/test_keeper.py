@@ -82,7 +82,8 @@ def test_any_sequence_of_changes_ends_like_a_fresh_table(
         try:
             changed = namespaces.create(f"nft-{uuid.uuid4().hex[:8]}")
             fresh = namespaces.create(f"nft-{uuid.uuid4().hex[:8]}")
-            table, parts = kept(changed), {}
+            table = kept(changed)
+            parts: dict[int, tuple[int, Part]] = {}
             for place, (services, numbers) in enumerate(states):
                 wanted = {number: (count, service(number, count)) for number, count in services.items()}
                 parts = {

@@ -37,7 +37,7 @@ def table_of(world: World) -> NetworkTable:
     """All hosts' addresses of both families are nodes'."""
     table = world.table
     six = {f"{key}-6": replace(node, vtep=node.host_addresses[1]) for key, node in table.nodes.items()}
-    return replace(table, network=replace(table.network, port=PORT), nodes=table.nodes | six)
+    return replace(table, network=replace(table.network, port=PORT), nodes={**table.nodes, **six})
 
 
 @contextmanager

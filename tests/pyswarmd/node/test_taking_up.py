@@ -68,8 +68,9 @@ async def run(client: EngineClient, *words: str) -> int:
     return int(await options.run(client, options) or 0)
 
 
-def garbled(path: Path) -> None:
-    path.write_bytes(b"x" * 200)
+def garbled(*paths: Path) -> None:
+    for path in paths:
+        path.write_bytes(b"x" * 200)
 
 
 DAMAGE: dict[str, Callable[[Settings], None]] = {
@@ -78,7 +79,7 @@ DAMAGE: dict[str, Callable[[Settings], None]] = {
     "data key": lambda at: garbled(at.certificates / "raft-dek"),
     "no addresses": lambda at: at.local_state.unlink(),
     "addresses": lambda at: garbled(at.local_state),
-    "journal": lambda at: [garbled(path) for path in at.raft_dir.iterdir()][-1],
+    "journal": lambda at: garbled(*at.raft_dir.iterdir()),
 }
 
 

@@ -88,7 +88,9 @@ def test_differences_on_the_wire_lead_from_any_table_to_any_other(states: list[d
                 removed_endpoints=tuple(before.keys() - state.keys()),
             )
         )
-        tables = updated(tables, msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=ToAgent))
+        arrived = msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=ToAgent)
+        assert isinstance(arrived, NetworkUpdate)
+        tables = updated(tables, arrived)
         assert {e.id: e.active for e in tables["shop"].endpoints.values()} == state
         before = state
 

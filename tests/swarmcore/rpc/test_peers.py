@@ -43,7 +43,8 @@ def test_an_update_replaces_the_managers_and_never_leaves_none() -> None:
     remotes = Remotes(Random(1), ["a"])
     remotes.update(["b", "c"])
     remotes.update([])
-    assert remotes.addresses == ("b", "c")
+    before = remotes.addresses
+    assert before == ("b", "c")
     remotes.observe("d", up=False)
     remotes.observe("e", up=True)
     assert remotes.addresses == ("b", "c", "e")

@@ -79,7 +79,7 @@ class Agent:
     def __init__(self) -> None:
         self.probing = HostProbing()
         self.checker = NetworkChecker(self.probing)
-        self.answers: list[Any] = []
+        self.answers: list[PeerReady | ProbeReport] = []
         self.leader_is_gone = False
 
     async def tell(self, answer: PeerReady | ProbeReport) -> None:
@@ -93,12 +93,16 @@ class Agent:
     async def ready(self, check_id: str = "check1", *addresses: str, **more: Any) -> PeerReady:
         self.told(PreparePeer(check_id=check_id, network_id="", addresses=addresses or (FOUR,), **more))
         await until(lambda: bool(self.answers))
-        return self.answers[-1]
+        answer = self.answers[-1]
+        assert isinstance(answer, PeerReady)
+        return answer
 
     async def report(self, *peers: CheckedPeer, **more: Any) -> ProbeReport:
         self.told(ProbePeers(check_id="check1", peers=peers, **more))
         await until(lambda: isinstance(self.answers[-1], ProbeReport))
-        return self.answers[-1]
+        answer = self.answers[-1]
+        assert isinstance(answer, ProbeReport)
+        return answer
 
     @property
     def idle(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -561,6 +561,7 @@ def _gate(node: Node) -> Mount:
 async def _line(node: Node, task_id: str, wanted: bytes) -> None:
     """Return when the container has written `wanted`."""
     lines = node.executor.logs(task_id, follow=True)
+    assert isinstance(lines, AsyncGenerator)
     async with asyncio.timeout(20):
         async for line in lines:
             if line.data == wanted:

@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -235,7 +236,7 @@ def test_hard_links_to_lower_layers_bring_a_copy_with_all_that_it_has(
 ) -> None:
     lower = tmp_path / "lower"
     lower.mkdir()
-    fields = {"mode": 0o4751, "uid": 7, "gid": 8, "mtime": 1_000}
+    fields: dict[str, Any] = {"mode": 0o4751, "uid": 7, "gid": 8, "mtime": 1_000}
     original = {
         "file": member("bin/a", b"program", pax_headers={"SCHILY.xattr.user.a": "b"}, **fields),
         "link": member("bin/a", type=tarfile.SYMTYPE, linkname="/else", **fields),

@@ -116,13 +116,16 @@ async def test_a_network_is_made_from_a_configuration_which_then_stays(tmp_path:
 
 @pytest.mark.parametrize("where", ["labels", "options"])
 async def test_containers_of_a_network_may_be_free_to_use_other_addresses(tmp_path: Path, where: str) -> None:
+    def request(name: str, antispoof: str) -> NetworkRequest:
+        return replace(NetworkRequest(name=name), **{where: {"pyswarm.antispoof": antispoof}})
+
     kept = networks(tmp_path)
-    free = await kept.create(NetworkRequest(name="vrrp", **{where: {"pyswarm.antispoof": "off"}}))
-    bound = await kept.create(NetworkRequest(name="back", **{where: {"pyswarm.antispoof": "on"}}))
+    free = await kept.create(request("vrrp", "off"))
+    bound = await kept.create(request("back", "on"))
     joins = [kept.take(segment_of(each), "c1", "web", "eth0") for each in (free, bound)]
     assert [join.antispoof for join in joins] == [False, True]
     with pytest.raises(Invalid, match=r"pyswarm\.antispoof='none'"):
-        await kept.create(NetworkRequest(name="x", **{where: {"pyswarm.antispoof": "none"}}))
+        await kept.create(request("x", "none"))
 
 
 async def test_addresses_are_given_once_and_come_back(tmp_path: Path) -> None:

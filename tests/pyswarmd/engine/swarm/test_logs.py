@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from msgspec.structs import replace
 
 from pyswarmd.engine.swarm.logs import details, frame, options_of, render
 from swarmcore.errors import Invalid
@@ -14,17 +15,15 @@ from swarmcore.rpc.messages.logs import LogMessage, LogOptions, LogStream
 
 
 def message(**more: Any) -> LogMessage:
-    return LogMessage(
-        **{
-            "node_id": "n1",
-            "service_id": "s1",
-            "task_id": "t1",
-            "stream": LogStream.STDOUT,
-            "timestamp": datetime(2026, 1, 31, 13, 0, 0, 5, tzinfo=timezone(timedelta(hours=1))),
-            "data": b"hello\n",
-        }
-        | more
+    made = LogMessage(
+        node_id="n1",
+        service_id="s1",
+        task_id="t1",
+        stream=LogStream.STDOUT,
+        timestamp=datetime(2026, 1, 31, 13, 0, 0, 5, tzinfo=timezone(timedelta(hours=1))),
+        data=b"hello\n",
     )
+    return replace(made, **more)
 
 
 def asked(query: str) -> LogOptions:

@@ -550,7 +550,7 @@ async def test_prune_skips_what_came_into_use(client: Client, daemon: WithLocal)
 
 # -- containers ------------------------------------------------------------------------------------
 async def test_containers_are_connected_and_disconnected(client: Client, daemon: WithLocal) -> None:
-    body = {
+    body: dict[str, Any] = {
         "Container": "c1",
         "EndpointConfig": {"Aliases": ["db"], "IPAMConfig": {"IPv4Address": "10.0.1.9"}},
     }

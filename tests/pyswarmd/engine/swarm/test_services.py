@@ -90,11 +90,11 @@ async def test_the_line_about_ignored_fields_is_short_whatever_was_sent(client: 
     assert len(warning) < 2000 and warning.endswith("and 990 more")
 
 
-NAMES = st.text(min_size=1, max_size=20).filter(lambda name: name.lower() not in KNOWN)
 KNOWN = {
     *("name", "labels", "tasktemplate", "mode", "updateconfig", "rollbackconfig", "networks"),
     "endpointspec",
 }
+NAMES = st.text(min_size=1, max_size=20).filter(lambda name: name.lower() not in KNOWN)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
