@@ -29,6 +29,7 @@ from netoverlay.containers.vip_rules import ContainerRules
 from netoverlay.containers.wiring import Wiring
 from netoverlay.dns.server import DnsServer
 from netoverlay.netlink.batch import RouteBatch
+from netoverlay.netlink.links import Bridge, Veth
 from netoverlay.netns import Namespace, Namespaces
 from swarmcore.model.overlay import (
     NetworkTable,
@@ -54,12 +55,12 @@ class Bench:
         self._plain.enter_from_this_thread()
         home = self._plain.home
         batch = RouteBatch()
-        batch.link_veth("up0", "up1", up=True)
+        batch.make_link(Veth("up0", "up1", up=True))
         home.route.commit(batch)
         link = home.route.link("up0")
         assert link is not None
         batch = RouteBatch()
-        batch.address(link.index, f"{VTEP}/24")
+        batch.put_address(link.index, f"{VTEP}/24")
         home.route.commit(batch)
         await self._dns.open()
         try:
@@ -94,7 +95,7 @@ class Bench:
         self._apply(tables)
         overlay = self._plain.create("plain-overlay")
         batch = RouteBatch()
-        batch.link_bridge("br0", mtu=1450)
+        batch.make_link(Bridge("br0", mtu=1450))
         overlay.route.commit(batch)
         kinds: dict[str, Callable[[int], SandboxSpec]] = {
             "one network and the way out": lambda number: samples.spec(number, network),
@@ -135,15 +136,23 @@ class Bench:
         bridge = overlay.route.link("br0")
         assert bridge is not None
         batch = RouteBatch()
-        batch.link_veth(
-            f"b{number}", "eth0", peer_netns_fd=box.fd, peer_mac="", mtu=1450, master=bridge.index, up=True
+        batch.make_link(
+            Veth(
+                f"b{number}",
+                "eth0",
+                peer_netns_fd=box.fd,
+                peer_mac="",
+                mtu=1450,
+                master=bridge.index,
+                up=True,
+            )
         )
         overlay.route.commit(batch)
         link = box.route.link("eth0")
         assert link is not None
         batch = RouteBatch()
-        batch.link_set(link.index, up=True)
-        batch.address(link.index, f"{address(number)}/16")
+        batch.change_link(link.index, up=True)
+        batch.put_address(link.index, f"{address(number)}/16")
         box.route.commit(batch)
 
     def _by_processes(self, overlay: Namespace, number: int) -> None:

@@ -19,8 +19,13 @@ from netoverlay.containers.sandboxes import SandboxSpec
 from netoverlay.mesh.gateway_pool import Network, free_address
 from netoverlay.mesh.ports import Way
 from netoverlay.mesh.routes import take_localhost, takes_localhost
-from netoverlay.netlink.batch import MAIN, PROTOCOL, RouteBatch
-from netoverlay.netlink.route import Link, NetlinkError, RouteSocket
+from netoverlay.netlink.batch import RouteBatch
+from netoverlay.netlink.links import Veth
+from netoverlay.netlink.numbers import PROTOCOL
+from netoverlay.netlink.records import Link
+from netoverlay.netlink.route import RouteSocket
+from netoverlay.netlink.routing import Route, Rule
+from netoverlay.netlink.wire import NetlinkError
 from netoverlay.netns import Namespace
 from swarmcore.model.overlay import endpoint_mac
 
@@ -101,7 +106,7 @@ class Gateways:
             self._going.add(link.name)
             batch = RouteBatch()
             for address in found.way.addresses:
-                batch.route_delete(_whole(address), index=link.index)
+                batch.delete_route(Route(_whole(address), index=link.index))
             self._home.route.commit(batch, ignore=_GONE)
         return found.way.addresses
 
@@ -126,7 +131,7 @@ class Gateways:
         batch = RouteBatch()
         for link in links:
             if link.kind == "veth" and link.name.startswith(PREFIX) and link.name not in known:
-                batch.link_delete(link.index)
+                batch.delete_link(link.index)
         count = len(batch)
         self._home.route.commit(batch, ignore=_GONE)
         return count
@@ -138,7 +143,7 @@ class Gateways:
         self._host_networks = None
         links = {link.name: link for link in route.links()}
         found = self._remove_others(links.values())
-        reached = {(each.destination, each.index) for each in route.routes(MAIN) if each.protocol == PROTOCOL}
+        reached = {(each.destination, each.index) for each in route.routes() if each.protocol == PROTOCOL}
         localhost = takes_localhost(route) if self._ipv6 else set[int]()
         peers = {(each.index, each.address): each.mac for each in route.neighbours() if each.permanent}
         for gateway in list(self._known.values()):
@@ -177,14 +182,16 @@ class Gateways:
         for place, link in ((self._home, near), (namespace, far)):
             if link is not None:
                 batch = RouteBatch()
-                batch.link_delete(link.index)
+                batch.delete_link(link.index)
                 place.route.commit(batch, ignore=_GONE)
         return None, None
 
     def _make(self, spec: SandboxSpec, namespace: Namespace, mtu: int) -> tuple[Link, Link]:
         name = device_name(spec.id)
         batch = RouteBatch()
-        batch.link_veth(name, FAR, peer_netns_fd=namespace.fd, mtu=mtu, mac=_MAC, peer_mac=_far_mac(spec))
+        batch.make_link(
+            Veth(name, FAR, peer_netns_fd=namespace.fd, mtu=mtu, mac=_MAC, peer_mac=_far_mac(spec))
+        )
         self._home.route.commit(batch)
         self._home.sysctls(
             {
@@ -199,11 +206,11 @@ class Gateways:
 
     def _configure_near(self, link: Link, spec: SandboxSpec, way: Way) -> None:
         batch = RouteBatch()
-        batch.link_set(link.index, link_local=False)
-        batch.link_set(link.index, up=True)
+        batch.change_link(link.index, link_local=False)
+        batch.change_link(link.index, up=True)
         for address in way.addresses:
-            batch.neighbour(link.index, address, _far_mac(spec))
-            batch.route(_whole(address), index=link.index)
+            batch.put_neighbour(link.index, address, _far_mac(spec))
+            batch.put_route(Route(_whole(address), index=link.index))
         if self._ipv6:
             take_localhost(batch, link.index)
         self._home.route.commit(batch, ignore=(errno.EAFNOSUPPORT,))
@@ -248,7 +255,7 @@ class Gateways:
         }
         found |= {
             ip_network(each.destination)
-            for each in route.routes(MAIN)
+            for each in route.routes()
             if each.index not in ours
             and not each.destination.endswith("/0")
             and each.destination != "default"
@@ -258,7 +265,7 @@ class Gateways:
     def _addresses_on(self, index: int) -> tuple[str, ...]:
         return tuple(
             each.destination.partition("/")[0]
-            for each in self._home.route.routes(MAIN)
+            for each in self._home.route.routes()
             if each.index == index and each.protocol == PROTOCOL
         )
 
@@ -286,16 +293,18 @@ def _configure_far(namespace: Namespace, link: Link, spec: SandboxSpec, way: Way
     """The container's end. A container that is on networks of the host too may have another default route: what it
     answers from its address here leaves by this wire all the same."""
     batch = RouteBatch()
-    batch.link_set(link.index, link_local=False)
-    batch.link_set(link.index, up=True, mtu=mtu if mtu and mtu != link.mtu else 0)
+    batch.change_link(link.index, link_local=False)
+    batch.change_link(link.index, up=True, mtu=mtu if mtu and mtu != link.mtu else 0)
     metric = 0 if spec.gateway else _LAST_CHOICE
     for address in way.addresses:
         six = _family(address) == AF_INET6
-        batch.address(link.index, _whole(address))
+        batch.put_address(link.index, _whole(address))
         gateway = _GATEWAYS[six]
-        batch.neighbour(link.index, gateway, _MAC)
-        batch.route("default", gateway=gateway, index=link.index, metric=metric, onlink=True)
+        batch.put_neighbour(link.index, gateway, _MAC)
+        batch.put_route(Route("default", gateway=gateway, index=link.index, metric=metric, onlink=True))
         if spec.host_joins:
-            batch.route("default", gateway=gateway, index=link.index, table=_BACK_TABLE, onlink=True)
-            batch.rule(_BACK_PRIORITY, source=_whole(address), table=_BACK_TABLE)
+            batch.put_route(
+                Route("default", gateway=gateway, index=link.index, table=_BACK_TABLE, onlink=True)
+            )
+            batch.make_rule(Rule(_family(address), _BACK_PRIORITY, source=_whole(address), table=_BACK_TABLE))
     namespace.route.commit(batch, ignore=(errno.EAFNOSUPPORT, errno.EEXIST))

@@ -15,15 +15,16 @@ from netoverlay.mesh.routes import (
     NOTHING,
     Device,
     Mesh,
-    PolicyRule,
     device,
     difference,
     mesh,
     takes_localhost,
 )
-from netoverlay.netlink.batch import PROTOCOL, SCOPE_GLOBAL, RouteBatch
-from netoverlay.netlink.records import Forwarding
-from netoverlay.netlink.route import Link, NetlinkError
+from netoverlay.netlink.batch import RouteBatch
+from netoverlay.netlink.links import Vxlan
+from netoverlay.netlink.numbers import PROTOCOL, Scope
+from netoverlay.netlink.records import Forwarding, Link
+from netoverlay.netlink.wire import NetlinkError
 from netoverlay.netns import Namespace
 from netoverlay.overlays.links import overlay_mtu, underlay_device
 from swarmcore.errors import FailedPrecondition
@@ -138,22 +139,24 @@ class IngressLink:
             link, found = self._make(wanted), 1
         if not link.up or link.mtu != self._mtu or link.mac != wanted.mac:
             batch = RouteBatch()
-            batch.link_set(link.index, link_local=False)
-            batch.link_set(link.index, mac=wanted.mac, mtu=self._mtu, up=True)
+            batch.change_link(link.index, link_local=False)
+            batch.change_link(link.index, mac=wanted.mac, mtu=self._mtu, up=True)
             self._home.route.commit(batch, ignore=(errno.EAFNOSUPPORT,))
             found = found or 1
         return link, found
 
     def _make(self, wanted: Device) -> Link:
         batch = RouteBatch()
-        batch.link_vxlan(
-            DEVICE,
-            wanted.vni,
-            local=wanted.local,
-            port=wanted.port,
-            mac=wanted.mac,
-            mtu=self._mtu,
-            proxy=False,
+        batch.make_link(
+            Vxlan(
+                DEVICE,
+                wanted.vni,
+                local=wanted.local,
+                port=wanted.port,
+                mac=wanted.mac,
+                mtu=self._mtu,
+                proxy=False,
+            )
         )
         try:
             self._home.route.commit(batch)
@@ -172,7 +175,7 @@ class IngressLink:
 
     def _delete(self, link: Link) -> None:
         batch = RouteBatch()
-        batch.link_delete(link.index)
+        batch.delete_link(link.index)
         self._home.route.commit(batch, ignore=_GONE)
 
     def settings(self) -> Mapping[str, int]:
@@ -182,11 +185,7 @@ class IngressLink:
     def _read(self, index: int) -> Mesh:
         """What the kernel has for the device (0: for none, only rules)."""
         route = self._home.route
-        rules = frozenset(
-            PolicyRule(each.family, each.priority, each.table, each.goto, each.mark, each.mask, each.iif)
-            for each in route.rules()
-            if each.protocol == PROTOCOL
-        )
+        rules = frozenset(each for each in route.rules() if each.protocol == PROTOCOL)
         if not index:
             return Mesh(rules=rules)
         return Mesh(
@@ -195,7 +194,7 @@ class IngressLink:
             addresses=frozenset(
                 str(ip_interface(f"{each.address}/{each.prefix}"))
                 for each in route.addresses(index)
-                if each.scope == SCOPE_GLOBAL
+                if each.scope == Scope.GLOBAL
             ),
             neighbours={
                 each.address: each.mac if each.permanent else ""

@@ -18,7 +18,8 @@ from netoverlay.mesh.gateway import Gateways
 from netoverlay.mesh.link import IngressLink
 from netoverlay.mesh.ports import Ports, fresh, gone, ports
 from netoverlay.mesh.rules import MeshParts, plans
-from netoverlay.netlink.notices import IPV4_ADDRESSES, IPV6_ADDRESSES, LINKS, NEIGHBOURS, Notices
+from netoverlay.netlink.notices import Notices
+from netoverlay.netlink.numbers import Group
 from netoverlay.netns import NETLINK_ROUTE, Namespace, Namespaces
 from netoverlay.nft.keeper import KeptTable
 from netoverlay.overlays.links import underlay_device
@@ -26,16 +27,15 @@ from swarmcore.model.endpoint import Protocol
 from swarmcore.model.overlay import NetworkTable
 
 log = logging.getLogger(__name__)
-_IPV4_ROUTES, _IPV4_RULES, _IPV6_ROUTES, _IPV6_RULES = 0x40, 0x80, 0x400, 0x40000  # RTMGRP_*
 _WATCHED = (
-    LINKS
-    | NEIGHBOURS
-    | IPV4_ADDRESSES
-    | IPV6_ADDRESSES
-    | _IPV4_ROUTES
-    | _IPV4_RULES
-    | _IPV6_ROUTES
-    | _IPV6_RULES
+    Group.LINKS
+    | Group.NEIGHBOURS
+    | Group.IPV4_ADDRESSES
+    | Group.IPV6_ADDRESSES
+    | Group.IPV4_ROUTES
+    | Group.IPV4_RULES
+    | Group.IPV6_ROUTES
+    | Group.IPV6_RULES
 )
 _SETTINGS: Mapping[str, int] = {"ipv4.ip_forward": 1, "ipv6.conf.all.forwarding": 1}
 _OVERHEAD, _USUAL_MTU = 50, 1500  # what VXLAN adds; of Ethernet

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from socket import AF_INET, AF_INET6
-from typing import NamedTuple
 
 from msgspec import Struct
 
-from netoverlay.netlink.batch import LOCAL, RouteBatch
+from netoverlay.netlink.batch import RouteBatch
+from netoverlay.netlink.numbers import RouteKind, Table
 from netoverlay.netlink.route import RouteSocket
+from netoverlay.netlink.routing import Route, Rule
 from netoverlay.netlink.wire import pack_address, unpack_address
 from swarmcore.model.overlay import NetworkTable
 
@@ -32,7 +33,7 @@ _GROUP_BITS = 6
 
 # The kernel takes packets for ::1 only from a device that a route says it is on. This one is for replies to the host's
 # own connections to [::1]; from the wire, ::1 is refused before any of it (RFC 4291, 2.5.3).
-_LOCALHOST, _LOCAL_TABLE, _BEHIND_LO = "::1/128", 255, 4000
+_LOCALHOST, _BEHIND_LO = "::1/128", 4000
 
 
 class Device(Struct, frozen=True, kw_only=True):
@@ -42,18 +43,6 @@ class Device(Struct, frozen=True, kw_only=True):
     port: int
     local: str
     mac: str
-
-
-class PolicyRule(NamedTuple):
-    """A rule of ours, as `RouteBatch.rule` takes it."""
-
-    family: int
-    priority: int
-    table: int = 0
-    goto: int = 0
-    mark: int = 0
-    mask: int = 0
-    iif: str = ""
 
 
 class Mesh(Struct, frozen=True, kw_only=True):
@@ -66,7 +55,7 @@ class Mesh(Struct, frozen=True, kw_only=True):
     neighbours: Mapping[str, str] = {}
     entries: frozenset[tuple[str, str]] = frozenset()
     routes: frozenset[tuple[int, str]] = frozenset()
-    rules: frozenset[PolicyRule] = frozenset()
+    rules: frozenset[Rule] = frozenset()
     localhost: bool = False
 
 
@@ -132,24 +121,24 @@ def mesh(table: NetworkTable, node_id: str, ipv6: bool) -> Mesh:
     )
 
 
-def policy(numbers: list[int], families: tuple[int, ...] = (AF_INET, AF_INET6)) -> frozenset[PolicyRule]:
+def policy(numbers: list[int], families: tuple[int, ...] = (AF_INET, AF_INET6)) -> frozenset[Rule]:
     """The rules that lead what is marked with one of these nodes' numbers into the node's table.
 
     What came over `vxi` carries its mark for rp_filter alone and is routed like everything else: the first rule.
     """
-    found: set[PolicyRule] = set()
+    found: set[Rule] = set()
     for family in families:
         found |= {
-            PolicyRule(family, _ARRIVED, goto=_GO_ON, iif=DEVICE),
-            PolicyRule(family, _MARKED, goto=_TREE, mark=MARK, mask=MARK_MASK),
-            PolicyRule(family, _GO_ON),
+            Rule(family, _ARRIVED, goto=_GO_ON, iif=DEVICE),
+            Rule(family, _MARKED, goto=_TREE, mark=MARK, mask=MARK_MASK),
+            Rule(family, _GO_ON),
         }
         for number in numbers:
             group = number >> _GROUP_BITS
             leaf, start = _LEAVES + group, MARK | group << _GROUP_BITS
             mask = _EXACT & ~((1 << _GROUP_BITS) - 1)
-            found.add(PolicyRule(family, _TREE, goto=leaf, mark=start, mask=mask))
-            found.add(PolicyRule(family, leaf, table=FIRST_TABLE + number, mark=MARK | number, mask=_EXACT))
+            found.add(Rule(family, _TREE, goto=leaf, mark=start, mask=mask))
+            found.add(Rule(family, leaf, table=FIRST_TABLE + number, mark=MARK | number, mask=_EXACT))
     return frozenset(found)
 
 
@@ -158,59 +147,45 @@ def difference(actual: Mesh, wanted: Mesh, index: int) -> RouteBatch:
     somebody to answer, and nobody goes before nothing leads there."""
     batch = RouteBatch()
     for cidr in wanted.addresses - actual.addresses:
-        batch.address(index, cidr)
+        batch.put_address(index, cidr)
     if wanted.localhost and not actual.localhost:
         take_localhost(batch, index)
     for mac, vtep in wanted.entries - actual.entries:
-        batch.fdb(index, mac, vtep)
+        batch.put_fdb(index, mac, vtep)
     for address, mac in wanted.neighbours.items():
         if actual.neighbours.get(address) != mac:
-            batch.neighbour(index, address, mac)
+            batch.put_neighbour(index, address, mac)
     for table, gateway in wanted.routes - actual.routes:
-        batch.route("default", gateway=gateway, index=index, table=table, onlink=True)
+        batch.put_route(Route("default", gateway=gateway, index=index, table=table, onlink=True))
     for rule in sorted(wanted.rules - actual.rules):
-        batch.rule(
-            rule.priority,
-            family=rule.family,
-            table=rule.table,
-            goto=rule.goto,
-            mark=rule.mark,
-            mask=rule.mask,
-            iif=rule.iif,
-        )
+        batch.make_rule(rule)
     for rule in sorted(actual.rules - wanted.rules, reverse=True):
-        batch.rule_delete(
-            rule.priority,
-            family=rule.family,
-            table=rule.table,
-            goto=rule.goto,
-            mark=rule.mark,
-            mask=rule.mask,
-            iif=rule.iif,
-        )
+        batch.delete_rule(rule)
     kept = {
         (table, ":" in gateway) for table, gateway in wanted.routes
     }  # a new gateway has replaced the old one
     for table, gateway in actual.routes - wanted.routes:
         if (table, ":" in gateway) not in kept:
-            batch.route_delete("default", gateway=gateway, index=index, table=table)
+            batch.delete_route(Route("default", gateway=gateway, index=index, table=table))
     for address in actual.neighbours.keys() - wanted.neighbours.keys():
-        batch.neighbour_delete(index, address)
+        batch.delete_neighbour(index, address)
     moved = {mac for mac, _ in wanted.entries - actual.entries}  # the destination was replaced
     for mac, vtep in actual.entries - wanted.entries:
         if mac not in moved:
-            batch.fdb_delete(index, mac, vtep)
+            batch.delete_fdb(index, mac, vtep)
     for cidr in actual.addresses - wanted.addresses:
-        batch.address_delete(index, cidr)
+        batch.delete_address(index, cidr)
     return batch
 
 
 def take_localhost(batch: RouteBatch, index: int) -> None:
     """Let connections of the host to [::1] be answered by way of this device."""
     # A metric of its own: of two IPv6 routes with the same one, the second would replace the first.
-    batch.route(_LOCALHOST, index=index, table=_LOCAL_TABLE, kind=LOCAL, metric=_BEHIND_LO + index)
+    batch.put_route(
+        Route(_LOCALHOST, index=index, table=Table.LOCAL, kind=RouteKind.LOCAL, metric=_BEHIND_LO + index)
+    )
 
 
 def takes_localhost(route: RouteSocket) -> set[int]:
     """The devices for which `take_localhost` was done."""
-    return {each.index for each in route.routes(_LOCAL_TABLE, AF_INET6) if each.destination == _LOCALHOST}
+    return {each.index for each in route.routes(Table.LOCAL, AF_INET6) if each.destination == _LOCALHOST}

@@ -12,14 +12,13 @@ import struct
 from collections.abc import Callable, Collection
 
 from netoverlay.netlink import wire
-from netoverlay.netlink.batch import DELETE_NEIGHBOUR, NEW_NEIGHBOUR
+from netoverlay.netlink.numbers import AF_BRIDGE, Group, NeighbourMark, NeighbourState, Verb
 from netoverlay.netlink.records import Forwarding, read_forwarding
 from netoverlay.netlink.wire import Message
 
-LINKS, NEIGHBOURS, IPV4_ADDRESSES, IPV6_ADDRESSES = 0x1, 0x4, 0x10, 0x100  # RTMGRP_*, linux/rtnetlink.h
 _NEIGHBOUR = struct.Struct("=B3xiHBB")  # struct ndmsg
-_AF_BRIDGE, _SELF = 7, 2
-_PERMANENT = 0x80  # NUD_PERMANENT
+_NEW, _DELETED = int(Verb.NEW_NEIGHBOUR), int(Verb.DELETE_NEIGHBOUR)
+_SELF, _PERMANENT = int(NeighbourMark.SELF), int(NeighbourState.PERMANENT)
 _DATAGRAM = 1 << 16
 _SO_RCVBUFFORCE, _ROOM = 33, 1 << 22
 
@@ -27,7 +26,7 @@ _SO_RCVBUFFORCE, _ROOM = 33, 1 << 22
 class Notices:
     """Takes over a NETLINK_ROUTE socket, which `close()` closes."""
 
-    def __init__(self, sock: socket.socket, groups: int) -> None:
+    def __init__(self, sock: socket.socket, groups: Group) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
         sock.bind((0, groups))
@@ -63,10 +62,10 @@ class Notices:
 def _matters(
     notice: Message, own_ports: Collection[int], is_news: Callable[[Forwarding, bool], bool]
 ) -> bool:
-    if notice.kind in (NEW_NEIGHBOUR, DELETE_NEIGHBOUR):
+    if notice.kind in (_NEW, _DELETED):
         family, _, state, marks, _ = _NEIGHBOUR.unpack_from(notice.body)
-        if family == _AF_BRIDGE:
-            gone = notice.kind == DELETE_NEIGHBOUR
+        if family == AF_BRIDGE:
+            gone = notice.kind == _DELETED
             return bool(marks & _SELF) and is_news(read_forwarding(notice.body), gone)
         # The kernel's own doings (port 0) are the gateways' neighbours, which come and go with their traffic.
         return notice.port not in own_ports and (notice.port != 0 or bool(state & _PERMANENT))

@@ -8,8 +8,10 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_interface
 
 from msgspec import Struct
 
-from netoverlay.netlink.batch import LOCAL, PROTOCOL, UNICAST
-from netoverlay.netlink.route import Address, Link, Route, RouteSocket
+from netoverlay.netlink.numbers import PROTOCOL, RouteKind
+from netoverlay.netlink.records import Address, Link
+from netoverlay.netlink.route import RouteSocket
+from netoverlay.netlink.routing import Route
 from swarmcore.ipam import Subnet
 
 log = logging.getLogger(__name__)
@@ -82,7 +84,7 @@ def _destination(route: Route) -> Subnet | None:
         return None
     network = ip_network(route.destination, strict=False)
     # A blackhole or a refusal means that nobody is there; single local addresses were counted as such.
-    leads = route.kind == UNICAST or (route.kind == LOCAL and network.num_addresses > 1)
+    leads = route.kind == RouteKind.UNICAST or (route.kind == RouteKind.LOCAL and network.num_addresses > 1)
     return network if leads and network.prefixlen >= _WIDEST and _is_somewhere(network) else None
 
 

@@ -235,7 +235,7 @@ def _delete_vxlan(namespace: Namespace, vni: int, name: str = "") -> bool:
     batch = RouteBatch()
     for link in namespace.route.links():
         if link.kind == "vxlan" and link.vni == vni and name in ("", link.name):
-            batch.link_delete(link.index)
+            batch.delete_link(link.index)
     found = len(batch) > 0
     namespace.route.commit(batch, ignore=(errno.ENODEV,))
     return found

@@ -135,14 +135,14 @@ def _canonical(address: str) -> str:
 def queue(changes: Changes, indices: Mapping[int, int], batch: RouteBatch) -> None:
     """The requests for `changes`; `indices` are the devices' by VNI. Deleting tolerates only with ENOENT ignored."""
     for place, mac in changes.set_neighbours:
-        batch.neighbour(indices[place.device], place.address, mac)
+        batch.put_neighbour(indices[place.device], place.address, mac)
     for entry in changes.set_entries:
-        batch.fdb(indices[entry.device], entry.mac, entry.vtep)
+        batch.put_fdb(indices[entry.device], entry.mac, entry.vtep)
     for place in changes.delete_neighbours:
-        batch.neighbour_delete(indices[place.device], place.address)
+        batch.delete_neighbour(indices[place.device], place.address)
     for entry in changes.delete_entries:
         index = indices[entry.device]
-        batch.fdb_delete(index, entry.mac, entry.vtep, port=entry.port, vni=entry.vni, via=entry.via)
+        batch.delete_fdb(index, entry.mac, entry.vtep, port=entry.port, vni=entry.vni, via=entry.via)
 
 
 def actual_peers(route: RouteSocket, indices: Mapping[int, int]) -> Peers:

@@ -17,7 +17,9 @@ from ipaddress import ip_network
 from msgspec import Struct
 
 from netoverlay.netlink.batch import RouteBatch
-from netoverlay.netlink.route import Link, NetlinkError
+from netoverlay.netlink.links import Bridge, Vxlan
+from netoverlay.netlink.records import Link
+from netoverlay.netlink.wire import NetlinkError
 from netoverlay.netns import Namespace
 from swarmcore.errors import FailedPrecondition
 from swarmcore.model.overlay import OverlayNetwork
@@ -153,15 +155,15 @@ class _Convergence:
     def _bridge(self) -> int:
         wanted, link, batch = self._wanted, self._links.get(BRIDGE), RouteBatch()
         if link is not None and link.kind != "bridge":
-            batch.link_delete(link.index)
+            batch.delete_link(link.index)
             link = None
         if link is None:
-            batch.link_bridge(BRIDGE, mtu=wanted.mtu, mac=wanted.mac)
+            batch.make_link(Bridge(BRIDGE, mtu=wanted.mtu, mac=wanted.mac))
             self._commit(batch)
             return self._index(BRIDGE)
         if (link.mtu, link.mac, link.up) != (wanted.mtu, wanted.mac, True):
             mac = wanted.mac if link.mac != wanted.mac else ""
-            batch.link_set(link.index, up=True, mtu=wanted.mtu, mac=mac)
+            batch.change_link(link.index, up=True, mtu=wanted.mtu, mac=mac)
         self._commit(batch)
         return link.index
 
@@ -170,9 +172,9 @@ class _Convergence:
         found = {f"{each.address}/{each.prefix}" for each in self._namespace.route.addresses(bridge)}
         wanted = set(self._wanted.gateways)
         for cidr in found - wanted:
-            batch.address_delete(bridge, cidr)
+            batch.delete_address(bridge, cidr)
         for cidr in wanted - found:
-            batch.address(bridge, cidr)
+            batch.put_address(bridge, cidr)
         self._commit(batch)
 
     def _vxlan(self, vni: int, bridge: int, first: bool) -> int:
@@ -180,7 +182,7 @@ class _Convergence:
         link = self._links.get(name)
         if link is not None and not self._is_right(link, vni):
             batch = RouteBatch()
-            batch.link_delete(link.index)
+            batch.delete_link(link.index)
             self._namespace.route.commit(batch)
             link = None
         if link is None:
@@ -190,15 +192,17 @@ class _Convergence:
             if link is None:
                 raise NetlinkError(errno.ENODEV, request=f"find {name}")
             batch = RouteBatch()
-            batch.link_set(link.index, master=bridge, up=True)
-            batch.port(link.index, learning=False, flooding=first)  # or unknown frames leave once per subnet
+            batch.change_link(link.index, master=bridge, up=True)
+            batch.change_port(
+                link.index, learning=False, flooding=first
+            )  # or unknown frames leave once per subnet
             self._namespace.route.commit(batch)
             return link.index
         batch = RouteBatch()
         if (link.mtu, link.master, link.up) != (self._wanted.mtu, bridge, True):
-            batch.link_set(link.index, master=bridge, up=True, mtu=self._wanted.mtu)
+            batch.change_link(link.index, master=bridge, up=True, mtu=self._wanted.mtu)
         if link.master != bridge or link.port_learning or link.flooding != first:
-            batch.port(link.index, learning=False, flooding=first)
+            batch.change_port(link.index, learning=False, flooding=first)
         self._commit(batch)
         return link.index
 
@@ -216,13 +220,15 @@ class _Convergence:
         wanted, deadline = self._wanted, time.monotonic() + _VNI_PATIENCE
         while True:
             batch = RouteBatch()
-            batch.link_vxlan(
-                name,
-                vni,
-                local=wanted.local,
-                port=wanted.port,
-                mtu=wanted.mtu,
-                netns_fd=self._namespace.fd,
+            batch.make_link(
+                Vxlan(
+                    name,
+                    vni,
+                    local=wanted.local,
+                    port=wanted.port,
+                    mtu=wanted.mtu,
+                    netns_fd=self._namespace.fd,
+                )
             )
             try:
                 self._host.route.commit(batch)
@@ -251,11 +257,11 @@ class _Convergence:
                 continue
             moved = link.master != bridge
             if moved or (link.mtu, link.up) != (self._wanted.mtu, True):
-                batch.link_set(link.index, master=bridge, up=True, mtu=self._wanted.mtu)
+                batch.change_link(link.index, master=bridge, up=True, mtu=self._wanted.mtu)
             if moved or link.port_learning != wanted.learning or link.flooding:
-                batch.port(link.index, learning=wanted.learning, flooding=False)
+                batch.change_port(link.index, learning=wanted.learning, flooding=False)
             if moved or (link.index, wanted.mac.lower()) not in entries:
-                batch.port_fdb(link.index, wanted.mac)
+                batch.put_port_fdb(link.index, wanted.mac)
             self._commit(batch, ignore=(errno.ENODEV,))  # its container may be ending right now
         return frozenset(missing)
 
@@ -269,10 +275,10 @@ class _Convergence:
                 and link.name.startswith(WIRE_PREFIX)
                 and link.name not in wanted
             ):
-                batch.link_delete(link.index)
+                batch.delete_link(link.index)
         self._commit(batch, ignore=(errno.ENODEV,))
         gone = RouteBatch()
         for name in leaving:
             if (stale := self._links.get(name)) is not None:
-                gone.link_delete(stale.index)
+                gone.delete_link(stale.index)
         self._namespace.route.commit(gone, ignore=(errno.ENODEV,))

@@ -6,14 +6,17 @@ import errno
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from socket import AF_NETLINK, SOCK_RAW
 
 from msgspec import Struct
 
 from netoverlay.containers.antispoof import Port, PortChecks
 from netoverlay.containers.sandboxes import Join
 from netoverlay.netlink.batch import RouteBatch
-from netoverlay.netlink.notices import IPV4_ADDRESSES, IPV6_ADDRESSES, LINKS, NEIGHBOURS, Notices
-from netoverlay.netlink.route import Forwarding, NetlinkError
+from netoverlay.netlink.notices import Notices
+from netoverlay.netlink.numbers import Group
+from netoverlay.netlink.records import Forwarding
+from netoverlay.netlink.wire import NetlinkError
 from netoverlay.netns import NETLINK_ROUTE, Namespace
 from netoverlay.overlays import fdb, links, wires
 from netoverlay.overlays.fdb import Entry, Peers
@@ -22,8 +25,7 @@ from netoverlay.overlays.wires import Wire, wire_name
 from swarmcore.model.overlay import NetworkTable
 
 log = logging.getLogger(__name__)
-_GROUPS = LINKS | NEIGHBOURS | IPV4_ADDRESSES | IPV6_ADDRESSES
-_AF_NETLINK, _SOCK_RAW = 16, 3
+_WATCHED = Group.LINKS | Group.NEIGHBOURS | Group.IPV4_ADDRESSES | Group.IPV6_ADDRESSES
 _GONE = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL)  # what was to be deleted is not there
 # Without a notice the kernel is compared all the same once in so many passes.
 _LOOK_ANYWAY = 30
@@ -54,7 +56,7 @@ class Overlay:
         self._passes = 0
         namespace.sysctls(links.SETTINGS)
         self._checks = PortChecks(namespace, WIRE_PREFIX, exempt=VXLAN_PREFIX)
-        self._notices = Notices(namespace.socket(_AF_NETLINK, _SOCK_RAW, NETLINK_ROUTE), _GROUPS)
+        self._notices = Notices(namespace.socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE), _WATCHED)
 
     @property
     def mtu(self) -> int:
@@ -229,5 +231,5 @@ def remove_devices(namespace: Namespace) -> None:
     batch = RouteBatch()
     for link in namespace.route.links():
         if link.kind == "vxlan":
-            batch.link_delete(link.index)
+            batch.delete_link(link.index)
     namespace.route.commit(batch, ignore=(errno.ENODEV,))

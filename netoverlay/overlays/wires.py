@@ -11,7 +11,9 @@ from msgspec import Struct
 
 from netoverlay.containers.sandboxes import Join
 from netoverlay.netlink.batch import RouteBatch
-from netoverlay.netlink.route import NetlinkError
+from netoverlay.netlink.links import Veth
+from netoverlay.netlink.routing import Route
+from netoverlay.netlink.wire import NetlinkError
 from netoverlay.netns import Namespace
 from netoverlay.overlays.links import WIRE_PREFIX
 from swarmcore.model.overlay import OverlayNetwork
@@ -43,16 +45,18 @@ def routes_for(network: OverlayNetwork, join: Join) -> tuple[str, ...]:
 def connect(overlay: Namespace, bridge: int, mtu: int, name: str, join: Join, sandbox: Namespace) -> None:
     """Make the wire, or take over the one that is there. NetlinkError for what the kernel refuses."""
     batch = RouteBatch()
-    batch.link_veth(
-        name,
-        join.interface,
-        peer_netns_fd=sandbox.fd,
-        peer_mac=join.mac,
-        mtu=mtu,
-        master=bridge,
-        up=True,
+    batch.make_link(
+        Veth(
+            name,
+            join.interface,
+            peer_netns_fd=sandbox.fd,
+            peer_mac=join.mac,
+            mtu=mtu,
+            master=bridge,
+            up=True,
+        )
     )
-    batch.port(name, learning=not join.antispoof, flooding=False)
+    batch.change_port(name, learning=not join.antispoof, flooding=False)
     try:
         overlay.route.commit(batch)
     except NetlinkError as error:
@@ -67,14 +71,14 @@ def _take_over(overlay: Namespace, bridge: int, mtu: int, name: str, join: Join,
     near, far = overlay.route.link(name), sandbox.route.link(join.interface)
     if near is not None and far is not None and (near.peer, far.peer) == (far.index, near.index):
         batch = RouteBatch()
-        batch.link_set(near.index, master=bridge, mtu=mtu, up=True)
-        batch.port(near.index, learning=not join.antispoof, flooding=False)
+        batch.change_link(near.index, master=bridge, mtu=mtu, up=True)
+        batch.change_port(near.index, learning=not join.antispoof, flooding=False)
         overlay.route.commit(batch)
         return True
     for namespace, link in ((overlay, near), (sandbox, far)):
         if link is not None:
             batch = RouteBatch()
-            batch.link_delete(link.index)
+            batch.delete_link(link.index)
             namespace.route.commit(batch, ignore=(errno.ENODEV,))
     return False
 
@@ -89,16 +93,16 @@ def configure(overlay: Namespace, sandbox: Namespace, join: Join, mtu: int, rout
     if link is None:
         raise NetlinkError(errno.ENODEV, request=f"find {join.interface}")
     batch = RouteBatch()
-    batch.port_fdb(link.peer, join.mac)
+    batch.put_port_fdb(link.peer, join.mac)
     overlay.route.commit(batch)
     if not any(":" in each for each in join.addresses):
-        batch.link_set(link.index, link_local=False)  # nothing of IPv6 on a network that has none
+        batch.change_link(link.index, link_local=False)  # nothing of IPv6 on a network that has none
     mac = join.mac if link.mac != join.mac.lower() else ""
-    batch.link_set(link.index, up=True, mtu=mtu if link.mtu != mtu else 0, mac=mac)
+    batch.change_link(link.index, up=True, mtu=mtu if link.mtu != mtu else 0, mac=mac)
     for cidr in join.addresses:
-        batch.address(link.index, cidr)
+        batch.put_address(link.index, cidr)
     for subnet in routes:
-        batch.route(subnet, index=link.index)
+        batch.put_route(Route(subnet, index=link.index))
     # A kernel without IPv6 has no link-local addresses to be without.
     sandbox.route.commit(batch, ignore=(errno.EAFNOSUPPORT,))
 
@@ -111,5 +115,5 @@ def forget(sandbox: Namespace, join: Join, bound: Mapping[str, str]) -> None:
     batch = RouteBatch()
     for known in sandbox.route.neighbours(link.index):
         if known.address in bound and known.mac != bound[known.address]:
-            batch.neighbour_delete(link.index, known.address)
+            batch.delete_neighbour(link.index, known.address)
     sandbox.route.commit(batch, ignore=(errno.ENOENT,))

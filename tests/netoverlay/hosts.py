@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from netoverlay.containers.sandboxes import Join, SandboxSpec
 from netoverlay.netlink.batch import RouteBatch
+from netoverlay.netlink.links import Veth
 from netoverlay.netns import Namespace, Namespaces
 from netoverlay.overlays.fabric import Fabric
 from swarmcore.model.overlay import (
@@ -112,15 +113,15 @@ def joined_hosts(directory: Path, mtu: int = 1500) -> Iterator[tuple[Host, Host]
     first, second = Host(1, outside, directory), Host(2, outside, directory)
     try:
         batch = RouteBatch()
-        batch.link_veth("up0", "up0", peer_netns_fd=second.namespace.fd, mtu=mtu)
+        batch.make_link(Veth("up0", "up0", peer_netns_fd=second.namespace.fd, mtu=mtu))
         first.namespace.route.commit(batch)
         for host in (first, second):
             link = host.namespace.route.link("up0")
             assert link is not None
             batch = RouteBatch()
-            batch.link_set(link.index, up=True)
-            batch.address(link.index, f"{host.v4}/24")
-            batch.address(link.index, f"{host.v6}/64")
+            batch.change_link(link.index, up=True)
+            batch.put_address(link.index, f"{host.v4}/24")
+            batch.put_address(link.index, f"{host.v6}/64")
             host.namespace.route.commit(batch)
         yield first, second
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from netoverlay.netlink.batch import RouteBatch
+from netoverlay.netlink.links import Bridge
 from netoverlay.netns import Namespaces
 from swarmcore.errors import NotFound
 from tests.netoverlay.hosts import open_files, unique
@@ -183,7 +184,7 @@ def test_settings_are_of_the_namespace(namespaces: Namespaces) -> None:
     made.sysctl("net.ipv4.ip_unprivileged_port_start", 77)
     made.sysctl("net.ipv4.no_such_setting", 1)
     batch = RouteBatch()
-    batch.link_bridge("br.0")
+    batch.make_link(Bridge("br.0"))
     made.route.commit(batch)
     made.sysctl("net/ipv4/conf/br.0/rp_filter", 2)
     assert made.run(path.read_text).strip() == "77"

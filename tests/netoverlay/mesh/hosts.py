@@ -15,6 +15,8 @@ from netoverlay.containers.sandboxes import SandboxSpec
 from netoverlay.mesh.mesh import HostRules
 from netoverlay.mesh.ports import Way
 from netoverlay.netlink.batch import RouteBatch
+from netoverlay.netlink.links import Bridge, Veth
+from netoverlay.netlink.routing import Route
 from netoverlay.netns import Namespace, Namespaces
 from swarmcore.model.endpoint import PortConfig, Protocol, PublishMode
 from swarmcore.model.overlay import (
@@ -302,8 +304,8 @@ class World:
         for each in (self.switch, self.client, *(host.namespace for host in self.hosts)):
             each.sysctl("net.ipv6.conf.default.accept_dad", 0)  # it takes seconds
         batch = RouteBatch()
-        batch.link_bridge("br0")
-        batch.link_veth("client", "eth0", peer_netns_fd=self.client.fd, up=True)
+        batch.make_link(Bridge("br0"))
+        batch.make_link(Veth("client", "eth0", peer_netns_fd=self.client.fd, up=True))
         self.switch.route.commit(batch)
         bridge, to_client = self._index(self.switch, "br0"), self._index(self.switch, "client")
         self.switch.sysctls({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
@@ -313,8 +315,8 @@ class World:
         self._default(self.client, "198.51.100.1", "2001:db8:51::1")
         for host in self.hosts:
             batch = RouteBatch()
-            batch.link_veth(
-                f"port{host.number}", "eth0", peer_netns_fd=host.namespace.fd, master=bridge, up=True
+            batch.make_link(
+                Veth(f"port{host.number}", "eth0", peer_netns_fd=host.namespace.fd, master=bridge, up=True)
             )
             self.switch.route.commit(batch)
             index = self._index(host.namespace, "eth0")
@@ -330,16 +332,16 @@ class World:
     @staticmethod
     def _give(namespace: Namespace, index: int, *addresses: str) -> None:
         batch = RouteBatch()
-        batch.link_set(index, up=True)
+        batch.change_link(index, up=True)
         for each in addresses:
-            batch.address(index, each)
+            batch.put_address(index, each)
         namespace.route.commit(batch)
 
     @staticmethod
     def _default(namespace: Namespace, *gateways: str) -> None:
         batch = RouteBatch()
         for each in gateways:
-            batch.route("default", gateway=each)
+            batch.put_route(Route("default", gateway=each))
         namespace.route.commit(batch)
 
     def publish(self, *boxes: Box, of: tuple[OverlayService, ...] | None = None, **inactive: bool) -> None:

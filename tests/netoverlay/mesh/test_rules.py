@@ -15,7 +15,6 @@ from netoverlay.mesh.ports import Port, Way, gone, host_ports, ports
 from netoverlay.mesh.routes import (
     MARK,
     NOTHING,
-    PolicyRule,
     device,
     difference,
     mesh,
@@ -23,6 +22,7 @@ from netoverlay.mesh.routes import (
     policy,
 )
 from netoverlay.mesh.rules import MeshParts
+from netoverlay.netlink.routing import Rule
 from netoverlay.nft.table import merged
 from swarmcore.model.endpoint import PortConfig, Protocol, PublishMode
 from swarmcore.model.overlay import NetworkTable, OverlayEndpoint, OverlayNode
@@ -138,7 +138,7 @@ def test_without_a_number_the_node_has_no_device_yet() -> None:
     assert mesh(made, "n1", ipv6=True) is NOTHING
 
 
-def followed(rules: frozenset[PolicyRule], mark: int, family: int = AF_INET) -> tuple[int, int]:
+def followed(rules: frozenset[Rule], mark: int, family: int = AF_INET) -> tuple[int, int]:
     """The table that a packet with this mark is led to (0: none), and how many rules it met on its way."""
     at = met = 0
     ordered = sorted(each for each in rules if each.family == family and not each.iif)

@@ -6,8 +6,9 @@ import logging
 
 import pytest
 
-from netoverlay.netlink.batch import BLACKHOLE, LOCAL, PROTOCOL, UNICAST
-from netoverlay.netlink.route import Address, Link, Route
+from netoverlay.netlink.numbers import PROTOCOL, RouteKind
+from netoverlay.netlink.records import Address, Link
+from netoverlay.netlink.routing import Route
 from netoverlay.netlink.surroundings import MOST_ROUTES, Surroundings, arranged, surroundings
 from netoverlay.netns import Namespaces
 from tests.netoverlay.hosts import ip, unique
@@ -18,7 +19,7 @@ LINKS = [
 ]
 
 
-def route(destination: str, index: int = 2, kind: int = UNICAST, protocol: int = 4) -> Route:
+def route(destination: str, index: int = 2, kind: int = RouteKind.UNICAST, protocol: int = 4) -> Route:
     family = 10 if ":" in destination else 2
     return Route(destination, index, "", "", 254, 0, 0, kind, protocol, family)
 
@@ -56,10 +57,10 @@ def test_routes_that_lead_somewhere_are_told() -> None:
             route("10.8.0.0/16"),
             route("10.8.4.0/24"),
             route("10.9.0.0/16", index=0),  # several next hops
-            route("10.50.0.0/16", kind=BLACKHOLE),
-            route("10.60.0.0/16", kind=LOCAL),
-            route("10.0.0.1/32", kind=LOCAL, protocol=2),
-            route("127.0.0.0/8", index=1, kind=LOCAL, protocol=2),
+            route("10.50.0.0/16", kind=RouteKind.BLACKHOLE),
+            route("10.60.0.0/16", kind=RouteKind.LOCAL),
+            route("10.0.0.1/32", kind=RouteKind.LOCAL, protocol=2),
+            route("127.0.0.0/8", index=1, kind=RouteKind.LOCAL, protocol=2),
             route("224.0.0.0/4"),
             route("10.0.16.0/20", index=3, protocol=2),
             route("10.0.17.0/24", protocol=PROTOCOL),

@@ -42,17 +42,17 @@ def random_damage(rng: random.Random, namespace: Namespace, vteps: tuple[str, ..
     batch = RouteBatch()
     for neighbour in namespace.route.neighbours(link.index):
         if rng.random() < 0.3:
-            batch.neighbour_delete(link.index, neighbour.address)
+            batch.delete_neighbour(link.index, neighbour.address)
     for entry in namespace.route.fdb(link.index):
         if entry.own and rng.random() < 0.3:
-            batch.fdb_delete(link.index, entry.mac, entry.vtep if rng.random() < 0.5 else "")
+            batch.delete_fdb(link.index, entry.mac, entry.vtep if rng.random() < 0.5 else "")
     for _ in range(rng.randrange(20)):
         mac = f"02:00:00:00:00:{rng.randrange(40):02x}"
         address = (
             f"10.5.0.{rng.randrange(1, 60)}" if rng.random() < 0.7 else f"fd05::{rng.randrange(1, 60):x}"
         )
-        batch.neighbour(link.index, address, mac)
-        batch.fdb(link.index, mac, rng.choice(vteps))
+        batch.put_neighbour(link.index, address, mac)
+        batch.put_fdb(link.index, mac, rng.choice(vteps))
     namespace.route.commit(batch, ignore=(errno.ENOENT,))
     for _ in range(3):
         mac, vtep = f"02:00:00:00:00:{rng.randrange(40):02x}", rng.choice(vteps)
@@ -189,7 +189,7 @@ def test_a_quiet_network_is_looked_at_only_once_in_a_while(hosts: tuple[Host, Ho
     link = namespace.route.link("vx4096")
     assert link is not None
     batch = RouteBatch()
-    batch.neighbour_delete(link.index, "10.5.0.12")
+    batch.delete_neighbour(link.index, "10.5.0.12")
     namespace.route.commit(batch)  # by our own socket, of which the kernel's notices are no news
     found = [hosts[0].fabric.reconcile() for _ in range(60)]
     assert found[:10] == [0] * 10
