@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from manager.allocator.networks import is_allocated, is_overlay
 from manager.allocator.waiting import Waits, network_key
+from manager.rules.network_plan import is_allocated, is_overlay
 from manager.store.tables import Tables
 from swarmcore.aio import Turns, stretches
 from swarmcore.ipam import AddressSet, Subnet, parse_subnet

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from manager.allocator.addresses import Addresses
-from manager.allocator.networks import is_allocated
+from manager.rules.network_plan import is_allocated
 from manager.store.tables import Tables
 from swarmcore.model.base import Driver
 from swarmcore.model.network import OVERLAY, IPAMOptions, Network, NetworkAttachment, NetworkSpec

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from manager.allocator import ingress, services, tasks
 from manager.allocator.addresses import Addresses, held
-from manager.allocator.networks import is_allocated, is_overlay, plan_network
 from manager.allocator.ports import Ports, published
 from manager.allocator.waiting import INGRESS, PORTS, SUBNETS, Agenda, Kind, Waits, network_key, service_key
 from manager.rules.clashes import around
+from manager.rules.network_plan import is_allocated, is_overlay, plan_network
 from manager.store.tables import Tables, View
 from manager.store.tx import Tx
 from manager.store.watch import Change, Commit

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from manager.allocator.addresses import Addresses
-from manager.allocator.networks import is_allocated, is_overlay
 from manager.allocator.ports import Ports
 from manager.allocator.waiting import INGRESS, Waits, network_key
+from manager.rules.network_plan import is_allocated, is_overlay
 from manager.store.tables import Reader, Tables
 from swarmcore.model.endpoint import Endpoint, EndpointMode, EndpointSpec, VirtualIP
 from swarmcore.model.network import PREDEFINED, Network, NetworkAttachmentConfig

@@ -7,10 +7,10 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from manager.allocator.addresses import Addresses
-from manager.allocator.networks import is_allocated, is_overlay
 from manager.allocator.ports import ingress_ports
 from manager.allocator.services import is_settled, resolved, wanted_networks
 from manager.allocator.waiting import INGRESS, Waits, network_key, service_key
+from manager.rules.network_plan import is_allocated, is_overlay
 from manager.store.tables import Tables
 from swarmcore.model.endpoint import Endpoint
 from swarmcore.model.network import Network, NetworkAttachment

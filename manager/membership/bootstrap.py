@@ -13,9 +13,9 @@ from ipaddress import IPv4Network, ip_network
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
-from manager.allocator.networks import DEFAULT_POOLS, DEFAULT_SUBNET_SIZE, free_beside, ingress_size
 from manager.control import validate
 from manager.rules.clashes import around
+from manager.rules.network_plan import DEFAULT_POOLS, DEFAULT_SUBNET_SIZE, free_beside, ingress_size
 from manager.store.store import Store
 from manager.store.tx import Tx
 from pki.csr import make_csr

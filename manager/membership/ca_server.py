@@ -10,9 +10,9 @@ import logging
 
 from msgspec.structs import replace
 
-from manager.allocator.moving import make_room
 from manager.leader import Leader
 from manager.membership.bootstrap import accepted_node, certificate_life, issued_certificate
+from manager.membership.room import make_room
 from manager.raft.fence import superseded
 from manager.rules.reports import checked_description
 from manager.store.store import Store

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from manager.allocator.addresses import holds, usage
-from manager.allocator.networks import trouble
+from manager.rules.network_plan import trouble
 from manager.store.tables import Tables
 from pyswarmd.engine.swarm.views import ZERO_TIME, builtins
 from swarmcore.model.endpoint import PortConfig, PublishMode

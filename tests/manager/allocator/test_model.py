@@ -18,9 +18,9 @@ from msgspec.structs import replace
 from manager.allocator import ingress
 from manager.allocator.addresses import held, holds, usage
 from manager.allocator.allocator import Allocator
-from manager.allocator.networks import trouble, vnis_of
 from manager.allocator.ports import published
 from manager.allocator.services import is_settled
+from manager.rules.network_plan import trouble, vnis_of
 from manager.store.tables import BY_TYPE
 from manager.store.tx import Tx
 from swarmcore.aio import Tasks

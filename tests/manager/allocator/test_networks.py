@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from manager.allocator.addresses import SubnetUsage, usage
-from manager.allocator.networks import FIRST_VNI, LAST_VNI, _free_vni, trouble
+from manager.rules.network_plan import FIRST_VNI, LAST_VNI, _free_vni, trouble
 from swarmcore.model.network import VXLAN_IDS, IPAMConfig, Network
 from tests.fakes.virtual_time import run_virtual
 from tests.manager.allocator.world import World, cluster, in_state, network, node, port, service, task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manager.allocator.moving import make_room
+from manager.membership.room import make_room
 from swarmcore.errors import FailedPrecondition
 from swarmcore.model.network import IPAMConfig, Network
 from swarmcore.model.node import Node, NodeDescription

@@ -8,9 +8,9 @@ from random import Random
 
 from msgspec.structs import replace
 
-from manager.allocator.networks import is_allocated, plan_network
 from manager.rules.clashes import Clash, clashes, subnets
 from manager.rules.current import is_on_network
+from manager.rules.network_plan import is_allocated, plan_network
 from manager.store.tables import Tables
 from manager.store.tx import Tx
 from swarmcore.errors import FailedPrecondition, SwarmError
