@@ -8,7 +8,6 @@ from typing import TypeVar
 from manager.store.tables import Reader
 from swarmcore.errors import Invalid, NotFound
 from swarmcore.model.base import Object
-from swarmcore.model.cluster import Cluster
 from swarmcore.model.naming import task_name
 from swarmcore.model.network import Network
 from swarmcore.model.task import Task
@@ -42,13 +41,6 @@ def lookup_network(table: Reader[Network], text: str) -> Network:
     if found is None:
         raise NotFound(f"network {text} not found")
     return found
-
-
-def only_cluster(table: Reader[Cluster]) -> Cluster:
-    """The swarm's own object: there is exactly one once the swarm is initialised."""
-    for cluster in table:
-        return cluster
-    raise NotFound("the swarm has no settings yet", hint="it is still starting: try again")
 
 
 def _by_prefix(table: Reader[O], text: str, kind: str) -> O:

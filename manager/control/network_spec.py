@@ -10,7 +10,7 @@ from itertools import combinations
 
 from msgspec.structs import replace
 
-from manager.control.validate import spec_size
+from manager.rules.sizes import spec_size
 from swarmcore.errors import Forbidden, Invalid, Unsupported, clipped
 from swarmcore.ids import check_name
 from swarmcore.model.base import Driver

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from msgspec.structs import replace
 
 from manager.control import validate
-from manager.control.lookup import lookup, only_cluster
+from manager.control.lookup import lookup
 from manager.raft.proposer import Proposer
+from manager.rules.removal import take_out
 from manager.store.tx import Tx
-from pki.root import NODE_LIFE, load_certificate
 from swarmcore.errors import FailedPrecondition, OutOfSequence
 from swarmcore.model.node import Node, NodeRole, NodeState
 from swarmcore.rpc.messages.control import ControlReply, RemoveNode, UpdateNode
-
-BLACKLIST_MARGIN = timedelta(days=7)
 
 
 def update(tx: Tx, request: UpdateNode, proposer: Proposer) -> ControlReply:
@@ -61,18 +59,3 @@ def remove(tx: Tx, request: RemoveNode, proposer: Proposer, now: datetime) -> Co
         )
     take_out(tx, node, now)
     return ControlReply(id=node.id)
-
-
-def take_out(tx: Tx, node: Node, now: datetime) -> None:
-    """Remove the node; its certificate is refused as long as it could be shown, then nobody would accept it anyway."""
-    cluster = only_cluster(tx.clusters)
-    kept = {name: until for name, until in cluster.blacklisted_certificates.items() if until > now}
-    blacklist = kept | {node.id: _expiry(node, now) + BLACKLIST_MARGIN}
-    tx.clusters.put(replace(cluster, blacklisted_certificates=blacklist))
-    tx.nodes.delete(node.id)
-
-
-def _expiry(node: Node, now: datetime) -> datetime:
-    if node.certificate is None or not node.certificate.pem:
-        return now + NODE_LIFE
-    return load_certificate(node.certificate.pem).not_valid_after_utc

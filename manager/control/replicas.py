@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manager.control.lookup import only_cluster
+from manager.rules.cluster import only_cluster
 from manager.store.tables import Tables
 from swarmcore.errors import Invalid
 from swarmcore.model.cluster import MAX_REPLICAS_LABEL, max_replicas

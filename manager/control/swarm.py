@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from manager.control import validate
-from manager.control.lookup import only_cluster
+from manager.rules.cluster import only_cluster
+from manager.rules.swarm_spec import swarm_change
 from manager.store.tx import Tx
 from pki.tokens import new_join_token
 from swarmcore.errors import OutOfSequence, Unsupported
@@ -21,7 +21,7 @@ def update(tx: Tx, request: UpdateSwarm) -> ControlReply:
         )
     if request.rotate_unlock_key:
         raise Unsupported("autolock has no behaviour yet")
-    spec = validate.swarm_change(cluster.spec, request.spec)
+    spec = swarm_change(cluster.spec, request.spec)
     tokens, root = cluster.root_ca.join_tokens, cluster.root_ca.ca_cert
     rotated = JoinTokens(
         worker=new_join_token(root) if request.rotate_worker_token else tokens.worker,

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import msgspec
-from msgspec.structs import replace
-
 from manager.control import container_spec, ports
 from manager.rules import constraints
+from manager.rules.sizes import MAX_SPEC, spec_size
 from swarmcore.durations import duration
-from swarmcore.errors import Invalid, Unsupported, clipped
+from swarmcore.errors import Invalid, clipped
 from swarmcore.ids import check_name
-from swarmcore.model.base import Driver, Spec
-from swarmcore.model.cluster import (
-    CLUSTER_NAME,
-    MAX_REPLICAS_LABEL,
-    MOST_MAX_REPLICAS,
-    SwarmSpec,
-    max_replicas,
-    merged,
-)
+from swarmcore.model.base import Driver
 from swarmcore.model.endpoint import DRAIN_LABEL, INGRESS_LABEL, INGRESS_WAYS
 from swarmcore.model.network import check_antispoof
 from swarmcore.model.node import NodeSpec
@@ -28,7 +18,7 @@ from swarmcore.model.policy import Placement, UpdateConfig
 from swarmcore.model.resources import ResourceRequirements
 from swarmcore.model.secret import ConfigSpec, SecretSpec
 from swarmcore.model.service import ServiceSpec
-from swarmcore.model.support import check_supported, unsupported_log_driver
+from swarmcore.model.support import check_supported
 from swarmcore.template.container import sample_scope
 from swarmcore.template.expand import Function, expand
 from swarmcore.text.patterns import Pattern
@@ -39,12 +29,9 @@ MIN_MEMORY = 4 << 20
 MAX_PIDS = 1 << 22  # PID_MAX_LIMIT
 MAX_SECRET = 500 << 10
 MAX_CONFIG = 1000 << 10
-# A service holds two specs and each of its tasks one: all of them must fit a raft entry.
-MAX_SPEC = 1 << 20
 MAX_CONSTRAINTS, MAX_PREFERENCES = 256, 32
 MAX_DRAIN = 3600 * 10**9
 TEMPLATING = "golang"  # what Docker calls the only template language there is
-MIN_CERT_EXPIRY = 3600 * 10**9
 _SECRET_NAME = Pattern(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?", 64)
 
 
@@ -67,12 +54,6 @@ def service_spec(spec: ServiceSpec) -> None:
 def service_warnings(spec: ServiceSpec) -> tuple[str, ...]:
     """What is stored all the same, as Docker does."""
     return tuple(container_spec.warnings(spec.task_template.container))
-
-
-def spec_size(spec: Spec, what: str, limit: int = MAX_SPEC) -> None:
-    """What is stored has to fit a raft entry, and goes to every manager."""
-    if len(msgspec.msgpack.encode(spec)) > limit:
-        raise Invalid(f"the spec of {what} is larger than {limit >> 20} MiB", "put files into the image")
 
 
 def node_spec(spec: NodeSpec) -> None:
@@ -150,44 +131,6 @@ def _labels(labels: Mapping[str, str]) -> None:
 def _not_negative(what: str, nanoseconds: int | None) -> None:
     if nanoseconds is not None and nanoseconds < 0:
         raise Invalid(f"{what} cannot be negative")
-
-
-def swarm_change(current: SwarmSpec, wanted: SwarmSpec) -> SwarmSpec:
-    """The settings that come of it when a user sends `wanted`, to a swarm or to make one."""
-    spec_size(wanted, "the swarm")
-    _swarm(wanted)
-    spec = merged(current, wanted)
-    if replace(spec.raft, snapshot_interval=0) != replace(current.raft, snapshot_interval=0):
-        raise Unsupported(
-            "of raft's settings only SnapshotInterval can be changed", "leave the others as they are"
-        )
-    return spec
-
-
-def _swarm(spec: SwarmSpec) -> None:
-    limit = spec.labels.get(MAX_REPLICAS_LABEL)
-    if limit is not None and str(max_replicas(spec)) != limit:
-        raise Invalid(
-            f"invalid label {MAX_REPLICAS_LABEL}={limit[:40]!r}",
-            f"it is how many replicas a service may have, 1 to {MOST_MAX_REPLICAS}",
-        )
-    if spec.name not in ("", CLUSTER_NAME):
-        raise Invalid(f'the swarm is called "{CLUSTER_NAME}", it cannot be renamed to {spec.name!r}')
-    expiry = spec.ca_config.node_cert_expiry
-    if expiry and expiry < MIN_CERT_EXPIRY:
-        raise Invalid("minimum certificate expiry time is 1h0m0s")
-    _not_negative("heartbeat period", spec.dispatcher.heartbeat_period)
-    if 0 < spec.dispatcher.heartbeat_period < 10**8:
-        raise Invalid("heartbeat period must be at least 100ms")
-    if spec.encryption_config.auto_lock_managers:
-        raise Unsupported("autolock has no behaviour yet", "leave AutoLockManagers off")
-    if spec.ca_config.external_cas or spec.ca_config.signing_ca_cert or spec.ca_config.signing_ca_key:
-        raise Unsupported("external and given CAs have no behaviour yet", "leave them out of CAConfig")
-    if spec.ca_config.force_rotate:
-        raise Unsupported("rotation of the root has no behaviour yet", "leave ForceRotate at 0")
-    if spec.task_defaults.log_driver is not None:
-        for line in unsupported_log_driver(spec.task_defaults.log_driver):
-            raise Unsupported(line)
 
 
 def secret_spec(spec: SecretSpec) -> None:

@@ -13,9 +13,9 @@ from ipaddress import IPv4Network, ip_network
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
-from manager.control import validate
 from manager.rules.clashes import around
 from manager.rules.network_plan import DEFAULT_POOLS, DEFAULT_SUBNET_SIZE, free_beside, ingress_size
+from manager.rules.swarm_spec import swarm_change
 from manager.store.store import Store
 from manager.store.tx import Tx
 from pki.csr import make_csr
@@ -76,7 +76,7 @@ def new_swarm(
     `description` is what the first node knows of its host already: no network of the swarm is chosen before that.
     Invalid if the settings make no sense, have no behaviour, or leave no room beside the host's own networks.
     """
-    settings = validate.swarm_change(DEFAULT_SWARM_SPEC, spec or SwarmSpec())
+    settings = swarm_change(DEFAULT_SWARM_SPEC, spec or SwarmSpec())
     size = subnet_size or DEFAULT_SUBNET_SIZE
     pools = choose_pools(check_pools(default_addr_pool, subnet_size), size, description)
     authority = RootAuthority.create(clock)

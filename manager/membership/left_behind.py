@@ -11,8 +11,8 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from manager.control.lookup import only_cluster
-from manager.control.node import take_out
+from manager.rules.cluster import only_cluster
+from manager.rules.removal import take_out
 from manager.store.tx import Tx
 from swarmcore.model.generation import Generation
 from swarmcore.model.node import NodeRole

@@ -1,1 +1,1 @@
-"""Judgements that several loops share: values in, a value out."""
+"""What several rooms must judge alike: values in, a value out, or a change within a transaction."""

@@ -11,6 +11,7 @@ from manager.control.network_spec import MAX_POOLS as MAX_SUBNETS
 from manager.control.network_spec import canonical, check
 from manager.control.ports import MAX_CHOSEN
 from manager.membership.bootstrap import MAX_POOLS, check_pools
+from manager.rules.swarm_spec import swarm_change
 from swarmcore.errors import Invalid, SwarmError
 from swarmcore.model.cluster import DEFAULT_SWARM_SPEC, SwarmSpec
 from swarmcore.model.codec import convert_spec
@@ -71,7 +72,7 @@ async def test_ports_that_the_swarm_chooses_have_an_end_and_those_of_the_user_ha
 def test_every_spec_has_an_end() -> None:
     for refuse in (
         lambda: validate.node_spec(NodeSpec(labels=LABELS)),
-        lambda: validate.swarm_change(DEFAULT_SWARM_SPEC, SwarmSpec(labels=LABELS)),
+        lambda: swarm_change(DEFAULT_SWARM_SPEC, SwarmSpec(labels=LABELS)),
         lambda: validate.secret_spec(SecretSpec(name="s", data=b"x", labels=LABELS)),
         lambda: validate.config_spec(ConfigSpec(name="c", data=b"x", labels=LABELS)),
         lambda: check(canonical(NetworkSpec(name="n", labels=LABELS))),
