@@ -6,19 +6,27 @@ follower's store may not have heard of one: so nobody but the leader judges, and
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 
 from msgspec import Struct
 
 from manager.raft.proposer import Member, Proposer
 from manager.store.store import Store
-from pki.join import Caller
 from swarmcore.aio import Pointless, unless
 from swarmcore.errors import NoLeader, OutcomeUnknown, WrongRole
 from swarmcore.model.node import NodeRole
-from swarmcore.rpc.server import Peer
+from swarmcore.rpc.caller import Caller
+from swarmcore.rpc.server import Peer, RpcServer
 
+Q = TypeVar("Q", bound=Struct)
 R = TypeVar("R", bound=Struct)
+
+
+def other_leader(proposer: Proposer) -> Member | None:
+    """The manager to ask; None while nobody is known to lead, or this one is about to."""
+    leader = proposer.leader
+    return leader if leader is not None and leader.node_id != proposer.node_id else None
 
 
 class Leader:
@@ -43,8 +51,8 @@ class Leader:
 
     def elsewhere(self) -> Member:
         """The manager to ask; NoLeader while nobody is known to lead, or this one is not ready yet."""
-        leader = self._proposer.leader
-        if leader is None or leader.node_id == self._proposer.node_id:
+        leader = other_leader(self._proposer)
+        if leader is None:
             raise NoLeader("the swarm does not have a leader right now")
         return leader
 
@@ -62,3 +70,41 @@ class Leader:
             )
         except Pointless:
             raise OutcomeUnknown("another manager leads since the request was passed on") from None
+
+
+class OnLeader(Generic[Q, R]):
+    """One kind of request that the leader carries out, whichever manager it comes to. It is passed on once at most.
+
+    `request` is the message in which managers pass it on: it names whatever only the first of them can know, such as
+    the node that its TLS connection proved. `carry_out` runs on the leader; `timeout` is how long, in seconds, the
+    others wait for it.
+    """
+
+    def __init__(
+        self,
+        leader: Leader,
+        request: type[Q],
+        reply: type[R],
+        carry_out: Callable[[Q], Awaitable[R]],
+        *,
+        timeout: float,
+    ) -> None:
+        self._leader, self._request, self._reply = leader, request, reply
+        self._carry_out, self._timeout = carry_out, timeout
+
+    def register(self, server: RpcServer) -> None:
+        server.call(self._request, self.passed_on, roles=frozenset({NodeRole.MANAGER}))
+
+    def unregister(self, server: RpcServer) -> None:
+        server.unregister(self._request)
+
+    async def ask(self, request: Q) -> R:
+        """Carried out here if this manager leads, else by the leader; the errors are `Leader.ask`'s."""
+        if self._leader.is_here:
+            return await self._carry_out(request)
+        return await self._leader.ask(request, self._reply, timeout=self._timeout)
+
+    async def passed_on(self, peer: Peer, request: Q) -> R:
+        """From another manager; never passed on again."""
+        self._leader.verify(peer)
+        return await self._carry_out(request)

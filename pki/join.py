@@ -22,23 +22,21 @@ from swarmcore.aio import Backoff
 from swarmcore.clock import Clock
 from swarmcore.errors import Internal, Invalid, NoLeader, SwarmError, Unauthenticated, Unavailable
 from swarmcore.model.node import Availability, NodeDescription
+from swarmcore.rpc.caller import Caller
 from swarmcore.rpc.messages.ca import GetRootCertificate, IssueCertificate, IssuedCertificate, RootCertificate
 
-R = TypeVar("R", bound=Struct)
 T = TypeVar("T")
 PATIENCE = 20.0
 
 
-class Caller(Protocol):
-    """What joining needs of swarmcore.rpc's RpcClient."""
-
-    async def call(self, address: str, request: Struct, reply: type[R], *, timeout: float = 5.0) -> R: ...
+class OwnCaller(Caller, Protocol):
+    """One that was made for a few calls, and is closed after them."""
 
     async def close(self) -> None: ...
 
 
 # Makes a client whose TLS context is the given function's.
-Dial = Callable[[Callable[[], ssl.SSLContext]], Caller]
+Dial = Callable[[Callable[[], ssl.SSLContext]], OwnCaller]
 
 
 class WrongRoot(Unauthenticated):

@@ -15,7 +15,6 @@ from random import Random
 from pki.contexts import Contexts
 from pki.csr import make_csr
 from pki.identity import Identity, identity_of
-from pki.join import Caller
 from pki.keys import new_key
 from pki.keystore import KeyStore
 from pki.root import BACKDATE, load_certificate
@@ -23,6 +22,7 @@ from swarmcore.aio import Backoff, owned
 from swarmcore.clock import Clock
 from swarmcore.errors import Internal, SwarmError, Unavailable
 from swarmcore.model.node import NodeRole
+from swarmcore.rpc.caller import Caller
 from swarmcore.rpc.messages.ca import IssueCertificate, IssuedCertificate
 
 log = logging.getLogger(__name__)

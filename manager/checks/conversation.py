@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from manager.checks import answers as check_answers
 from manager.checks.diagnosis import Evidence, diagnose, remarks_on
-from manager.leader import Leader
+from manager.leader import Leader, OnLeader
 from manager.raft.proposer import Proposer
 from manager.rules.endpoint_table import derive
 from manager.store.store import Store
@@ -264,34 +264,27 @@ class NetworkChecks:
         self._store = store
         self._proposer = proposer
         self._link = dispatcher
-        self._leader = leader
         self._clock = clock
         self._new_id = new_id
         self._running: dict[str, _Running] = {}
         # One at a time: two would measure each other.
         self._turn = asyncio.Lock()
+        self.on_leader = OnLeader(leader, CheckNetwork, NetworkReport, self._check, timeout=CALL_TIMEOUT)
         dispatcher.listen(self._session_changed)
 
     def register(self, server: RpcServer) -> None:
-        server.call(CheckNetwork, self.forwarded, roles=frozenset({NodeRole.MANAGER}))
+        self.on_leader.register(server)
         server.call(PeerReady, self.answered, roles=frozenset(NodeRole))
         server.call(ProbeReport, self.answered, roles=frozenset(NodeRole))
 
     def unregister(self, server: RpcServer) -> None:
-        for kind in (CheckNetwork, PeerReady, ProbeReport):
+        for kind in (PeerReady, ProbeReport):
             server.unregister(kind)
+        self.on_leader.unregister(server)
 
     async def check(self, network_id: str = "") -> NetworkReport:
         """The network with this full id between its containers; without one, all hosts over the ingress network."""
-        if self._leader.is_here:
-            return await self._check(network_id)
-        asked = CheckNetwork(network_id=network_id)
-        return await self._leader.ask(asked, NetworkReport, timeout=CALL_TIMEOUT)
-
-    async def forwarded(self, peer: Peer, request: CheckNetwork) -> NetworkReport:
-        """From another manager; never passed on again."""
-        self._leader.verify(peer)
-        return await self._check(request.network_id)
+        return await self.on_leader.ask(CheckNetwork(network_id=network_id))
 
     async def answered(self, peer: Peer, message: PeerReady | ProbeReport) -> None:
         running = self._running.get(message.check_id)
@@ -304,7 +297,8 @@ class NetworkChecks:
             for running in self._running.values():
                 running.gone(node_id, "its session with the leader broke")
 
-    async def _check(self, network_id: str) -> NetworkReport:
+    async def _check(self, request: CheckNetwork) -> NetworkReport:
+        network_id = request.network_id
         async with self._turn:
             await self._proposer.read_barrier()
             wanted = plan(self._store.view(), network_id)

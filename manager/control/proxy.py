@@ -11,13 +11,11 @@ import logging
 from msgspec.structs import replace
 
 from manager.control.control import Control
-from manager.leader import Leader
+from manager.leader import Leader, OnLeader
 from swarmcore.clock import Clock
 from swarmcore.errors import OutcomeUnknown, Unavailable
 from swarmcore.ids import NewId
-from swarmcore.model.node import NodeRole
 from swarmcore.rpc.messages.control import ControlReply, ControlRequest, Create, ForwardedControl
-from swarmcore.rpc.server import Peer, RpcServer
 
 log = logging.getLogger(__name__)
 PATIENCE = 5.0  # seconds; an election takes less than one
@@ -29,42 +27,31 @@ class ControlProxy:
     """The door that every manager has to the control API: `carry_out` works on the leader and on all others."""
 
     def __init__(self, control: Control, leader: Leader, clock: Clock, new_id: NewId) -> None:
-        self._control, self._leader = control, leader
         self._clock, self._new_id = clock, new_id
-
-    def register(self, server: RpcServer) -> None:
-        server.call(ForwardedControl, self.forwarded, roles=frozenset({NodeRole.MANAGER}))
-
-    def unregister(self, server: RpcServer) -> None:
-        server.unregister(ForwardedControl)
-
-    async def forwarded(self, peer: Peer, request: ForwardedControl) -> ControlReply:
-        """From another manager; never passed on again."""
-        self._leader.verify(peer)
-        return await self._control.carry_out(request.request, request.write_id)
+        self.on_leader = OnLeader(
+            leader,
+            ForwardedControl,
+            ControlReply,
+            lambda asked: control.carry_out(asked.request, asked.write_id),
+            timeout=CALL_TIMEOUT,
+        )
+        self.register, self.unregister = self.on_leader.register, self.on_leader.unregister
 
     async def carry_out(self, request: ControlRequest) -> ControlReply:
         if isinstance(request, Create) and not request.id:
             request = replace(request, id=self._new_id())
-        write_id = self._new_id()
+        asked = ForwardedControl(request=request, write_id=self._new_id())
         deadline = self._clock.monotonic() + PATIENCE
         unknown: OutcomeUnknown | None = None
         while True:
             try:
-                return await self._once(request, write_id)
+                return await self.on_leader.ask(asked)
             except OutcomeUnknown as error:
                 unknown = error
-            except (
-                Unavailable
-            ) as error:  # NoLeader, or a leader that could not be asked: this time nothing happened
+            except Unavailable as error:
+                # NoLeader, or a leader that could not be asked: this time nothing happened.
                 if self._clock.monotonic() > deadline:
                     raise unknown or error from None
             if unknown is not None and self._clock.monotonic() > deadline:
                 raise unknown
             await self._clock.sleep(_AGAIN)
-
-    async def _once(self, request: ControlRequest, write_id: str) -> ControlReply:
-        if self._leader.is_here:
-            return await self._control.carry_out(request, write_id)
-        forwarded = ForwardedControl(request=request, write_id=write_id)
-        return await self._leader.ask(forwarded, ControlReply, timeout=CALL_TIMEOUT)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import Protocol
 
-from manager.leader import Leader
+from manager.leader import Leader, OnLeader
 from manager.store.store import Store
 from manager.store.watch import Feed, Lagged
 from swarmcore.clock import Clock
@@ -29,7 +29,6 @@ from swarmcore.rpc.server import Peer, RpcServer
 
 log = logging.getLogger(__name__)
 NODES = frozenset({NodeRole.WORKER, NodeRole.MANAGER})
-MANAGERS = frozenset({NodeRole.MANAGER})
 MAX_TEXT = 256  # characters of a network's or container's name or id
 PATIENCE = 8.0  # seconds until a task must have come to its node
 GRACE = 1.0  # seconds in which a reason to wait may pass: its network may still be getting its subnets
@@ -46,39 +45,36 @@ class Writes(Protocol):
 
 class AttachmentServer:
     def __init__(self, control: Writes, store: Store, leader: Leader, clock: Clock) -> None:
-        self._control, self._store, self._leader, self._clock = control, store, leader, clock
+        self._control, self._store, self._clock = control, store, clock
+        self.on_leader = OnLeader(
+            leader, ForwardedAttachment, AttachmentReply, self._carry_out, timeout=FORWARD_TIMEOUT
+        )
 
     def register(self, server: RpcServer) -> None:
         server.call(RequestAttachment, self.requested, roles=NODES)
         server.call(RequestDetachment, self.requested, roles=NODES)
-        server.call(ForwardedAttachment, self.forwarded, roles=MANAGERS)
+        self.on_leader.register(server)
 
     def unregister(self, server: RpcServer) -> None:
-        for request in (RequestAttachment, RequestDetachment, ForwardedAttachment):
+        for request in (RequestAttachment, RequestDetachment):
             server.unregister(request)
+        self.on_leader.unregister(server)
 
     async def requested(self, peer: Peer, request: Request) -> AttachmentReply:
-        if self._leader.is_here:
-            return await self._carry_out(peer.node_id, request)
-        forwarded = ForwardedAttachment(request=request, node_id=peer.node_id)
-        return await self._leader.ask(forwarded, AttachmentReply, timeout=FORWARD_TIMEOUT)
+        return await self.on_leader.ask(ForwardedAttachment(request=request, node_id=peer.node_id))
 
-    async def forwarded(self, peer: Peer, request: ForwardedAttachment) -> AttachmentReply:
-        """Never passed on again."""
-        self._leader.verify(peer)
-        return await self._carry_out(request.node_id, request.request)
-
-    async def _carry_out(self, node_id: str, request: Request) -> AttachmentReply:
+    async def _carry_out(self, asked: ForwardedAttachment) -> AttachmentReply:
+        request = asked.request
         if request.task_id and not is_id(request.task_id):
             raise Invalid(f"invalid task id {request.task_id[:60]!r}")
         for text in (request.network, request.container_id):
             if len(text) > MAX_TEXT:
                 raise Invalid(f"invalid name {text[:60]!r}...: it is longer than {MAX_TEXT} characters")
         if isinstance(request, RequestDetachment):
-            return await self._detach(node_id, request)
+            return await self._detach(asked.node_id, request)
         if not request.task_id:
             raise Invalid("a request to attach must choose an id")
-        return await self._attach(node_id, request)
+        return await self._attach(asked.node_id, request)
 
     async def _detach(self, node_id: str, request: RequestDetachment) -> AttachmentReply:
         reply = await self._control.carry_out(

@@ -19,6 +19,7 @@ from manager.dispatcher.endpoints import EndpointTables
 from manager.dispatcher.heartbeat import Leases
 from manager.dispatcher.session import AgentStream, Session
 from manager.dispatcher.statuses import StatusChange, Writer
+from manager.leader import other_leader
 from manager.raft.proposer import Proposer
 from manager.rules.reports import checked_description
 from manager.store.store import Store
@@ -139,9 +140,9 @@ class Dispatcher:
         await self._serve(peer, description, stream)
 
     def _redirect(self) -> Redirect:
-        leader = self._proposer.leader
-        if leader is None or leader.node_id == self._proposer.node_id:
-            return Redirect()  # no leader, or this one is about to lead: ask again in a moment
+        leader = other_leader(self._proposer)
+        if leader is None:
+            return Redirect()  # ask again in a moment
         return Redirect(leader=ManagerAddress(node_id=leader.node_id, address=leader.address))
 
     async def _serve(self, peer: Peer, description: NodeDescription, stream: AgentStream) -> None:

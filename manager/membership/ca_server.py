@@ -10,7 +10,7 @@ import logging
 
 from msgspec.structs import replace
 
-from manager.leader import Leader
+from manager.leader import Leader, OnLeader
 from manager.membership.bootstrap import accepted_node, certificate_life, issued_certificate
 from manager.membership.room import make_room
 from manager.raft.fence import superseded
@@ -57,20 +57,23 @@ class TooOften(Forbidden):
 class CAServer:
     def __init__(self, store: Store, leader: Leader, *, clock: Clock, new_id: NewId) -> None:
         self._store = store
-        self._leader = leader
         self._clock = clock
         self._new_id = new_id
         self._refusals = Refusals(clock)
         self._rate = Rate(clock, burst=BURST, period=PERIOD)
+        self.on_leader = OnLeader(
+            leader, ForwardedIssue, IssuedCertificate, self._issue, timeout=FORWARD_TIMEOUT
+        )
 
     def register(self, server: RpcServer) -> None:
         server.call(GetRootCertificate, self.root_certificate, roles=None)
         server.call(IssueCertificate, self.issue, roles=None)
-        server.call(ForwardedIssue, self.issue_forwarded, roles=MANAGERS)
+        self.on_leader.register(server)
 
     def unregister(self, server: RpcServer) -> None:
-        for request in (GetRootCertificate, IssueCertificate, ForwardedIssue):
+        for request in (GetRootCertificate, IssueCertificate):
             server.unregister(request)
+        self.on_leader.unregister(server)
 
     async def root_certificate(self, peer: Peer | None, request: GetRootCertificate) -> RootCertificate:
         return RootCertificate(root_pem=_cluster(self._store.view()).root_ca.ca_cert)
@@ -78,26 +81,20 @@ class CAServer:
     async def issue(self, peer: Peer | None, request: IssueCertificate) -> IssuedCertificate:
         node_id = peer.node_id if peer else None
         address = peer.address if peer else ""
-        if self._leader.is_here:
-            return await self._issue(request, node_id, address)
-        forwarded = ForwardedIssue(request=request, node_id=node_id, address=address)
-        return await self._leader.ask(forwarded, IssuedCertificate, timeout=FORWARD_TIMEOUT)
+        return await self.on_leader.ask(ForwardedIssue(request=request, node_id=node_id, address=address))
 
-    async def issue_forwarded(self, peer: Peer, request: ForwardedIssue) -> IssuedCertificate:
-        self._leader.verify(peer)
-        return await self._issue(request.request, request.node_id, request.address)
-
-    async def _issue(self, request: IssueCertificate, node_id: str | None, address: str) -> IssuedCertificate:
+    async def _issue(self, wanted: ForwardedIssue) -> IssuedCertificate:
         try:
-            if node_id is not None:
-                self._check_rate(node_id)
-            issued = await self._store.transact(lambda tx: self._sign(tx, request, node_id))
+            if wanted.node_id is not None:
+                self._check_rate(wanted.node_id)
+            issued = await self._store.transact(lambda tx: self._sign(tx, wanted.request, wanted.node_id))
         except SwarmError as error:
             if error.status < 500:
-                self._refusals.note(address, f"certificate request: {error}")
+                self._refusals.note(wanted.address, f"certificate request: {error}")
             raise
         log.info(
-            "certificate issued", extra={"node": issued.node_id, "role": str(issued.role), "peer": address}
+            "certificate issued",
+            extra={"node": issued.node_id, "role": str(issued.role), "peer": wanted.address},
         )
         return issued
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from manager.leader import Leader
+from manager.leader import Leader, OnLeader
 from manager.raft.proposer import Member, Proposer
 from manager.store.store import Store
 from swarmcore.errors import Forbidden, WrongRole
@@ -37,32 +37,27 @@ class Members:
     """Handlers of the membership conversation."""
 
     def __init__(self, store: Store, raft: ReadIndexer, leader: Leader) -> None:
-        self._store, self._raft, self._leader = store, raft, leader
+        self._store, self._raft = store, raft
+        self.on_leader = OnLeader(
+            leader, ForwardedMembership, MembersReply, self._change, timeout=FORWARD_TIMEOUT
+        )
 
     def register(self, server: RpcServer) -> None:
         server.call(JoinRaft, self.join, roles=MANAGERS)
         server.call(LeaveRaft, self.leave, roles=MANAGERS)
-        server.call(ForwardedMembership, self.forwarded, roles=MANAGERS)
         server.call(ReadIndex, self.read_index, roles=MANAGERS)
+        self.on_leader.register(server)
 
     def unregister(self, server: RpcServer) -> None:
-        for request in (JoinRaft, LeaveRaft, ForwardedMembership, ReadIndex):
+        for request in (JoinRaft, LeaveRaft, ReadIndex):
             server.unregister(request)
+        self.on_leader.unregister(server)
 
     async def join(self, peer: Peer, request: JoinRaft) -> MembersReply:
-        return await self._on_leader(ForwardedMembership(node_id=peer.node_id, address=request.address))
+        return await self.on_leader.ask(ForwardedMembership(node_id=peer.node_id, address=request.address))
 
     async def leave(self, peer: Peer, request: LeaveRaft) -> MembersReply:
-        return await self._on_leader(ForwardedMembership(node_id=peer.node_id, address=""))
-
-    async def _on_leader(self, change: ForwardedMembership) -> MembersReply:
-        if self._leader.is_here:
-            return await self._change(change)
-        return await self._leader.ask(change, MembersReply, timeout=FORWARD_TIMEOUT)
-
-    async def forwarded(self, peer: Peer, request: ForwardedMembership) -> MembersReply:
-        self._leader.verify(peer)
-        return await self._change(request)
+        return await self.on_leader.ask(ForwardedMembership(node_id=peer.node_id, address=""))
 
     async def _change(self, change: ForwardedMembership) -> MembersReply:
         node = self._store.view().nodes.get(change.node_id)

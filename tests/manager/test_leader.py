@@ -79,7 +79,9 @@ async def test_a_follower_does_not_judge(scene: Scene) -> None:
 async def test_a_demoted_manager_cannot_evict_another(scene: Scene) -> None:
     for address in ("", "10.0.0.66:2377"):
         with pytest.raises(WrongRole):
-            await scene.members.forwarded(peer("m3"), ForwardedMembership(node_id="m2", address=address))
+            await scene.members.on_leader.passed_on(
+                peer("m3"), ForwardedMembership(node_id="m2", address=address)
+            )
     assert scene.role("m2") is NodeRole.MANAGER
     assert scene.raft.members["m2"].address == "10.0.0.2:2377"
 

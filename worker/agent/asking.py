@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct
 
 from swarmcore.clock import Clock
 from swarmcore.errors import NoLeader, Unavailable
+from swarmcore.rpc.caller import Caller
 from swarmcore.rpc.peers import Remotes
 
 R = TypeVar("R", bound=Struct)
 PAUSE = 0.2  # seconds; an election takes less than one
 LONGEST = 10.0  # seconds that one manager may take to answer
-
-
-class Caller(Protocol):
-    """What of swarmcore.rpc's client is needed."""
-
-    async def call(self, address: str, request: Struct, reply: type[R], *, timeout: float = 5.0) -> R: ...
 
 
 class Managers:

@@ -280,7 +280,7 @@ async def test_a_follower_does_not_pass_on_what_it_is_asked(bench: CheckBench) -
     bench.raft.other_leader = Member(node_id="m2", address="10.0.0.2:2377")
     peer = Peer(node_id="m3", role=NodeRole.MANAGER, cluster_id="c1", address="10.0.0.3")
     with pytest.raises(NoLeader):
-        await bench.checks.forwarded(peer, CheckNetwork())
+        await bench.checks.on_leader.passed_on(peer, CheckNetwork())
 
 
 @story

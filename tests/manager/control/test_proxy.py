@@ -13,10 +13,10 @@ from msgspec import Struct
 from manager.control.proxy import PATIENCE, ControlProxy
 from manager.leader import Leader
 from manager.raft.proposer import Member
-from pki.join import Caller
 from swarmcore.errors import Conflict, NoLeader, OutcomeUnknown, SwarmError, Unavailable, WrongRole
 from swarmcore.model.base import Version
 from swarmcore.model.node import NodeRole
+from swarmcore.rpc.caller import Caller
 from swarmcore.rpc.messages.control import (
     ControlReply,
     CreateService,
@@ -125,7 +125,7 @@ class Cable:
         lost = self.lost.pop(0) if self.lost else ""
         if lost == "request":
             raise Unavailable(f"{address} does not answer")
-        answer = await self.leader.forwarded(peer("manager1"), request)
+        answer = await self.leader.on_leader.passed_on(peer("manager1"), request)
         if self.asked == 1 and self.between is not None:
             await self.between()
         if lost == "answer":
@@ -255,7 +255,7 @@ async def test_a_passed_on_request_is_not_passed_on_again() -> None:
     await bench.node("m2", NodeRole.MANAGER)
     bench.raft.leading = False
     with pytest.raises(NoLeader):
-        await proxy.forwarded(peer("m2"), passed_on)
+        await proxy.on_leader.passed_on(peer("m2"), passed_on)
     assert not wire.asked
 
 
@@ -266,7 +266,7 @@ async def test_only_managers_of_the_store_may_pass_on() -> None:
     await bench.node("w1", NodeRole.WORKER)
     for node_id in ("w1", "stranger"):
         with pytest.raises(WrongRole):
-            await proxy.forwarded(peer(node_id), ForwardedControl(request=RemoveService(id="web")))
+            await proxy.on_leader.passed_on(peer(node_id), ForwardedControl(request=RemoveService(id="web")))
 
 
 async def test_a_request_during_a_change_of_role_is_asked_again_and_is_503_if_it_stays() -> None:

@@ -58,7 +58,7 @@ class Wire:
     async def call(self, address: str, request: msgspec.Struct, reply: type[R], *, timeout: float = 5.0) -> R:
         assert self.leader is not None
         sent: ForwardedAttachment = decode(encode(request), ForwardedAttachment)
-        answer = await self.leader.forwarded(peer(self.sender), sent)
+        answer = await self.leader.on_leader.passed_on(peer(self.sender), sent)
         received: R = decode(encode(answer), reply)
         return received
 
@@ -318,7 +318,7 @@ def test_only_a_manager_passes_requests_on() -> None:
             await scene.follower.requested(peer(), wanted())
         forwarded = ForwardedAttachment(request=wanted(), node_id="n1")
         with pytest.raises(NoLeader):
-            await scene.follower.forwarded(peer("manager2"), forwarded)
+            await scene.follower.on_leader.passed_on(peer("manager2"), forwarded)
         assert len(scene.store.view().tasks) == 0
 
     in_scene(story)

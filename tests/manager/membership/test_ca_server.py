@@ -65,7 +65,7 @@ class Wire:
         self.addresses.append(address)
         assert self.leader is not None and self.peer is not None
         assert isinstance(request, ForwardedIssue)
-        answer = await self.leader.issue_forwarded(self.peer, request)
+        answer = await self.leader.on_leader.passed_on(self.peer, request)
         assert isinstance(answer, reply)
         return answer
 
@@ -294,7 +294,7 @@ async def test_without_a_leader_the_joiner_is_told_to_wait(scene: Scene) -> None
 async def test_a_forwarded_request_is_never_forwarded_again(scene: Scene) -> None:
     forwarded = ForwardedIssue(request=request(scene.token(W)), node_id=None, address="10.0.0.7")
     with pytest.raises(NoLeader):
-        await scene.follower.issue_forwarded(scene.peer(scene.swarm.node.id, M), forwarded)
+        await scene.follower.on_leader.passed_on(scene.peer(scene.swarm.node.id, M), forwarded)
     assert scene.wire.addresses == []
 
 
@@ -303,7 +303,7 @@ async def test_only_who_is_a_manager_now_may_forward(scene: Scene) -> None:
     forwarded = ForwardedIssue(request=request(), node_id=scene.swarm.node.id, address="10.0.0.7")
     for peer in (scene.peer(joined.node_id, M), scene.peer("stranger", M)):
         with pytest.raises(WrongRole, match="only a manager"):
-            await scene.leader.issue_forwarded(peer, forwarded)
+            await scene.leader.on_leader.passed_on(peer, forwarded)
 
 
 async def test_the_swarms_certificate_life_is_used(scene: Scene) -> None:
