@@ -17,6 +17,7 @@ from swarmcore.model.secret import Config, Secret
 from swarmcore.model.service import Service
 from swarmcore.model.task import RuntimeType, Task, TaskState
 from swarmcore.text.booleans import boolean
+from swarmcore.text.labels import has_label
 
 O = TypeVar("O", bound=Object)  # noqa: E741
 Filters = Mapping[str, Sequence[str]]
@@ -24,15 +25,6 @@ Filters = Mapping[str, Sequence[str]]
 
 def has_prefix(text: str, values: Sequence[str]) -> bool:
     return any(text.startswith(value) for value in values)
-
-
-def has_label(labels: Mapping[str, str], values: Sequence[str]) -> bool:
-    """`key` or `key=value`, all of which must hold."""
-    for wanted in values:
-        key, sign, value = wanted.partition("=")
-        if key not in labels or (sign and labels[key] != value):
-            return False
-    return True
 
 
 Check = Callable[[O, Sequence[str]], bool]

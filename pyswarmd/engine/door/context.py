@@ -10,7 +10,6 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from pyswarmd.config import API_VERSION
 from pyswarmd.engine.door.filters import Filters, flag, parse
 from pyswarmd.node.manager_parts import ManagerParts
 from pyswarmd.node.node import Node
@@ -66,13 +65,6 @@ def filters(request: web.Request, known: Collection[str]) -> Filters:
 def asked(request: web.Request, name: str) -> bool:
     """Whether a switch is on. Docker takes any word but a few for yes here."""
     return flag(request.query.get(name))
-
-
-def api_version(request: web.Request) -> tuple[int, int]:
-    """That of the request's path, or the newest where it names none."""
-    text = request.match_info.get("version") or API_VERSION
-    major, _, minor = text.partition(".")
-    return int(major), int(minor)
 
 
 def said(request: web.Request, name: str) -> bool:

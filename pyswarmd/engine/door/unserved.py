@@ -6,11 +6,9 @@ other and goes on after a 404 only: where nothing of the kind can be there, that
 
 from __future__ import annotations
 
-import asyncio
-
 from aiohttp import web
 
-from pyswarmd.engine.door.context import Route, node_of
+from pyswarmd.engine.door.context import Route
 from swarmcore.errors import NotFound, Unimplemented
 
 # What it is, in the words of the refusal: the routes (method, path).
@@ -93,25 +91,6 @@ _HINTS = {
 }
 
 
-async def inspect_container(request: web.Request) -> web.Response:
-    """A task's container is here and cannot be shown yet; anything else is none."""
-    name = request.match_info["id"]
-    if node_of(request).containers.has(name):
-        raise Unimplemented(
-            "not supported yet: inspecting containers", "inspect its task, whose id is the end of its name"
-        )
-    raise NotFound(f"No such container: {name}", "")
-
-
-async def inspect_volume(request: web.Request) -> web.Response:
-    """The same: images' volumes are here, without a name that anybody gave them."""
-    name = request.match_info["id"]
-    volumes = await asyncio.to_thread(node_of(request).containers.volumes.list)  # reads the disk
-    if any(volume.name == name for volume in volumes):
-        raise Unimplemented("not supported yet: inspecting volumes", "")
-    raise NotFound(f"get {name}: no such volume", "")
-
-
 async def inspect_plugin(request: web.Request) -> web.Response:
     raise NotFound(f'plugin "{request.match_info["id"]}" not found', "")
 
@@ -124,8 +103,6 @@ def _refused(method: str, path: str, what: str) -> Route:
 
 
 ROUTES: tuple[Route, ...] = (
-    ("GET", "/containers/{id}/json", inspect_container),
-    ("GET", "/volumes/{id}", inspect_volume),
     ("GET", "/plugins/{id:.+}/json", inspect_plugin),
     *(_refused(method, path, what) for what, routes in _WHAT.items() for method, path in routes),
 )

@@ -7,12 +7,12 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from manager.control.filters import has_label
 from pyswarmd.engine.door.filters import Filters, moment
 from pyswarmd.engine.door.patterns import matches
+from pyswarmd.engine.host.parts import Images
 from swarmcore.errors import Invalid
+from swarmcore.text.labels import has_label
 from worker.images.index import Image
-from worker.images.store import ImageStore
 
 KNOWN = ("before", "dangling", "label", "reference", "since", "until")
 _BOOLEANS = {"1": True, "true": True, "0": False, "false": False}
@@ -26,7 +26,7 @@ class Listed(Struct, frozen=True):
     digests: tuple[str, ...]
 
 
-def listed(store: ImageStore, wanted: Filters, now: datetime) -> Iterator[Listed]:
+def listed(store: Images, wanted: Filters, now: datetime) -> Iterator[Listed]:
     """In the store's order. NotFound if `before` or `since` name an image that is not here."""
     dangling = _dangling(wanted.get("dangling", []))
     before = [made(store.get(text)) for text in wanted.get("before", [])]

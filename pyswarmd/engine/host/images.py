@@ -13,19 +13,21 @@ from typing import Any
 
 from aiohttp import web
 
-from pyswarmd.engine.door.context import Route, answer, api_version, asked, empty, filters, node_of
-from pyswarmd.engine.host import image_filters, image_views
+from pyswarmd.engine.door.context import Route, answer, asked, empty, filters, node_of
+from pyswarmd.engine.door.versions import api_version
+from pyswarmd.engine.host import image_filters
 from pyswarmd.engine.host.import_changes import run_config
+from pyswarmd.engine.host.parts import IMAGES, Images
+from pyswarmd.engine.shown.images import details, summary
 from swarmcore.aio import in_thread
 from swarmcore.errors import Invalid, SwarmError, Unimplemented
 from worker.images.limits import DiskFull
-from worker.images.store import ImageStore
 
 _CHUNK = 1 << 20
 
 
-def _store(request: web.Request) -> ImageStore:
-    return node_of(request).images
+def _store(request: web.Request) -> Images:
+    return request.app[IMAGES]
 
 
 @contextlib.asynccontextmanager
@@ -88,12 +90,12 @@ async def ls(request: web.Request) -> web.Response:
     if (name := request.query.get("filter")) and api_version(request) < (1, 41):
         wanted.setdefault("reference", []).append(name)  # how it was called before there were filters
     found = image_filters.listed(store, wanted, datetime.now(UTC))
-    return answer([image_views.summary(each.image, store, each.names, each.digests) for each in found])
+    return answer([summary(each.image, store, each.names, each.digests) for each in found])
 
 
 async def inspect(request: web.Request) -> web.Response:
     store = _store(request)
-    return answer(image_views.details(store.get(request.match_info["name"]), store))
+    return answer(details(store.get(request.match_info["name"]), store))
 
 
 async def tag(request: web.Request) -> web.Response:

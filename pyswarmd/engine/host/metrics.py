@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pyswarmd.engine.door.context import Route, node_of
+from pyswarmd.engine.door.context import NODE, Route
+from pyswarmd.engine.host.parts import CONTAINERS, IMAGES
 from pyswarmd.metrics import Sample, of_host, of_raft
-from pyswarmd.node.node import Node
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -31,8 +31,9 @@ class _Samples(Collector):
         yield from families.values()
 
 
-def _of(node: Node) -> Iterator[Sample]:
-    yield from of_host(node.containers.running, len(node.images.list()), node.faults.counts)
+def _of(app: web.Application) -> Iterator[Sample]:
+    node = app[NODE]
+    yield from of_host(app[CONTAINERS].running, len(app[IMAGES].list()), node.faults.counts)
     if node.networks is not None:
         yield from node.networks.metrics()
     if node.status().control_available:
@@ -41,7 +42,7 @@ def _of(node: Node) -> Iterator[Sample]:
 
 async def metrics(request: web.Request) -> web.Response:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Samples(_of(node_of(request))))
+    registry.register(_Samples(_of(request.app)))
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE})
 
 

@@ -13,9 +13,10 @@ from aiohttp import web
 
 from pyswarmd.config import API_VERSION, ENGINE_VERSION, MIN_API_VERSION, VERSION
 from pyswarmd.engine.door.context import Route, answer, node_of
-from pyswarmd.engine.host import image_views
 from pyswarmd.engine.host.features import filesystem, host_features
-from pyswarmd.engine.swarm import views
+from pyswarmd.engine.host.parts import CONTAINERS, IMAGES
+from pyswarmd.engine.shown import objects
+from pyswarmd.engine.shown.images import DRIVER
 from pyswarmd.node.membership import Status
 from pyswarmd.node.node import Node
 from swarmcore.errors import Unavailable
@@ -69,7 +70,7 @@ async def version(request: web.Request) -> web.Response:
         "Os": "linux",
         "Arch": _ARCHITECTURE.get(platform.machine(), platform.machine()),
         "KernelVersion": platform.release(),
-        "BuildTime": views.ZERO_TIME,
+        "BuildTime": objects.ZERO_TIME,
     }
     components = [
         {"Name": "Engine", "Version": ENGINE_VERSION, "Details": {**facts, "Experimental": "false"}},
@@ -81,7 +82,7 @@ async def version(request: web.Request) -> web.Response:
 
 async def info(request: web.Request) -> web.Response:
     node = node_of(request)
-    running = node.containers.running
+    running = request.app[CONTAINERS].running
     features = host_features(mount_points(_MOUNTS.read_text()))
     return answer(
         {
@@ -90,8 +91,8 @@ async def info(request: web.Request) -> web.Response:
             "ContainersRunning": running,
             "ContainersPaused": 0,
             "ContainersStopped": 0,
-            "Images": len(node.images.list()),
-            "Driver": image_views.DRIVER,
+            "Images": len(request.app[IMAGES].list()),
+            "Driver": DRIVER,
             "DriverStatus": [["Backing Filesystem", filesystem(node.settings.state_dir)]],
             "Plugins": PLUGINS,
             **features.limits,
@@ -160,7 +161,7 @@ async def swarm_info(node: Node) -> dict[str, Any]:
         found["Nodes"] = len(view.nodes)
         found["Managers"] = len(manager.raft.members)
         for cluster in view.clusters:
-            found["Cluster"] = views.cluster(cluster, tokens=False)
+            found["Cluster"] = objects.cluster(cluster, tokens=False)
     return found
 
 

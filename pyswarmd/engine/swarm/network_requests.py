@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyswarmd.engine.swarm.network_views import PREDEFINED_DRIVERS
+from pyswarmd.engine.shown.networks import PREDEFINED_DRIVERS
 from swarmcore.errors import Forbidden, Invalid, Unsupported
 from swarmcore.model.base import Driver
 from swarmcore.model.network import OVERLAY, IPAMConfig, IPAMOptions, NetworkSpec

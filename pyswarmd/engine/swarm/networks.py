@@ -8,13 +8,23 @@ from datetime import UTC, datetime
 from aiohttp import web
 from msgspec import Struct
 
-from manager.control.filters import has_label
 from manager.store.tables import View
 from pyswarmd.engine.door.context import Route, answer, body, empty, filters, node_of, said
 from pyswarmd.engine.door.filters import Filters, moment
-from pyswarmd.engine.swarm import network_views as views
+from pyswarmd.engine.shown.networks import (
+    PREDEFINED_DRIVERS,
+    Shown,
+    carried_details,
+    carried_network,
+    carried_services,
+    in_use,
+    local_network,
+    predefined,
+    swarm_details,
+    swarm_network,
+    swarm_services,
+)
 from pyswarmd.engine.swarm.network_requests import check_endpoint, is_swarm, spec_of
-from pyswarmd.engine.swarm.network_views import PREDEFINED_DRIVERS, Shown
 from pyswarmd.node.connecting import Connector
 from pyswarmd.node.node import Node
 from swarmcore.errors import Conflict, FailedPrecondition, Forbidden, Invalid, NotFound, Unimplemented
@@ -22,6 +32,7 @@ from swarmcore.model.network import Network
 from swarmcore.model.overlay import NetworkTable
 from swarmcore.rpc.messages.control import CreateNetwork, RemoveNetwork
 from swarmcore.text.booleans import boolean
+from swarmcore.text.labels import has_label
 from worker.networks.local_networks import (
     ConnectRequest,
     DisconnectRequest,
@@ -64,23 +75,23 @@ async def _all(node: Node, scope: str = "") -> tuple[list[Found], View | None]:
     found: list[Found] = []
     view: View | None = None
     if scope != "swarm":
-        found += [Found(shown=shown) for shown in views.predefined()]
+        found += [Found(shown=shown) for shown in predefined()]
         if node.networks is not None:
             own = node.networks.local.list()
-            found += [Found(shown=views.local_network(item), used=bool(item.containers)) for item in own]
+            found += [Found(shown=local_network(item), used=bool(item.containers)) for item in own]
     if scope != "local":
         if node.status().control_available:
             view = await node.manager().read()
             found += [
-                Found(shown=views.swarm_network(n), used=n.spec.ingress or views.in_use(view, n.id), item=n)
+                Found(shown=swarm_network(n), used=n.spec.ingress or in_use(view, n.id), item=n)
                 for n in view.networks
                 if not n.pending_delete
             ]
         elif node.networks is not None:
             tables = node.networks.swarm.tables.values()
-            found += [Found(shown=views.carried_network(table), table=table) for table in tables]
+            found += [Found(shown=carried_network(table), table=table) for table in tables]
     if scope == "swarm":
-        found += [Found(shown=shown) for shown in views.predefined(swarm=True)]
+        found += [Found(shown=shown) for shown in predefined(swarm=True)]
     return found, view
 
 
@@ -146,11 +157,11 @@ async def inspect(request: web.Request) -> web.Response:
     own, verbose = node.status().node_id, said(request, "verbose")
     more: Shown = {}
     if found.item is not None and view is not None:
-        more = views.details(view, found.item, own)
-        more |= {"Services": views.services(view, found.item)} if verbose else {}
+        more = swarm_details(view, found.item, own)
+        more |= {"Services": swarm_services(view, found.item)} if verbose else {}
     elif found.table is not None:
-        more = views.carried_details(found.table, own)
-        more |= {"Services": views.carried_services(found.table)} if verbose else {}
+        more = carried_details(found.table, own)
+        more |= {"Services": carried_services(found.table)} if verbose else {}
     # Docker leaves out lists of nobody.
     left_out = [name for name in ("Peers", "Services") if not more.get(name)]
     return answer(found.shown | {name: value for name, value in more.items() if name not in left_out})

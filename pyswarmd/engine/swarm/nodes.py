@@ -17,7 +17,7 @@ from pyswarmd.engine.door.context import (
     node_of,
     version,
 )
-from pyswarmd.engine.swarm import views
+from pyswarmd.engine.shown import objects
 from pyswarmd.node.role_change import role_taken
 from swarmcore.model.node import NodeSpec
 from swarmcore.rpc.messages.control import RemoveNode, UpdateNode
@@ -30,13 +30,13 @@ async def ls(request: web.Request) -> web.Response:
     manager = manager_of(request)
     view = await manager.read()
     raft = manager.raft.status()
-    return answer([views.node(item, raft) for item in select.nodes(view, wanted)])
+    return answer([objects.node(item, raft) for item in select.nodes(view, wanted)])
 
 
 async def inspect(request: web.Request) -> web.Response:
     manager = manager_of(request)
     found = lookup((await manager.read()).nodes, request.match_info["id"], "node")
-    return answer(views.node(found, manager.raft.status()))
+    return answer(objects.node(found, manager.raft.status()))
 
 
 async def update(request: web.Request) -> web.Response:

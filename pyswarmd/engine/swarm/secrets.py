@@ -7,7 +7,7 @@ from aiohttp import web
 from manager.control import filters as select
 from manager.control.lookup import lookup
 from pyswarmd.engine.door.context import Route, answer, body, empty, filters, manager_of, version
-from pyswarmd.engine.swarm import views
+from pyswarmd.engine.shown import objects
 from swarmcore.model.secret import ConfigSpec, SecretSpec
 from swarmcore.rpc.messages.control import (
     CreateConfig,
@@ -24,7 +24,7 @@ FILTERS = ("id", "label", "name", "names")
 async def list_secrets(request: web.Request) -> web.Response:
     wanted = filters(request, FILTERS)
     view = await manager_of(request).read()
-    return answer([views.secret(item) for item in select.secrets(view, wanted)])
+    return answer([objects.secret(item) for item in select.secrets(view, wanted)])
 
 
 async def create_secret(request: web.Request) -> web.Response:
@@ -35,7 +35,7 @@ async def create_secret(request: web.Request) -> web.Response:
 
 async def inspect_secret(request: web.Request) -> web.Response:
     view = await manager_of(request).read()
-    return answer(views.secret(lookup(view.secrets, request.match_info["id"], "secret")))
+    return answer(objects.secret(lookup(view.secrets, request.match_info["id"], "secret")))
 
 
 async def update_secret(request: web.Request) -> web.Response:
@@ -53,7 +53,7 @@ async def remove_secret(request: web.Request) -> web.Response:
 async def list_configs(request: web.Request) -> web.Response:
     wanted = filters(request, FILTERS)
     view = await manager_of(request).read()
-    return answer([views.config(item) for item in select.configs(view, wanted)])
+    return answer([objects.config(item) for item in select.configs(view, wanted)])
 
 
 async def create_config(request: web.Request) -> web.Response:
@@ -64,7 +64,7 @@ async def create_config(request: web.Request) -> web.Response:
 
 async def inspect_config(request: web.Request) -> web.Response:
     view = await manager_of(request).read()
-    return answer(views.config(lookup(view.configs, request.match_info["id"], "config")))
+    return answer(objects.config(lookup(view.configs, request.match_info["id"], "config")))
 
 
 async def update_config(request: web.Request) -> web.Response:

@@ -11,8 +11,8 @@ from manager.control import filters as select
 from manager.control.lookup import lookup
 from manager.control.status import service_status
 from pyswarmd.engine.door.context import Route, answer, body, empty, filters, manager_of, said, version
-from pyswarmd.engine.swarm import views
-from pyswarmd.engine.swarm.network_views import PREDEFINED_IDS
+from pyswarmd.engine.shown import objects
+from pyswarmd.engine.shown.networks import PREDEFINED_IDS
 from swarmcore.errors import Invalid
 from swarmcore.model.network import NetworkAttachmentConfig
 from swarmcore.model.service import ServiceSpec
@@ -26,9 +26,9 @@ async def ls(request: web.Request) -> web.Response:
     view = await manager_of(request).read()
     found = []
     for item in select.services(view, wanted):
-        shown = views.service(item)
+        shown = objects.service(item)
         if said(request, "status"):
-            shown["ServiceStatus"] = views.builtins(service_status(view, item))
+            shown["ServiceStatus"] = objects.builtins(service_status(view, item))
             await asyncio.sleep(0)  # it has looked at all tasks of the service
         found.append(shown)
     return answer(found)
@@ -59,7 +59,7 @@ def _by_name(networks: tuple[NetworkAttachmentConfig, ...]) -> tuple[NetworkAtta
 async def inspect(request: web.Request) -> web.Response:
     view = await manager_of(request).read()
     found = lookup(view.services, request.match_info["id"], "service")
-    return answer(views.service(found, defaults=said(request, "insertDefaults")))
+    return answer(objects.service(found, defaults=said(request, "insertDefaults")))
 
 
 async def update(request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ from msgspec import field
 
 from manager.membership.bootstrap import check_pools
 from pyswarmd.engine.door.context import Route, answer, asked, body, empty, manager_of, node_of, said, version
-from pyswarmd.engine.swarm import views
+from pyswarmd.engine.shown import objects
 from pyswarmd.node.addresses import check_data_path_port
 from pyswarmd.node.membership import InitOptions, JoinOptions
 from swarmcore.errors import NotFound, Unavailable, Unsupported
@@ -87,7 +87,7 @@ async def leave(request: web.Request) -> web.Response:
 async def inspect(request: web.Request) -> web.Response:
     view = await manager_of(request).read()
     for cluster in view.clusters:
-        return answer(views.cluster(cluster))
+        return answer(objects.cluster(cluster))
     raise NotFound("the swarm has no cluster object yet")
 
 

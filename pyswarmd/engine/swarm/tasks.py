@@ -11,7 +11,7 @@ from manager.control import filters as select
 from manager.control.lookup import lookup_task
 from manager.store.tables import Reader
 from pyswarmd.engine.door.context import Route, answer, filters, manager_of, raw_answer
-from pyswarmd.engine.swarm import views
+from pyswarmd.engine.shown import objects
 from swarmcore.aio import STRETCH, Turns, in_turns, stretches
 from swarmcore.model.network import Network
 from swarmcore.model.task import Task
@@ -30,7 +30,7 @@ def _shown_in_turns(tasks: Sequence[Task], networks: Reader[Network]) -> Turns[b
     """A JSON list: there may be very many, and others must have their turns."""
     parts: list[bytes] = []
     for some in stretches(tasks):
-        parts.append(msgspec.json.encode([views.task(item, networks) for item in some])[1:-1])
+        parts.append(msgspec.json.encode([objects.task(item, networks) for item in some])[1:-1])
         if len(some) == STRETCH:
             yield
     return b"[" + b",".join(parts) + b"]"
@@ -38,7 +38,7 @@ def _shown_in_turns(tasks: Sequence[Task], networks: Reader[Network]) -> Turns[b
 
 async def inspect(request: web.Request) -> web.Response:
     view = await manager_of(request).read()
-    return answer(views.task(lookup_task(view.tasks, request.match_info["id"]), view.networks))
+    return answer(objects.task(lookup_task(view.tasks, request.match_info["id"]), view.networks))
 
 
 ROUTES: tuple[Route, ...] = (

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from manager.control import filters
-from pyswarmd.engine.swarm import views
+from pyswarmd.engine.shown import objects
 from swarmcore.errors import Conflict, FailedPrecondition, Forbidden, Invalid, NotFound
 from swarmcore.model.network import IPAMConfig, IPAMOptions, NetworkAttachment
 from swarmcore.model.task import ContainerStatus, RuntimeType, Task, TaskState, TaskStatus
@@ -229,7 +229,7 @@ async def test_lists_show_attachments_only_to_who_asks_for_them(bench: Bench) ->
 
 async def test_an_attachment_is_shown_as_docker_shows_it(bench: Bench) -> None:
     await bench.control.carry_out(wanted(addresses=("10.1.0.5",)))
-    shown = views.task(task(bench), bench.store.view().networks)
+    shown = objects.task(task(bench), bench.store.view().networks)
     assert shown["Name"] == "db"
     assert shown["Spec"] == {
         "NetworkAttachmentSpec": {"ContainerID": "c1"},

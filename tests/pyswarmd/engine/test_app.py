@@ -19,6 +19,7 @@ from swarmcore.clock import RealClock
 from swarmcore.errors import Invalid
 from tests.fakes.executor import FakeExecutor
 from tests.fakes.hostile import documents
+from tests.fakes.manager_node import Volumes
 from worker.images.store import ImageStore
 
 Client = TestClient[web.Request, web.Application]
@@ -28,6 +29,7 @@ class IdleExecutor(FakeExecutor):
     """The real one counts what runs; the fake knows it by name."""
 
     running = 0  # type: ignore[assignment]
+    volumes = Volumes()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from manager.control.filters import tasks_in_turns
 from manager.store.store import Store
 from manager.store.tables import TASKS, Table
-from pyswarmd.engine.swarm import views
+from pyswarmd.engine.shown import objects
 from pyswarmd.engine.swarm.tasks import _shown_in_turns
 from swarmcore.aio import STRETCH, at_once
 from swarmcore.clock import RealClock
@@ -20,7 +20,7 @@ def test_a_list_is_complete_and_in_order(number: int) -> None:
     networks = Store(RealClock()).view().networks
     tasks = [task(f"t{slot:05}", slot) for slot in range(number)]
     shown = msgspec.json.decode(at_once(_shown_in_turns(tasks, networks)))
-    assert shown == msgspec.json.decode(msgspec.json.encode([views.task(one, networks) for one in tasks]))
+    assert shown == msgspec.json.decode(msgspec.json.encode([objects.task(one, networks) for one in tasks]))
     assert sum(1 for _ in _shown_in_turns(tasks, networks)) == number // STRETCH
 
 

@@ -15,6 +15,7 @@ from pyswarmd.engine.app import build_app
 from swarmcore.clock import RealClock
 from swarmcore.errors import NotManager
 from swarmcore.rpc.messages.check import NetworkReport
+from tests.fakes.manager_node import Containers
 from tests.fakes.raft import SoloRaft
 from tests.manager.checks.bench import network
 
@@ -23,6 +24,7 @@ Client = TestClient[web.Request, web.Application]
 
 class AskedNode:
     networks = None
+    containers, images = Containers(), None
 
     def __init__(self) -> None:
         self.store = Store(RealClock())

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from manager.store.tables import BY_NAME, Table, View
 from pyswarmd.engine.app import build_app
-from pyswarmd.engine.swarm.network_views import PREDEFINED_IDS
+from pyswarmd.engine.shown.networks import PREDEFINED_IDS
 from swarmcore.errors import FailedPrecondition, NotManager
 from swarmcore.model.base import Driver, Object
 from swarmcore.model.endpoint import Endpoint, PortConfig, VirtualIP
@@ -39,6 +39,7 @@ from swarmcore.model.overlay import (
 from swarmcore.model.service import Service, ServiceSpec
 from swarmcore.model.task import ContainerStatus, Task, TaskSpec, TaskState, TaskStatus
 from swarmcore.rpc.messages.control import ControlReply, CreateNetwork, CreateService, RemoveNetwork
+from tests.fakes.manager_node import Containers
 from worker.networks.local_networks import (
     AddressPool,
     ConnectedContainer,
@@ -146,6 +147,7 @@ class Daemon:
     node_id, control_available = "m1", True
     networks: Any = None
     connector: Any = None
+    containers, images = Containers(), None
 
     def __init__(self) -> None:
         self.asked: list[Any] = []

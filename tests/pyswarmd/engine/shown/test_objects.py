@@ -10,7 +10,7 @@ import pytest
 
 from manager.raft.proposer import Member, RaftStatus
 from manager.store.tables import NETWORKS, Table
-from pyswarmd.engine.swarm import views
+from pyswarmd.engine.shown import objects
 from swarmcore.model.base import Driver, Version
 from swarmcore.model.cluster import CAConfig, Cluster, EncryptionKey, JoinTokens, RootCA, SwarmSpec
 from swarmcore.model.codec import convert_spec
@@ -55,11 +55,11 @@ def test_a_service_gets_what_dockerd_fills_in() -> None:
         created_at=WHEN,
         spec=ServiceSpec(name="web", task_template=TaskSpec(container_spec=ContainerSpec(image="app:1"))),
     )
-    shown = views.service(item)
+    shown = objects.service(item)
     assert shown["ID"] == "s1"
     assert shown["Version"] == {"Index": 7}
     assert shown["CreatedAt"] == "2026-01-31T12:00:00Z"
-    assert shown["UpdatedAt"] == views.ZERO_TIME
+    assert shown["UpdatedAt"] == objects.ZERO_TIME
     assert shown["Spec"]["Mode"] == {"Replicated": {"Replicas": 1}}
     assert "EndpointSpec" not in shown["Spec"]
     assert shown["Spec"]["TaskTemplate"]["Runtime"] == "container"
@@ -71,7 +71,7 @@ def test_a_service_gets_what_dockerd_fills_in() -> None:
 def test_showing_a_service_does_not_change_it() -> None:
     spec = ServiceSpec(name="web", labels={"a": "b"})
     item = Service(id="s1", spec=spec)
-    views.service(item)["Spec"]["Labels"]["c"] = "d"
+    objects.service(item)["Spec"]["Labels"]["c"] = "d"
     assert item.spec == ServiceSpec(name="web", labels={"a": "b"})
 
 
@@ -93,7 +93,7 @@ def test_a_spec_that_is_read_and_sent_back_asks_for_the_same(
 ) -> None:
     """Or clients that only scale a service would replace all its tasks."""
     stored = canonical(convert_spec({"Name": "web", "TaskTemplate": template}, ServiceSpec))
-    shown = json.loads(json.dumps(views.service(Service(id="s1", spec=stored), defaults=defaults)["Spec"]))
+    shown = json.loads(json.dumps(objects.service(Service(id="s1", spec=stored), defaults=defaults)["Spec"]))
     again = canonical(convert_spec(shown, ServiceSpec))
     assert essence(again.task_template) == essence(stored.task_template)
 
@@ -114,7 +114,7 @@ def test_a_task_shows_states_as_words_and_none_of_our_own_fields() -> None:
             container_status=ContainerStatus(container_id="c1", pid=0, exit_code=3),
         ),
     )
-    shown = views.task(item, NO_NETWORKS)
+    shown = objects.task(item, NO_NETWORKS)
     assert shown["DesiredState"] == "running"
     assert shown["Status"]["State"] == "failed"
     assert shown["Status"]["Err"] == "task: non-zero exit (3)"
@@ -124,7 +124,7 @@ def test_a_task_shows_states_as_words_and_none_of_our_own_fields() -> None:
 
 
 def test_a_new_task_has_the_fields_that_clients_read() -> None:
-    shown = views.task(Task(id="t1", service_id="s1", created_at=WHEN), NO_NETWORKS)
+    shown = objects.task(Task(id="t1", service_id="s1", created_at=WHEN), NO_NETWORKS)
     assert (shown["NodeID"], shown["Slot"]) == ("", 0)
     assert shown["Status"]["State"] == "new"
     assert shown["Status"]["Timestamp"] == "2026-01-31T12:00:00Z"
@@ -142,7 +142,7 @@ def test_a_task_shows_its_networks_whole() -> None:
         NetworkAttachment(network_id="net1", addresses=("10.0.1.5/24",), aliases=("a",)),
         NetworkAttachment(network_id="gone", addresses=("10.0.2.5/24",)),
     )
-    shown = views.task(Task(id="t1", networks_attachments=attachments), Table(NETWORKS, [network]))
+    shown = objects.task(Task(id="t1", networks_attachments=attachments), Table(NETWORKS, [network]))
     whole, gone = shown["NetworksAttachments"]
     assert whole["Addresses"] == ["10.0.1.5/24"]
     assert whole["Network"]["ID"] == "net1"
@@ -158,7 +158,7 @@ def test_a_task_shows_its_networks_whole() -> None:
 
 def test_a_task_shows_the_ports_of_its_host() -> None:
     status = TaskStatus(port_status=PortStatus(ports=(PortConfig(target_port=80, published_port=30001),)))
-    (port,) = views.task(Task(id="t1", status=status), NO_NETWORKS)["Status"]["PortStatus"]["Ports"]
+    (port,) = objects.task(Task(id="t1", status=status), NO_NETWORKS)["Status"]["PortStatus"]["Ports"]
     assert (port["TargetPort"], port["PublishedPort"], port["Protocol"]) == (80, 30001, "tcp")
 
 
@@ -169,7 +169,7 @@ def test_a_service_shows_its_ports_and_virtual_addresses() -> None:
         ports=(port,),
         virtual_ips=(VirtualIP(network_id="net1", addr="10.0.1.2/24"),),
     )
-    shown = views.service(Service(id="s1", spec=ServiceSpec(name="web"), endpoint=endpoint))["Endpoint"]
+    shown = objects.service(Service(id="s1", spec=ServiceSpec(name="web"), endpoint=endpoint))["Endpoint"]
     assert shown["Spec"]["Mode"] == "vip"
     assert list(shown["Ports"]) == [
         {"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 30000, "PublishMode": "ingress"}
@@ -180,13 +180,13 @@ def test_a_service_shows_its_ports_and_virtual_addresses() -> None:
 def test_a_node_keeps_the_data_path_to_itself() -> None:
     description = NodeDescription(data_path_addr="10.1.1.1", host_subnets=("10.1.1.0/24",))
     attachments = (NetworkAttachment(network_id="ingress", addresses=("10.0.0.2/20",)),)
-    text = json.dumps(views.node(node("m1", description=description, attachments=attachments), RAFT))
+    text = json.dumps(objects.node(node("m1", description=description, attachments=attachments), RAFT))
     assert "10.1.1" not in text
     assert "Attachments" not in text
 
 
 def test_the_leader_is_the_one_that_raft_names() -> None:
-    leader, follower = views.node(node("m1"), RAFT), views.node(node("m2"), RAFT)
+    leader, follower = objects.node(node("m1"), RAFT), objects.node(node("m2"), RAFT)
     assert leader["ManagerStatus"] == {
         "Leader": True,
         "Reachability": "reachable",
@@ -196,15 +196,15 @@ def test_the_leader_is_the_one_that_raft_names() -> None:
 
 
 def test_a_node_outside_of_raft_is_no_manager_whatever_its_spec_wants() -> None:
-    assert "ManagerStatus" not in views.node(node("m3"), RAFT)
+    assert "ManagerStatus" not in objects.node(node("m3"), RAFT)
 
 
 def test_a_node_shows_no_certificate_and_has_a_description_before_it_sent_one() -> None:
-    shown = views.node(node("m1"), RAFT)
+    shown = objects.node(node("m1"), RAFT)
     assert "Certificate" not in shown
     assert shown["Description"]["Hostname"] == ""
     assert shown["Description"]["Engine"] == {"EngineVersion": ""}
-    named = views.node(node("m1", description=NodeDescription(hostname="one")), RAFT)
+    named = objects.node(node("m1", description=NodeDescription(hostname="one")), RAFT)
     assert named["Description"]["Hostname"] == "one"
 
 
@@ -222,7 +222,7 @@ def cluster() -> Cluster:
 
 
 def test_the_swarm_shows_its_tokens_but_never_a_key() -> None:
-    shown = views.cluster(cluster())
+    shown = objects.cluster(cluster())
     assert shown["JoinTokens"] == {"Worker": "W-TOKEN", "Manager": "M-TOKEN"}
     assert shown["TLSInfo"]["TrustRoot"] == "CERT"
     assert (shown["DefaultAddrPool"], shown["SubnetSize"], shown["DataPathPort"]) == (
@@ -237,11 +237,11 @@ def test_the_swarm_shows_its_tokens_but_never_a_key() -> None:
 
 
 def test_info_shows_no_tokens() -> None:
-    assert "TOKEN" not in json.dumps(views.cluster(cluster(), tokens=False))
+    assert "TOKEN" not in json.dumps(objects.cluster(cluster(), tokens=False))
 
 
 def test_a_secret_never_shows_its_data_and_a_config_does() -> None:
-    secret = views.secret(Secret(id="x", spec=SecretSpec(name="s", data=b"PRIVATE")))
+    secret = objects.secret(Secret(id="x", spec=SecretSpec(name="s", data=b"PRIVATE")))
     assert "Data" not in secret["Spec"]
-    config = views.config(Config(id="y", spec=ConfigSpec(name="c", data=b"open")))
+    config = objects.config(Config(id="y", spec=ConfigSpec(name="c", data=b"open")))
     assert config["Spec"]["Data"] == "b3Blbg=="

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from manager.raft.proposer import RaftStatus
 from manager.store.tables import Reader
-from pyswarmd.engine.swarm.kept import Kept
+from pyswarmd.engine.shown.kept import Kept
 from swarmcore.model.base import Annotations
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.container import DEFAULT_STOP_GRACE_PERIOD

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from manager.control import validate
-from pyswarmd.engine.swarm import views
+from pyswarmd.engine.shown import objects
 from swarmcore.errors import SwarmError
 from swarmcore.model.codec import decode_spec
 from swarmcore.model.endpoint import needs_new_tasks
@@ -32,7 +32,7 @@ USUAL: dict[str, Any] = {
 
 
 def read_back(spec: ServiceSpec, *, defaults: bool) -> ServiceSpec:
-    shown = json.dumps(views.service(Service(id="i", spec=spec), defaults=defaults)["Spec"])
+    shown = json.dumps(objects.service(Service(id="i", spec=spec), defaults=defaults)["Spec"])
     return canonical(decode_spec(shown.encode(), ServiceSpec))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from manager.allocator.addresses import holds, usage
 from manager.rules.network_plan import trouble
 from manager.store.tables import Tables
-from pyswarmd.engine.swarm.views import ZERO_TIME, builtins
+from pyswarmd.engine.shown.objects import ZERO_TIME, builtins
 from swarmcore.model.endpoint import PortConfig, PublishMode
 from swarmcore.model.naming import task_name
 from swarmcore.model.network import IPAMOptions, Network, NetworkAttachment
@@ -116,7 +116,7 @@ def in_use(view: Tables, network_id: str) -> bool:
     return any(True for _ in _on(view, network_id))
 
 
-def details(view: Tables, item: Network, own_node: str) -> Shown:
+def swarm_details(view: Tables, item: Network, own_node: str) -> Shown:
     """What inspect adds: this host's containers, the hosts that carry the network, the use of its subnets."""
     containers, hosts = {}, set()
     for task, attachment in _on(view, item.id):
@@ -188,7 +188,7 @@ def _status(view: Tables, item: Network) -> Shown:
     return {"IPAM": {"Subnets": subnets}} | ({"Warnings": warnings} if warnings else {})
 
 
-def services(view: Tables, item: Network) -> Shown:
+def swarm_services(view: Tables, item: Network) -> Shown:
     """`verbose`: who answers on the network, by the name of its service."""
     found: Shown = {}
     for task, attachment in _on(view, item.id):

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from pyswarmd.engine.swarm.views import ZERO_TIME
+from pyswarmd.engine.shown.objects import ZERO_TIME
 from worker.images.index import Image
-from worker.images.store import ImageStore
+from worker.images.oci import ImageConfig
 
 Shown = dict[str, Any]
+
+
+class Configs(Protocol):
+    """What this host's images say of themselves. Both read the disk."""
+
+    def config(self, image: Image) -> ImageConfig: ...
+
+    def raw_config(self, image: Image) -> bytes:
+        """As the archive had it."""
+        ...
+
+
 DRIVER = "overlayfs"  # not overlay2: clients that know that one look for Docker's own directories
 
 # What Docker's struct of a container's configuration always writes; null where Go has a nil slice or map.
@@ -40,7 +52,7 @@ _OPTIONAL = (
 )
 
 
-def summary(image: Image, store: ImageStore, names: Sequence[str], digests: Sequence[str]) -> Shown:
+def summary(image: Image, configs: Configs, names: Sequence[str], digests: Sequence[str]) -> Shown:
     """One row of a list. `names` and `digests` are those that the list was asked for."""
     if not names and not digests:
         names, digests = ("<none>:<none>",), ("<none>@<none>",)
@@ -55,14 +67,14 @@ def summary(image: Image, store: ImageStore, names: Sequence[str], digests: Sequ
         "VirtualSize": image.size,
         "SharedSize": -1,
         "Containers": -1,
-        "Labels": dict(store.config(image).run.labels or {}) or None,
+        "Labels": dict(configs.config(image).run.labels or {}) or None,
     }
 
 
-def details(image: Image, store: ImageStore) -> Shown:
+def details(image: Image, configs: Configs) -> Shown:
     """GET /images/{name}/json. Reads the image's configuration from the disk."""
-    config = store.config(image)
-    raw: Shown = json.loads(store.raw_config(image))
+    config = configs.config(image)
+    raw: Shown = json.loads(configs.raw_config(image))
     history = config.history or ()
     return {
         "Id": image.id,
