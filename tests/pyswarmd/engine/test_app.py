@@ -216,3 +216,13 @@ async def test_a_daemon_without_networking_lists_the_predefined_networks_and_con
     assert names == {"bridge", "host", "none"}
     response = await client.post("/networks/bridge/connect", json={"Container": "c1"})
     assert response.status in (403, 501), await response.text()
+
+
+@pytest.mark.parametrize(
+    "path", ["services/create", "secrets/create", "configs/create", "swarm/update?version=1"]
+)
+async def test_what_is_wrong_with_a_request_is_said_before_what_is_wrong_with_the_node(
+    client: Client, path: str
+) -> None:
+    assert (await client.post(f"/{path}", data=b"{")).status == 400
+    assert (await client.post(f"/{path}", data=b"{}")).status == 503
