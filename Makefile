@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 2000
 APT := crun runc conmon skopeo nftables iproute2 busybox-static procps golang-github-containers-common python3-venv
 
-.PHONY: help setup base apt demo demo-down test test-others test-places check sim bench clean
+.PHONY: help setup base apt demo demo-down test test-others test-places check map sim bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ demo-down: ## remove every process, namespace, mount and cgroup of the demo
 
 check: $(VENV)/.done ## ruff, mypy --strict and the import arrows
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+map: $(VENV)/.done ## print packages, rooms and what imports what, from the code; draw docs/map.svg
+	@$(BIN)/python -m tests.arch.map
 
 test: setup ## all tests, then the quick ones on the newest other Python that is here
 	$(BIN)/python -m pytest
