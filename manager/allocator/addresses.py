@@ -50,25 +50,22 @@ class _Network:
             reserved = (config.gateway, *config.auxiliary_addresses.values())
             sets[subnet.version].append(AddressSet(subnet, within, reserved))
         self.sets = [*sets[4], *sets[6]]
-        self._places: list[tuple[AddressSet, ...]] = list(zip(*filter(None, sets.values()), strict=True))
+        self._by_vni: list[tuple[AddressSet, ...]] = list(zip(*filter(None, sets.values()), strict=True))
 
-    def free_place(self) -> Sequence[AddressSet] | None:
+    def with_room(self) -> Sequence[AddressSet] | None:
         """The families of the first VNI that has room in both."""
-        return next((place for place in self._places if not any(s.full for s in place)), None)
+        return next((sets for sets in self._by_vni if not any(s.full for s in sets)), None)
 
-    def place_of(self, wanted: Sequence[str]) -> Sequence[AddressSet] | None:
+    def covering(self, wanted: Sequence[str]) -> Sequence[AddressSet] | None:
         """The families of the VNI that can give all of these addresses."""
-        for place in self._places:
-            if all(any(s.covers(address) for s in place) for address in wanted):
-                return place
+        for sets in self._by_vni:
+            if all(any(s.covers(address) for s in sets) for address in wanted):
+                return sets
         return None
 
     def full(self) -> str:
         return " and ".join(
-            f"{s.subnet} is full: {s.used} addresses in use"
-            for place in self._places
-            for s in place
-            if s.full
+            f"{s.subnet} is full: {s.used} addresses in use" for sets in self._by_vni for s in sets if s.full
         )
 
 
@@ -94,7 +91,7 @@ class Addresses:
         everyone: list[Object] = [*tables.nodes, *tables.services, *tasks]
         for some in stretches(sorted(everyone, key=lambda o: o.created_at or _LONG_AGO)):
             for one in some:
-                self.change(one.id, (), held(one))
+                self.note_change(one.id, (), held(one))
                 for address_set, address in self._sets(_named(one)):
                     address_set.walk_on_from(address)
             yield
@@ -112,7 +109,7 @@ class Addresses:
     def forget(self, network_id: str) -> None:
         self._networks.pop(network_id, None)
 
-    def change(self, holder: str, old: Iterable[Held], new: Iterable[Held]) -> set[str]:
+    def note_change(self, holder: str, old: Iterable[Held], new: Iterable[Held]) -> set[str]:
         """What `holder` had and has. Returns the networks where an address became free."""
         before, after = set(old), set(new)
         for address_set, address in self._sets(after):
@@ -128,30 +125,30 @@ class Addresses:
     def check_room(self, network_id: str, wanted: Sequence[str] = ()) -> None:
         """Raises Waits if nothing can be taken, or not these addresses (bare, at most one a family)."""
         network = self._networks[network_id]
-        place = network.place_of(wanted) if wanted else network.free_place()
-        if place is None and wanted:
+        sets = network.covering(wanted) if wanted else network.with_room()
+        if sets is None and wanted:
             listed = " with ".join(wanted)
             raise Waits(network_key(network_id), f"network {network.name} does not give out {listed}")
-        for address_set in place or ():
+        for address_set in sets or ():
             wish = _wish(address_set, wanted)
             if wish is not None and address_set.holder(wish) is not None:
                 reason = f"address {wish} is already in use on network {network.name}"
                 raise Waits(network_key(network_id), reason)
             if wish is None and address_set.full:
-                place = None
-        if place is None:
+                sets = None
+        if sets is None:
             raise Waits(
                 network_key(network_id),
                 f"could not find an available IP on network {network.name} ({network.full()})",
             )
 
-    def take(self, network_id: str, holder: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+    def give_out(self, network_id: str, holder: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
         """One address (CIDR) of each family of the network, IPv4 first. Check for room before."""
         network = self._networks[network_id]
-        place = network.place_of(wanted) if wanted else network.free_place()
-        assert place is not None, "nobody checked for room"
+        sets = network.covering(wanted) if wanted else network.with_room()
+        assert sets is not None, "nobody checked for room"
         taken: list[str | None] = []
-        for address_set in place:
+        for address_set in sets:
             if (wish := _wish(address_set, wanted)) is None:
                 taken.append(address_set.take(holder))
             else:

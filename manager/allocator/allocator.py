@@ -58,12 +58,12 @@ class Allocator:
                 while ledger.has_work:
                     await self._write(ledger, feed)
                     await asyncio.sleep(0)  # nothing to write is nothing to wait for
-                ledger.follow([await feed.get(), *feed.drain()], self._store.view())
+                ledger.note([await feed.get(), *feed.drain()], self._store.view())
 
     async def _write(self, ledger: Ledger, feed: Feed) -> None:
         """Not `transact`: what the ledger notes ahead of the commit must be noted once."""
         async with self._store.update() as tx:
-            ledger.follow(feed.drain(), self._store.view())
+            ledger.note(feed.drain(), self._store.view())
             if ledger.index != tx.base:
                 raise Lagged("the allocator has missed commits")
-            ledger.work(tx)
+            ledger.settle_due(tx)

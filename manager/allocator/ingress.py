@@ -38,11 +38,11 @@ def new_network(network_id: str) -> Network:
 
 
 def attachments(node: Node, ingress: Network | None, addresses: Addresses) -> tuple[NetworkAttachment, ...]:
-    """The node's place on the ingress network, kept while it is good. Raises Waits if it is full."""
+    """The node's address on the ingress network, kept while it is good. Raises Waits if it is full."""
     if ingress is None or not is_allocated(ingress):
         return ()
     for had in node.attachments:
         if had.network_id == ingress.id and addresses.holds(ingress.id, had.addresses, node.id):
             return (had,)
     addresses.check_room(ingress.id)
-    return (NetworkAttachment(network_id=ingress.id, addresses=addresses.take(ingress.id, node.id)),)
+    return (NetworkAttachment(network_id=ingress.id, addresses=addresses.give_out(ingress.id, node.id)),)

@@ -1,7 +1,7 @@
 """The allocator's memory and judgement: what is held, what is to be looked at, and one entry's work at a time.
 
 Law: nothing is given before every commit that the entry rests on was noted. What is noted ahead of the commit
-(`work`) is true once it commits; if it does not, the ledger is thrown away and made anew from the store.
+(`settle_due`) is true once it commits; if it does not, the ledger is thrown away and made anew from the store.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from manager.allocator import ingress, services, tasks
 from manager.allocator.addresses import Addresses, held
 from manager.allocator.ports import Ports, published
 from manager.allocator.waiting import INGRESS, PORTS, SUBNETS, Agenda, Kind, Waits, network_key, service_key
-from manager.rules.clashes import around
+from manager.rules.clashes import host_networks
 from manager.rules.network_plan import is_allocated, is_overlay, plan_network
 from manager.store.tables import Tables, View
 from manager.store.tx import Tx
@@ -49,7 +49,7 @@ class Ledger:
         self._ingress = ""
 
     def load_in_turns(self, view: View) -> Turns[None]:
-        """Take up the state; `follow` goes on from it."""
+        """Take up the state; `note` goes on from it."""
         self.index = view.index
         yield from self._addresses.load_in_turns(view)
         self._ports = Ports(view.services)
@@ -61,7 +61,7 @@ class Ledger:
             if not is_allocated(network):
                 self._agenda.add(Kind.NETWORK, network.id)
         for node in view.nodes:
-            if not self._is_placed(node):
+            if not self._has_ingress_address(node):
                 self._agenda.add(Kind.NODE, node.id)
         for service in view.services:
             if not services.is_settled(service, view, found):
@@ -77,26 +77,26 @@ class Ledger:
         return bool(self._agenda)
 
     # -- what others, and the ledger's own entries, have committed ---------------------------------
-    def follow(self, commits: Iterable[Commit], view: View) -> None:
+    def note(self, commits: Iterable[Commit], view: View) -> None:
         """`view` is at least as new as the last of them."""
         for commit in commits:
             for change in commit.changes:
                 self._hold(change.old, change.new)
                 match change.object:
                     case Network() as network:
-                        self._follow_network(change, network, view)
+                        self._note_network(change, network, view)
                     case Service() as service:
-                        self._follow_service(change, service, view)
+                        self._note_service(change, service, view)
                     case Node() as node:
-                        self._follow_node(change, node)
+                        self._note_node(change, node)
                     case Task() as task:
-                        self._follow_task(change, task)
+                        self._note_task(change, task)
                     case Cluster() if change.kind == "create":
                         self._agenda.add(Kind.INGRESS, "")
                         self._agenda.wake(SUBNETS)
             self.index = commit.index
 
-    def _follow_network(self, change: Change, network: Network, view: View) -> None:
+    def _note_network(self, change: Change, network: Network, view: View) -> None:
         if change.new is None:
             self._addresses.forget(network.id)
             self._agenda.drop(Kind.NETWORK, network.id)
@@ -110,7 +110,7 @@ class Ledger:
             self._agenda.add(Kind.NETWORK, network.id)
             self._ingress = network.id if network.spec.ingress else self._ingress
 
-    def _follow_service(self, change: Change, service: Service, view: View) -> None:
+    def _note_service(self, change: Change, service: Service, view: View) -> None:
         old = change.old
         if change.new is None:
             self._agenda.drop(Kind.SERVICE, service.id)
@@ -123,17 +123,17 @@ class Ledger:
             if services.publishes(service) and not self._ingress:
                 self._agenda.add(Kind.INGRESS, "")  # a user removed it
 
-    def _follow_node(self, change: Change, node: Node) -> None:
+    def _note_node(self, change: Change, node: Node) -> None:
         old = change.old
         if isinstance(old, Node) and _has_given_up(old, node if change.new is not None else None):
             self._agenda.wake(SUBNETS)
         if change.new is None:
             self._agenda.drop(Kind.NODE, node.id)
             self._reasons.pop(node.id, None)
-        elif not self._is_placed(node):
+        elif not self._has_ingress_address(node):
             self._agenda.add(Kind.NODE, node.id)
 
-    def _follow_task(self, change: Change, task: Task) -> None:
+    def _note_task(self, change: Change, task: Task) -> None:
         if change.new is None or not tasks.is_new(task):
             self._agenda.drop(Kind.TASK, task.id)
         elif not isinstance(change.old, Task) or not tasks.is_new(change.old):
@@ -143,9 +143,9 @@ class Ledger:
         """Who has what now; those that wait for what became free are looked at again."""
         item = new or old
         assert item is not None
-        for network_id in self._addresses.change(item.id, held(old), held(new)):
+        for network_id in self._addresses.note_change(item.id, held(old), held(new)):
             self._agenda.wake(network_key(network_id))
-        if isinstance(item, Service) and self._ports.change(item.id, published(old), published(new)):
+        if isinstance(item, Service) and self._ports.note_change(item.id, published(old), published(new)):
             self._agenda.wake(PORTS)
 
     def _changed(self, network: Network, tables: Tables) -> None:
@@ -158,15 +158,15 @@ class Ledger:
             for node in tables.nodes:
                 self._agenda.add(Kind.NODE, node.id)
 
-    def _is_placed(self, node: Node) -> bool:
+    def _has_ingress_address(self, node: Node) -> bool:
         return any(
             a.network_id == self._ingress and self._addresses.holds(self._ingress, a.addresses, node.id)
             for a in node.attachments
         )
 
     # -- one entry ---------------------------------------------------------------------------------
-    def work(self, tx: Tx) -> None:
-        """As much of what is due as fits the entry, at least one item. `follow` must have come to `tx.base`.
+    def settle_due(self, tx: Tx) -> None:
+        """As much of what is due as fits the entry, at least one item. `note` must have come to `tx.base`.
 
         What waits on for the same reason writes nothing: so at most MAX_ITEMS are looked at.
         """
@@ -197,7 +197,7 @@ class Ledger:
         """What asks for a certain subnet or port comes before what takes any."""
         due = self._agenda.due(kind)
         if kind is Kind.NETWORK:
-            return sorted(due, key=lambda id: _place(tx.networks.get(id)))
+            return sorted(due, key=lambda id: _rank(tx.networks.get(id)))
         if kind is Kind.SERVICE:
             return sorted(due, key=lambda id: not _asks_for_port(tx.services.get(id)))
         return due
@@ -242,20 +242,20 @@ class Ledger:
             return
         given = ingress.attachments(node, self._ingress_of(tx), self._addresses)
         if given != node.attachments:
-            self._note(node, tx.nodes.put(replace(node, attachments=given)))
+            self._wrote(node, tx.nodes.put(replace(node, attachments=given)))
 
     def _settle_service(self, id: str, tx: Tx) -> None:
         if (service := tx.services.get(id)) is None:
             return
         try:
-            endpoint = services.settle(service, tx, self._ingress_of(tx), self._addresses, self._ports)
+            endpoint = services.endpoint_for(service, tx, self._ingress_of(tx), self._addresses, self._ports)
         except Waits:
             kept = services.reduced(service, self._ingress_of(tx), self._addresses)
             if kept != service.endpoint:
-                self._note(service, tx.services.put(replace(service, endpoint=kept)))
+                self._wrote(service, tx.services.put(replace(service, endpoint=kept)))
             raise
         if endpoint != service.endpoint:
-            self._note(service, tx.services.put(replace(service, endpoint=endpoint)))
+            self._wrote(service, tx.services.put(replace(service, endpoint=endpoint)))
         self._reasons.pop(id, None)
         self._agenda.wake(service_key(id))
 
@@ -264,8 +264,8 @@ class Ledger:
         if task is None or not tasks.is_new(task):
             return
         why = self._reasons.get(task.service_id, "")
-        settled = tasks.settle(task, tx, self._addresses, self._ingress_of(tx), why, tx.now())
-        self._note(task, tx.tasks.put(settled))
+        settled = tasks.allocated(task, tx, self._addresses, self._ingress_of(tx), why, tx.now())
+        self._wrote(task, tx.tasks.put(settled))
 
     def _tell(self, kind: Kind, id: str, waits: Waits, tx: Tx) -> None:
         """Users read it on tasks, also what keeps a task's service or network waiting."""
@@ -276,7 +276,7 @@ class Ledger:
             task = tx.tasks.get(id)
             assert task is not None
             if (told := tasks.waiting(task, reason, tx.now())) is not task:
-                self._note(task, tx.tasks.put(told))
+                self._wrote(task, tx.tasks.put(told))
         elif self._reasons.get(id) != reason:
             self._reasons[id] = reason
             facts = {"kind": kind.name.lower(), "object": id, "reason": reason}
@@ -286,7 +286,7 @@ class Ledger:
             elif kind is Kind.SERVICE:
                 self._agenda.wake(service_key(id))
 
-    def _note(self, old: Object, new: Object) -> None:
+    def _wrote(self, old: Object, new: Object) -> None:
         self._written.append((old, new))
         self._hold(old, new)
 
@@ -305,10 +305,10 @@ def _has_given_up(old: Node, new: Node | None) -> bool:
     """Whether the node's host is less in the way of networks than it was."""
     if new is not None and (old.description, old.status.addr) == (new.description, new.status.addr):
         return False
-    return bool(set(around(old)) - set(around(new) if new is not None else ()))
+    return bool(set(host_networks(old)) - set(host_networks(new) if new is not None else ()))
 
 
-def _place(network: Network | None) -> tuple[bool, bool]:
+def _rank(network: Network | None) -> tuple[bool, bool]:
     """First those that ask for a subnet, then the ingress network: every node needs it."""
     spec = network.spec if network is not None else NetworkSpec()
     configs = spec.ipam_options.configs if spec.ipam_options is not None else ()

@@ -43,9 +43,9 @@ class Ports:
         self._holders: dict[Port, str] = {}
         self._last: dict[Protocol, int] = {}
         for service in sorted(services, key=lambda s: s.created_at or _LONG_AGO):
-            self.change(service.id, (), published(service))
+            self.note_change(service.id, (), published(service))
 
-    def change(self, holder: str, old: Iterable[Port], new: Iterable[Port]) -> bool:
+    def note_change(self, holder: str, old: Iterable[Port], new: Iterable[Port]) -> bool:
         """What a service had and has; whether that made a port free."""
         before, after = set(old), set(new)
         for port in sorted(after - before):
@@ -61,7 +61,7 @@ class Ports:
     def choose(self, service: Service, services: Reader[Service]) -> tuple[PortConfig, ...]:
         """The service's ports with numbers: those asked for, those it had, else free ones. Raises Waits.
 
-        Nothing is noted here before `change`.
+        Nothing is noted here before `note_change`.
         """
         spec = service.spec.endpoint_spec or EndpointSpec()
         mine = {(p.protocol, p.published_port) for p in ingress_ports(spec.ports) if p.published_port}

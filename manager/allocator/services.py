@@ -71,7 +71,7 @@ def _networks(service: Service, tables: Tables, ingress: Network | None) -> list
     return found
 
 
-def settle(
+def endpoint_for(
     service: Service, tables: Tables, ingress: Network | None, addresses: Addresses, ports: Ports
 ) -> Endpoint:
     """Its whole endpoint; addresses are taken at once. Raises Waits, and has taken nothing then."""
@@ -86,7 +86,7 @@ def settle(
     new = [
         VirtualIP(network_id=network_id, addr=address)
         for network_id in missing
-        for address in addresses.take(network_id, service.id)
+        for address in addresses.give_out(network_id, service.id)
     ]
     return Endpoint(spec=spec, ports=chosen, virtual_ips=(*kept, *new))
 

@@ -25,7 +25,7 @@ def is_new(task: Task) -> bool:
     return task.status.state is TaskState.NEW and task.desired_state <= TaskState.COMPLETE
 
 
-def settle(
+def allocated(
     task: Task, tables: Tables, addresses: Addresses, ingress: Network | None, why: str, now: datetime
 ) -> Task:
     """The task, PENDING; addresses are taken at once. Raises Waits, and has taken nothing then.
@@ -36,8 +36,8 @@ def settle(
     if service is not None and not is_settled(service, tables, ingress):
         raise Waits(service_key(service.id), why or f"service {service.spec.name} has no endpoint yet")
     endpoint = task.endpoint if service is None else service.endpoint
-    old_place = wanted_networks(service.spec) if service is not None else ()
-    networks = resolved(task.spec.networks or old_place, tables.networks)
+    of_service = wanted_networks(service.spec) if service is not None else ()
+    networks = resolved(task.spec.networks or of_service, tables.networks)
     overlays = [network for _, network in networks if is_overlay(network.spec)]
     if _published(endpoint):
         if ingress is None:
@@ -51,7 +51,9 @@ def settle(
     attachments = [
         NetworkAttachment(
             network_id=network.id,
-            addresses=addresses.take(network.id, task.id, config.addresses) if network in overlays else (),
+            addresses=addresses.give_out(network.id, task.id, config.addresses)
+            if network in overlays
+            else (),
             aliases=config.aliases,
             driver_opts=dict(config.driver_opts),
         )
@@ -59,7 +61,7 @@ def settle(
     ]
     attached = {attachment.network_id for attachment in attachments}
     attachments += [
-        NetworkAttachment(network_id=network.id, addresses=addresses.take(network.id, task.id))
+        NetworkAttachment(network_id=network.id, addresses=addresses.give_out(network.id, task.id))
         for network in overlays
         if network.id not in attached
     ]

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from manager.control import network_spec
 from manager.control.lookup import lookup_network
 from manager.control.network_spec import Subnet
-from manager.rules.clashes import around
+from manager.rules.clashes import host_networks
 from manager.rules.current import holds_network, is_on_network
 from manager.store.tables import Tables
 from manager.store.tx import Tx
@@ -84,7 +84,7 @@ def _warnings(tx: Tx, spec: NetworkSpec) -> Iterator[str]:
         yield f"option {option} has no effect on an overlay network"
     wanted = network_spec.subnets_of(spec) if spec.driver == OVERLAY else ()
     for node in tx.nodes:
-        for each in around(node):
+        for each in host_networks(node):
             for own in wanted:
                 if overlap(own, each.subnet):
                     yield f"subnet {own} overlaps with {each} of node {_hostname(node)}"
@@ -98,7 +98,7 @@ def _check_ingress_subnets(tx: Tx, spec: NetworkSpec) -> None:
     """Hosts themselves are on the ingress network: one in their way would cut them off."""
     for own in network_spec.subnets_of(spec):
         for node in tx.nodes:
-            for each in around(node):
+            for each in host_networks(node):
                 if each.forbids(own):
                     raise Conflict(
                         f"subnet {own} of the ingress network overlaps with {each} of node {_hostname(node)}",

@@ -13,7 +13,7 @@ from ipaddress import IPv4Network, ip_network
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
-from manager.rules.clashes import around
+from manager.rules.clashes import host_networks
 from manager.rules.network_plan import DEFAULT_POOLS, DEFAULT_SUBNET_SIZE, free_beside, ingress_size
 from manager.rules.swarm_spec import swarm_change
 from manager.store.store import Store
@@ -104,7 +104,7 @@ def choose_pools(wanted: tuple[str, ...], size: int, description: NodeDescriptio
 
     Invalid where the host's networks leave no room for the ingress network.
     """
-    host = around(Node(id="", description=description))
+    host = host_networks(Node(id="", description=description))
     choices = (wanted,) if wanted else DEFAULT_POOLS
     for strict in (True, False):
         for choice in choices:

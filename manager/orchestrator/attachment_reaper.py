@@ -23,10 +23,10 @@ class AttachmentReaper:
         await follow(self._store, self._clock, self, frozenset({Task, Node}))
 
     # -- Follower ----------------------------------------------------------------------------------
-    def restart(self, view: View) -> None:
+    def begin(self, view: View) -> None:
         self._dirty = {task.id: None for task in view.tasks if is_attachment(task)}
 
-    def take(self, commit: Commit) -> None:
+    def note(self, commit: Commit) -> None:
         for change in commit.changes:
             match change.object:
                 case Task() as task if change.new is not None and is_attachment(task):

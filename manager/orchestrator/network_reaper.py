@@ -26,10 +26,10 @@ class NetworkReaper:
         await follow(self._store, self._clock, self, frozenset({Network, Task, Node}))
 
     # -- Follower ----------------------------------------------------------------------------------
-    def restart(self, view: View) -> None:
+    def begin(self, view: View) -> None:
         self._pending = {network.id for network in view.networks if network.pending_delete}
 
-    def take(self, commit: Commit) -> None:
+    def note(self, commit: Commit) -> None:
         for change in commit.changes:
             if isinstance(change.new, Network) and change.new.pending_delete:
                 self._pending.add(change.new.id)

@@ -63,7 +63,7 @@ class Orchestrator:
         await follow(self._store, self._clock, self, frozenset({Service, Task, Node, Cluster}))
 
     # -- Follower ----------------------------------------------------------------------------------
-    def restart(self, view: View) -> None:
+    def begin(self, view: View) -> None:
         self._due.clear()
         self._rest.clear()
         self._began.clear()
@@ -71,7 +71,7 @@ class Orchestrator:
         self._dirty = {service.id: None for service in view.services}
         self._dirty |= {task.service_id: None for task in view.tasks if task.service_id}
 
-    def take(self, commit: Commit) -> None:
+    def note(self, commit: Commit) -> None:
         for change in commit.changes:
             match change.object:
                 case Service() as service:

@@ -34,10 +34,10 @@ class TaskReaper:
         await follow(self._store, self._clock, self, frozenset({Task, Service, Cluster, Node}))
 
     # -- Follower ----------------------------------------------------------------------------------
-    def restart(self, view: View) -> None:
+    def begin(self, view: View) -> None:
         self._dirty = _keys(view.tasks)
 
-    def take(self, commit: Commit) -> None:
+    def note(self, commit: Commit) -> None:
         for change in commit.changes:
             match change.new or change.old:
                 case Task() as task:
@@ -46,7 +46,7 @@ class TaskReaper:
                     tasks = self._store.view().tasks.find("service_id", service.id)
                     self._dirty |= _keys(tasks)
                 case Cluster():
-                    self.restart(self._store.view())
+                    self.begin(self._store.view())
                 case Node() as node if change.new is None or node.status.state is NodeState.DOWN:
                     tasks = self._store.view().tasks.find("node_id", node.id)
                     self._dirty |= _keys(tasks)

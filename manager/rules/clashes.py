@@ -22,7 +22,7 @@ from swarmcore.model.node import Node
 MOST_NETWORKS = 1024
 
 
-class Around(Struct, frozen=True):
+class HostNetwork(Struct, frozen=True):
     """A network that a host is in, or (`route`) knows the way to."""
 
     subnet: Subnet
@@ -41,14 +41,14 @@ class Around(Struct, frozen=True):
 
 
 class Clash(Struct, frozen=True):
-    """`around` of a host overlaps `subnet` of `network`."""
+    """`of_host` overlaps `subnet` of `network`."""
 
-    around: Around
+    of_host: HostNetwork
     subnet: Subnet
     network: Network
 
     def __str__(self) -> str:
-        return f"{self.around} overlaps with subnet {self.subnet} of network {self.network.spec.name}"
+        return f"{self.of_host} overlaps with subnet {self.subnet} of network {self.network.spec.name}"
 
 
 @lru_cache(maxsize=1 << 16)
@@ -61,15 +61,15 @@ def _network(text: str) -> Subnet | None:
     return found if found.prefixlen else None
 
 
-def around(node: Node) -> tuple[Around, ...]:
+def host_networks(node: Node) -> tuple[HostNetwork, ...]:
     """What the node told of its host, and where others reach it."""
     told = node.description
     subnets = list(told.host_subnets) if told is not None else []
     reached = (told.data_path_addr if told is not None else "", node.status.addr)
     subnets += [f"{each}/{ip_address(each).max_prefixlen}" for each in reached if _is_address(each)]
     routes = told.host_routes if told is not None else ()
-    found = [Around(network) for each in subnets[:MOST_NETWORKS] if (network := _network(each))]
-    found += [Around(network, True) for each in routes[:MOST_NETWORKS] if (network := _network(each))]
+    found = [HostNetwork(network) for each in subnets[:MOST_NETWORKS] if (network := _network(each))]
+    found += [HostNetwork(network, True) for each in routes[:MOST_NETWORKS] if (network := _network(each))]
     return tuple(dict.fromkeys(found))
 
 
@@ -81,8 +81,8 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def around_all(tables: Tables) -> tuple[Around, ...]:
-    return tuple(dict.fromkeys(each for node in tables.nodes for each in around(node)))
+def all_host_networks(tables: Tables) -> tuple[HostNetwork, ...]:
+    return tuple(dict.fromkeys(each for node in tables.nodes for each in host_networks(node)))
 
 
 def subnets(network: Network) -> tuple[Subnet, ...]:
@@ -96,7 +96,7 @@ def subnets(network: Network) -> tuple[Subnet, ...]:
 
 def clashes(node: Node, networks: Iterable[Network]) -> Iterator[Clash]:
     """Between the node's host and these networks of the swarm; what only a wide route touches is none."""
-    nearby = around(node)
+    nearby = host_networks(node)
     for network in networks:
         for subnet in subnets(network):
             for each in nearby:

@@ -41,17 +41,17 @@ def overlay_network(network: Network, port: int) -> OverlayNetwork:
     configs = network.ipam_options.configs if network.ipam_options is not None else ()
     texts = options.get(VXLAN_IDS, "").split(",")
     vnis = [vni for text in texts if (vni := whole(text.strip(), _LAST_VNI, 1)) is not None]
-    places: Counter[int] = Counter()
+    seen: Counter[int] = Counter()
     subnets: list[OverlaySubnet] = []
     for config in configs:
         version = ip_network(config.subnet).version
-        place = places[version]
-        places[version] += 1
+        position = seen[version]
+        seen[version] += 1
         subnets.append(
             OverlaySubnet(
                 subnet=config.subnet,
                 gateway=config.gateway,
-                vni=vnis[min(place, len(vnis) - 1)] if vnis else 0,
+                vni=vnis[min(position, len(vnis) - 1)] if vnis else 0,
             )
         )
     return OverlayNetwork(

@@ -14,7 +14,7 @@ from random import Random
 from msgspec import Struct
 from msgspec.structs import replace
 
-from manager.rules.clashes import Around, around_all
+from manager.rules.clashes import HostNetwork, all_host_networks
 from manager.store.tables import Tables
 from swarmcore import ipam
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, SwarmError
@@ -74,7 +74,7 @@ def plan_network(spec: NetworkSpec, tables: Tables, random: Random, *, network_i
     others = [network for network in tables.networks if network.id != network_id]
     wanted = _wanted(spec)
     explicit = [_parse(config.subnet) for pair in wanted for config in pair if config is not None]
-    hosts = around_all(tables)
+    hosts = all_host_networks(tables)
     # Hosts' networks do not stand against a user's own choice, of which a warning was given. Nor does a network
     # that is being removed: a stack that is deployed again names its subnets again.
     _check_free(explicit, _taken_by_networks(n for n in others if not n.pending_delete))
@@ -142,14 +142,21 @@ def _completed(config: IPAMConfig) -> IPAMConfig:
 
 # -- subnets that we choose ----------------------------------------------------------------------
 def free_beside(
-    pools: Sequence[Subnet], size: int, blocked: Sequence[Subnet], hosts: Iterable[Around], *, strict: bool
+    pools: Sequence[Subnet],
+    size: int,
+    blocked: Sequence[Subnet],
+    hosts: Iterable[HostNetwork],
+    *,
+    strict: bool,
 ) -> Subnet | None:
     """The first free one that is in no host's way; if `strict`, none behind a wide route either."""
     avoided = (each.subnet for each in hosts if strict or not each.is_wider_than(size))
     return ipam.free_subnet(pools, size, [*blocked, *avoided])
 
 
-def _chosen(where: tuple[list[Subnet], int], blocked: list[Subnet], hosts: Sequence[Around]) -> IPAMConfig:
+def _chosen(
+    where: tuple[list[Subnet], int], blocked: list[Subnet], hosts: Sequence[HostNetwork]
+) -> IPAMConfig:
     """It is blocked from then on."""
     pools, size = where
     subnet = free_beside(pools, size, blocked, hosts, strict=True)

@@ -67,25 +67,25 @@ class NodeInfo:
     def active_of(self, service_id: str) -> int:
         return self._by_service.get(service_id, 0)
 
-    def update(self, node: Node) -> None:
+    def describe(self, node: Node) -> None:
         resized = _total(node) != _total(self.node)
         self.node = node
         if resized:
             self.free = Free(_total(node))
             for task in self.tasks.values():
-                self.free.take(task)
+                self.free.reserve(task)
 
     def add(self, task: Task) -> None:
         """Count a task, in place of its former version if there is one."""
         self.remove(task.id)
         self.tasks[task.id] = task
         self._count(task, 1)
-        self.free.take(task)
+        self.free.reserve(task)
 
     def remove(self, task_id: str) -> None:
         if (task := self.tasks.pop(task_id, None)) is not None:
             self._count(task, -1)
-            self.free.give(task)
+            self.free.release(task)
 
     def _count(self, task: Task, sign: int) -> None:
         for port in host_ports(task):
@@ -141,7 +141,7 @@ class NodeSet:
             self._nodes[node.id] = NodeInfo(node)
             return True
         before = info.node
-        info.update(node)
+        info.describe(node)
         return _traits(before) != _traits(node)
 
     def remove_node(self, node_id: str) -> bool:

@@ -38,7 +38,7 @@ class Decision(Struct, frozen=True, kw_only=True):
 def plan(nodes: NodeSet, tasks: Iterable[Task], now: datetime) -> list[Decision]:
     decisions: list[Decision] = []
     for alike in _groups(tasks):
-        decisions += _place(nodes, alike, now)
+        decisions += _choose_nodes(nodes, alike, now)
     return decisions
 
 
@@ -51,7 +51,7 @@ def _groups(tasks: Iterable[Task]) -> Iterable[Sequence[Task]]:
     return groups.values()
 
 
-def _place(nodes: NodeSet, tasks: Sequence[Task], now: datetime) -> Iterator[Decision]:
+def _choose_nodes(nodes: NodeSet, tasks: Sequence[Task], now: datetime) -> Iterator[Decision]:
     sample = tasks[0]
     checks = checks_for(sample)
     if sample.node_id:
@@ -62,7 +62,7 @@ def _place(nodes: NodeSet, tasks: Sequence[Task], now: datetime) -> Iterator[Dec
     for task in tasks:
         if tree.best() is not None:
             booking = _Booking(nodes, task, ASSIGNED, now)
-            tree.take(booking)
+            tree.book_best(booking)
             yield Decision(task=task, placed=booking.placed)
             continue
         reason = reason or _no_node(explain(checks, nodes))

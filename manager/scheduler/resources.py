@@ -24,7 +24,7 @@ def reserved(spec: TaskSpec) -> Resources:
 
 
 class Free:
-    """The free resources of one node; `take` and `give` undo each other, in any order."""
+    """The free resources of one node; `reserve` and `release` undo each other, in any order."""
 
     __slots__ = ("_counts", "_names", "_used_names", "memory_bytes", "nano_cpus")
 
@@ -40,10 +40,10 @@ class Free:
             else:
                 self._counts[kind] += count
 
-    def take(self, task: Task) -> None:
+    def reserve(self, task: Task) -> None:
         self._book(task, 1)
 
-    def give(self, task: Task) -> None:
+    def release(self, task: Task) -> None:
         self._book(task, -1)
 
     def _book(self, task: Task, sign: int) -> None:

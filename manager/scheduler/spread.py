@@ -19,7 +19,7 @@ from manager.scheduler.nodeset import MAX_FAILURES, NodeInfo, ServiceVersion
 from swarmcore.model.task import TaskSpec
 
 Rank = tuple[int, int, int, str]  # the smallest is the best; it ends with the node's id, so no two are equal
-Place = Callable[[NodeInfo], None]
+Book = Callable[[NodeInfo], None]
 
 
 class Order:
@@ -47,8 +47,8 @@ class Branch(Protocol):
         """Of the node that comes next; None when none fits any more."""
         ...
 
-    def take(self, place: Place) -> NodeInfo:
-        """Choose the best node and have `place` put the task on it."""
+    def book_best(self, book: Book) -> NodeInfo:
+        """Choose the best node and have `book` put the task on it."""
         ...
 
 
@@ -89,9 +89,9 @@ class _Leaf:
     def best(self) -> Rank | None:
         return self._heap[0][0] if self._heap else None
 
-    def take(self, place: Place) -> NodeInfo:
+    def book_best(self, book: Book) -> NodeInfo:
         node = heappop(self._heap)[1]
-        place(node)
+        book(node)
         self.tasks += 1
         if self._order.fits(node):
             heappush(self._heap, (self._order.rank(node), node))
@@ -113,9 +113,9 @@ class _Fork:
     def best(self) -> Rank | None:
         return self._heap[0][1] if self._heap else None
 
-    def take(self, place: Place) -> NodeInfo:
+    def book_best(self, book: Book) -> NodeInfo:
         part = heappop(self._heap)[2]
-        node = part.take(place)
+        node = part.book_best(book)
         self.tasks += 1
         self._push(part)
         return node

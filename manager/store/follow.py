@@ -19,11 +19,11 @@ _COMMITS = 20  # are taken without a turn for others; one may have 200 changes
 class Follower(Protocol):
     """What a loop does. It plans on the whole state, so it does not matter which commit woke it."""
 
-    def restart(self, view: View) -> None:
+    def begin(self, view: View) -> None:
         """Forget everything and take up this state."""
         ...
 
-    def take(self, commit: Commit) -> None:
+    def note(self, commit: Commit) -> None:
         """Note what this commit makes worth a look."""
         ...
 
@@ -39,14 +39,14 @@ async def follow(store: Store, clock: Clock, follower: Follower, kinds: Kinds | 
     """
     while True:
         with store.view_and_watch(kinds=kinds) as (view, feed):
-            follower.restart(view)
+            follower.begin(view)
             due = await follower.act()
             try:
                 while True:
                     if (commit := await _next(feed, clock, due)) is not None:
-                        follower.take(commit)
+                        follower.note(commit)
                     for position, more in enumerate(feed.drain(), 1):
-                        follower.take(more)
+                        follower.note(more)
                         if position % _COMMITS == 0:
                             await asyncio.sleep(0)
                     due = await follower.act()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manager.rules.clashes import Around, around, clashes, remark
+from manager.rules.clashes import HostNetwork, clashes, host_networks, remark
 from swarmcore.model.base import Driver
 from swarmcore.model.network import IPAMConfig, IPAMOptions, Network, NetworkSpec
 from swarmcore.model.node import Node, NodeDescription, NodeStatus
@@ -29,7 +29,7 @@ def test_what_shares_an_address_is_forbidden_but_for_wider_routes(
 ) -> None:
     shared = not set(host).isdisjoint(subnet)
     wider = route and host.prefixlen < subnet.prefixlen
-    assert Around(host, route).forbids(subnet) is (shared and not wider)
+    assert HostNetwork(host, route).forbids(subnet) is (shared and not wider)
 
 
 def host(*subnets: str, routes: tuple[str, ...] = (), at: str = "", seen: str = "") -> Node:
@@ -67,4 +67,4 @@ def test_only_overlays_have_subnets_of_the_swarm() -> None:
 
 def test_what_a_node_tells_is_bounded() -> None:
     many = tuple(f"10.{a}.{b}.0/24" for a in range(64) for b in range(256))
-    assert len(around(host(*many, routes=many))) <= 2048
+    assert len(host_networks(host(*many, routes=many))) <= 2048

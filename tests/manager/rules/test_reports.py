@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from manager.rules.clashes import MOST_NETWORKS, around
+from manager.rules.clashes import MOST_NETWORKS, host_networks
 from manager.rules.reports import (
     MAX_DESCRIPTION,
     MAX_ID,
@@ -65,7 +65,7 @@ def test_a_description_is_sound_or_refused(
     assert all(0 <= number < 2**63 for number in (found.nano_cpus, found.memory_bytes, discrete.value))
     assert len(taken.hostname) <= MAX_NAME
     assert checked_description(taken) == taken
-    around(Node(id="n1", description=taken))
+    host_networks(Node(id="n1", description=taken))
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ def test_names_are_given_in_order_and_only_once() -> None:
     wanted = Resources(generic_resources=(count("gpu", 1),))
     first = free.claim(wanted)
     assert first == (named("gpu", "a"),)
-    free.take(task("t1", generic=first))
+    free.reserve(task("t1", generic=first))
     second = free.claim(wanted)
     assert second == (named("gpu", "b"),)
-    free.take(task("t2", generic=second))
+    free.reserve(task("t2", generic=second))
     assert free.claim(wanted) is None
-    free.give(task("t1", generic=first))
+    free.release(task("t1", generic=first))
     assert free.claim(wanted) == first
 
 
@@ -56,8 +56,8 @@ def test_what_all_tasks_give_back_in_any_order_is_what_they_took(held: list[Task
     everything = Resources(nano_cpus=3, memory_bytes=4, generic_resources=(count("gpu", 2), count("ssd", 3)))
     free = Free(total)
     for each in held:
-        free.take(each)
+        free.reserve(each)
     for each in sorted(held, key=lambda _: random.random()):  # type: ignore[attr-defined]
-        free.give(each)
+        free.release(each)
     assert (free.nano_cpus, free.memory_bytes) == (3, 4)
     assert free.fits(everything)

@@ -29,10 +29,10 @@ class Notes:
         self.due: list[float | None] = []  # what the coming acts return; None from then on
         self.work: Callable[[], Coroutine[Any, Any, None]] | None = None  # of the next act
 
-    def restart(self, view: View) -> None:
+    def begin(self, view: View) -> None:
         self.seen.append(f"all of {view.index}")
 
-    def take(self, commit: Commit) -> None:
+    def note(self, commit: Commit) -> None:
         self.seen.append(f"{commit.index}")
 
     async def act(self) -> float | None:
