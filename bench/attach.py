@@ -26,11 +26,11 @@ from bench.timing import Times, by_process, head
 from netoverlay.containers.sandboxes import SandboxSpec
 from netoverlay.containers.vip import balancing
 from netoverlay.containers.vip_rules import ContainerRules
-from netoverlay.containers.wiring import Wiring
 from netoverlay.dns.server import DnsServer
 from netoverlay.netlink.batch import RouteBatch
 from netoverlay.netlink.links import Bridge, Veth
 from netoverlay.netns import Namespace, Namespaces
+from netoverlay.wiring.wiring import Wiring
 from swarmcore.model.overlay import (
     NetworkTable,
     OverlayEndpoint,

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from netoverlay.containers.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
-from netoverlay.containers.wiring import Repairs, Tables, Wiring
 from netoverlay.dns.server import DnsServer
 from netoverlay.dns.transition import between
 from netoverlay.ipsec.plan import RingKey
 from netoverlay.netlink.surroundings import Surroundings
 from netoverlay.netns import Namespace
+from netoverlay.wiring.wiring import Repairs, Tables, Wiring
 from swarmcore.aio import TaskGroup, to_the_end
 from swarmcore.clock import Clock
 from swarmcore.rpc.messages.check import HostFacts

@@ -1,4 +1,4 @@
-"""All that one host's kernel carries for the swarm, as blocking calls of one thread: the facade's lower half.
+"""The one place that knows all parts of a host's networking, as blocking calls of one thread.
 
 The parts do not know each other: overlays join containers of a network, the mesh gives each container its way in
 and out, and the rules inside a container balance virtual addresses. Here they are kept in step.
@@ -7,17 +7,14 @@ and out, and the rules inside a container balance virtual addresses. Here they a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from netoverlay.conntrack import live_connections
+from netoverlay.containers.living import LivingSandbox
 from netoverlay.containers.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
-from netoverlay.containers.vip import balancing
-from netoverlay.containers.vip_rules import ContainerRules
 from netoverlay.host_facts import host_facts
 from netoverlay.ipsec.encryption import Encryption
 from netoverlay.ipsec.plan import RingKey
@@ -28,13 +25,13 @@ from netoverlay.netlink.surroundings import Surroundings, surroundings
 from netoverlay.netns import Namespace, Namespaces
 from netoverlay.overlays.data_path import Door
 from netoverlay.overlays.fabric import Fabric
-from swarmcore.errors import NotFound, SwarmError
+from netoverlay.wiring.attempts import Attempts
+from swarmcore.errors import NotFound
 from swarmcore.model.overlay import NetworkTable, OverlayEndpoint, OverlayNetwork
 from swarmcore.rpc.messages.check import HostFacts
 
 log = logging.getLogger(__name__)
 Tables = Mapping[str, NetworkTable]
-T = TypeVar("T")
 
 
 class Repairs(Struct, frozen=True, kw_only=True):
@@ -47,18 +44,6 @@ class Repairs(Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> int:
         return self.overlays + self.mesh + self.containers
-
-
-class _Sandbox:
-    def __init__(self, spec: SandboxSpec, namespace: Namespace) -> None:
-        self.spec, self.namespace = spec, namespace
-        self.rules: ContainerRules | None = None  # until its DNS port is known
-        self.adopted = False
-        self.finished: set[str] = set()  # addresses whose flows are still to be forgotten
-
-    @property
-    def networks(self) -> tuple[str, ...]:
-        return tuple(join.network_id for join in self.spec.joins)
 
 
 class Wiring:
@@ -74,7 +59,7 @@ class Wiring:
         self._door = Door(self._namespaces.home)
         self._local = Attached(self._namespaces, self._door)
         self._encryption = Encryption(self._namespaces)
-        self._sandboxes: dict[str, _Sandbox] = {}
+        self._sandboxes: dict[str, LivingSandbox] = {}
         self._tables: Tables | None = None
         self._node_id, self._vtep = "", ""
         self.keys: tuple[RingKey, ...] = ()
@@ -102,8 +87,7 @@ class Wiring:
                     lost.append(spec)
                     continue
                 namespace = self._namespaces.of_pid(pid)
-            sandbox = self._sandboxes[spec.id] = _Sandbox(spec, namespace)
-            sandbox.adopted = True
+            self._sandboxes[spec.id] = LivingSandbox(spec, namespace, adopted=True)
         kept = {_name(spec) for spec, _ in found.values()}
         for name in self._namespaces.names():
             if name.startswith("c-") and name not in kept:
@@ -126,7 +110,7 @@ class Wiring:
         for join in spec.joins:
             self._encryption.check(tables[join.network_id].network)
         namespace = self._namespaces.create(_name(spec))
-        sandbox = self._sandboxes[spec.id] = _Sandbox(spec, namespace)
+        sandbox = self._sandboxes[spec.id] = LivingSandbox(spec, namespace)
         try:
             self._protect(tables, spec)
             for join in spec.joins:
@@ -143,8 +127,7 @@ class Wiring:
     def serve(self, spec: SandboxSpec, dns_port: int) -> None:
         """Names and virtual addresses work from here on."""
         sandbox = self._sandboxes[spec.id]
-        sandbox.rules = ContainerRules(sandbox.namespace, dns_port)
-        sandbox.rules.install(fresh=not sandbox.adopted)
+        sandbox.serve(dns_port)
         self._balance(sandbox)
         sandbox.namespace.rest()
 
@@ -154,7 +137,7 @@ class Wiring:
         else:
             self._namespaces.remove(_name(spec))
 
-    def _take_down(self, sandbox: _Sandbox) -> None:
+    def _take_down(self, sandbox: LivingSandbox) -> None:
         spec = sandbox.spec
         self._mesh.disconnect(spec.id)
         for join in spec.joins:
@@ -169,7 +152,7 @@ class Wiring:
         sandbox = self._sandboxes.get(spec.id)
         return sandbox.namespace.path if sandbox is not None else None
 
-    def _living(self, sandbox_id: str) -> _Sandbox:
+    def _living(self, sandbox_id: str) -> LivingSandbox:
         if (sandbox := self._sandboxes.get(sandbox_id)) is None:
             raise NotFound(f"container {sandbox_id[:12]} has no network namespace on this host any more")
         return sandbox
@@ -194,11 +177,9 @@ class Wiring:
         return self._namespaces.home
 
     def live_connections(self, spec: SandboxSpec) -> int:
-        """How many TCP connections others hold with the container."""
-        if (sandbox := self._sandboxes.get(spec.id)) is None:
-            return 0
-        own = [address for join in spec.joins for address in join.addresses] + list(spec.ingress)
-        return live_connections(sandbox.namespace, [address.partition("/")[0] for address in own])
+        """How many TCP connections others hold with the container; 0 where it is gone."""
+        sandbox = self._sandboxes.get(spec.id)
+        return sandbox.live_connections() if sandbox is not None else 0
 
     def join(self, sandbox_id: str, join: Join, tables: Tables) -> SandboxSpec:
         """One more network of the swarm for a sandbox that lives; its spec from now on."""
@@ -225,9 +206,9 @@ class Wiring:
         self._balance(sandbox)
         return sandbox.spec
 
-    def _balance(self, sandbox: _Sandbox) -> None:
-        if sandbox.rules is not None and self._tables is not None:
-            sandbox.rules.update(balancing(self._tables, sandbox.networks))
+    def _balance(self, sandbox: LivingSandbox) -> None:
+        if self._tables is not None:
+            sandbox.balance(self._tables)
 
     # -- this host's own networks ------------------------------------------------------------------
     def surroundings(self, segments: Iterable[HostSegment]) -> Surroundings:
@@ -278,26 +259,24 @@ class Wiring:
         self._forget_returning(tables)  # in this very update
         attempts.done()
 
-    def _renew(self, sandbox: _Sandbox, gone: Mapping[str, Sequence[str]]) -> None:
+    def _renew(self, sandbox: LivingSandbox, gone: Mapping[str, Sequence[str]]) -> None:
         if sandbox.spec.id in self._unsure:
             self._mesh.connect(sandbox.spec, sandbox.namespace)
             self._unsure.discard(sandbox.spec.id)
         self._balance(sandbox)
-        addresses = [address for network_id in sandbox.networks for address in gone.get(network_id, ())]
-        if sandbox.rules is not None:
-            sandbox.finished.update(addresses)
+        sandbox.note_gone(address for network_id in sandbox.networks for address in gone.get(network_id, ()))
 
     def forget_some(self) -> bool:
         """Forget the flows of one container to endpoints that have gone; whether others are still to be asked. It can
         take milliseconds for each, so it is no part of `apply`, which the whole swarm may wait for."""
-        waiting = [each for each in self._sandboxes.values() if each.finished]
+        waiting = [each for each in self._sandboxes.values() if each.has_flows_to_forget]
         if waiting:
-            self._forget(waiting[0])
+            waiting[0].forget_flows()
         return len(waiting) > 1
 
     def _forget_returning(self, tables: Tables) -> None:
         """An address that somebody else has got must not be taken for that of its former owner later."""
-        waiting = [each for each in self._sandboxes.values() if each.finished]
+        waiting = [each for each in self._sandboxes.values() if each.has_flows_to_forget]
         if not waiting:
             return
         present = {
@@ -307,20 +286,8 @@ class Wiring:
             for address in each.addresses
         }
         for sandbox in waiting:
-            if not sandbox.finished.isdisjoint(present):
-                self._forget(sandbox)
-
-    def _forget(self, sandbox: _Sandbox) -> None:
-        addresses, sandbox.finished = sandbox.finished, set()
-        assert sandbox.rules is not None
-        try:
-            sandbox.rules.finished(addresses)
-        except OSError as error:
-            # Flows to it end by themselves, later; the container itself may be ending.
-            log.warning(
-                "cannot forget connections to endpoints that have gone",
-                extra={"sandbox": sandbox.spec.id, "reason": str(error)},
-            )
+            if sandbox.remembers(present):
+                sandbox.forget_flows()
 
     def _protect(self, tables: Tables, coming: SandboxSpec | None = None) -> None:
         """Encrypted networks are protected before the first packet of them."""
@@ -367,26 +334,6 @@ class Wiring:
         for sandbox in self._sandboxes.values():
             sandbox.namespace.close()
         self._namespaces.close()
-
-
-class Attempts:
-    """Steps of which each is tried, whatever became of the others; `done` raises the first failure."""
-
-    def __init__(self) -> None:
-        self._failed: Exception | None = None
-
-    def __call__(self, step: Callable[[], T]) -> T | int:
-        """What the step gives; 0 where it fails."""
-        try:
-            return step()
-        except (OSError, SwarmError) as error:
-            log.warning("a part of this host's networking failed", extra={"reason": str(error)})
-            self._failed = self._failed or error
-        return 0
-
-    def done(self) -> None:
-        if self._failed is not None:
-            raise self._failed
 
 
 def _name(spec: SandboxSpec) -> str:
