@@ -136,7 +136,7 @@ class SimDisk:
 
     def rename(self, old: str, new: str) -> None:
         self.operation("rename")
-        self._change({new: self._inode(old), old: None})
+        self._change({old: None, new: self._inode(old)})  # in this order: they may be one name
         self.operation("rename done")
 
     def unlink(self, name: str) -> None:

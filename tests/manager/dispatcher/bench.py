@@ -204,7 +204,7 @@ class Bench:
     async def _serve(self, peer: Peer, near: StreamEnd, description: NodeDescription) -> None:
         try:
             opening = OpenSession(description=description)
-            await self.dispatcher.serve(peer, opening, near)  # type: ignore[arg-type]
+            await self.dispatcher.serve(peer, opening, near)
         except SwarmError as error:
             self.ended.append(str(error))
         finally:

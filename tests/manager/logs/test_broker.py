@@ -114,7 +114,7 @@ class Bench:
 
     async def _serve(self, peer: Peer, opening: LogsRequest, far: StreamEnd) -> None:
         try:
-            await self.broker.serve_follower(peer, opening, far)  # type: ignore[arg-type]
+            await self.broker.serve_follower(peer, opening, far)
         except SwarmError as error:
             self.refusals.append(error)
         finally:
@@ -132,7 +132,7 @@ class Bench:
         peer = Peer(node_id=node_id, role=NodeRole.WORKER, cluster_id="c1", address="10.0.0.7")
         opening = PublishLogs(subscription_id=subscription, task_ids=task_ids)
         serving = self.tasks.start(
-            self.broker.serve_publisher(peer, opening, near),  # type: ignore[arg-type]
+            self.broker.serve_publisher(peer, opening, near),
             f"publisher of {node_id}",
         )
         return far, serving

@@ -360,7 +360,7 @@ async def test_a_silent_leader_is_given_up(host: Host) -> None:
         leader = Leader(end)
         await leader.open(period=0.02)
         await host.session()
-    assert end._closed or end.peer._closed
+    assert end.closed or end.peer.closed
 
 
 async def test_the_agent_beats_and_reports_role_changes(host: Host) -> None:

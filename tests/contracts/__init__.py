@@ -1,0 +1,1 @@
+"""What a protocol promises, asked of the real thing and of every fake in its place."""
