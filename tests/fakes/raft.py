@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from manager.raft.proposer import Member, RaftStatus, StateMachine
 from manager.store.store import Store
-from swarmcore.errors import FailedPrecondition, NoLeader, OutcomeUnknown
+from swarmcore.errors import FailedPrecondition, NoLeader, NotFound, OutcomeUnknown
 
 
 class SoloRaft:
@@ -73,8 +73,7 @@ class SoloRaft:
         )
 
     async def propose(self, data: bytes) -> int:
-        if not self.leading:
-            raise NoLeader("this manager does not lead")
+        self._require_lead()
         if self._unknown:
             if self._unknown.pop(0):
                 self.inject(data)
@@ -87,19 +86,31 @@ class SoloRaft:
         self.barriers += 1
         return self.index
 
+    def _require_lead(self) -> None:
+        if not self.leading:
+            raise NoLeader("this manager does not lead")
+
     async def add_member(self, member: Member) -> None:
+        self._require_lead()
         self.member_table[member.node_id] = member
 
     async def remove_member(self, node_id: str) -> None:
-        if len(self.member_table) == 1:
-            raise FailedPrecondition("the last member cannot be removed")
-        self.member_table.pop(node_id, None)
+        if node_id == self.node_id:
+            await self.transfer_lead()
+            raise NoLeader("the lead was handed over; the new leader can remove this manager")
+        self._require_lead()
+        if node_id not in self.member_table:
+            raise NotFound(f"{node_id} is not a manager of this swarm")
+        del self.member_table[node_id]
 
     async def transfer_lead(self, to: str | None = None) -> None:
-        others = [m for m in self.member_table.values() if m.node_id != self.node_id]
+        self._require_lead()
+        others = {node_id: m for node_id, m in self.member_table.items() if node_id != self.node_id}
         if not others:
-            raise FailedPrecondition("no other member can lead")
-        self.other_leader = next((m for m in others if m.node_id == to), others[0])
+            raise FailedPrecondition("there is no other manager to hand the lead to")
+        if to is not None and to not in others:
+            raise FailedPrecondition(f"{to} is not another manager of this swarm")
+        self.other_leader = next(iter(others.values())) if to is None else others[to]
         self.lead(False)
 
     async def wait_other_leader(self, node_id: str) -> None:
