@@ -45,7 +45,11 @@ def add(commands: Any) -> None:
     prune.set_defaults(run=_prune)
 
     network_check.add(group)
+    _add_joins(group)
 
+
+def _add_joins(group: Any) -> None:
+    """A container of this host, and a network."""
     many: dict[str, Any] = {"action": "append", "default": []}
     connect = group.add_parser("connect", help="let a container of this host join a network")
     connect.add_argument("--alias", **many)

@@ -8,9 +8,10 @@ from typing import Any
 
 from pyswarmd.cli import ports, render, service_update
 from pyswarmd.cli.progress import wait_converged
+from pyswarmd.cli.service_flags import add_flags
 from pyswarmd.cli.service_logs import print_logs
 from pyswarmd.cli.service_pretty import print_pretty
-from pyswarmd.cli.service_spec import add_flags, spec
+from pyswarmd.cli.service_spec import spec
 from pyswarmd.cli.tasks import add_filters, print_tasks, query_filters
 from pyswarmd.client import EngineClient, at
 from swarmcore.errors import Invalid, SwarmError
@@ -32,6 +33,12 @@ def add(commands: Any) -> None:
     create.add_argument("args", nargs=argparse.REMAINDER, metavar="COMMAND")
     create.set_defaults(run=_create)
 
+    _add_lists(group)
+    _add_changes(group)
+    _add_ends(group)
+
+
+def _add_lists(group: Any) -> None:
     ls = group.add_parser("ls", help="list services")
     add_filters(ls)
     ls.set_defaults(run=_ls)
@@ -48,6 +55,8 @@ def add(commands: Any) -> None:
     inspect.add_argument("--pretty", action="store_true", help="for reading")
     inspect.set_defaults(run=_inspect)
 
+
+def _add_changes(group: Any) -> None:
     scale = group.add_parser("scale", help="change the number of replicas")
     scale.add_argument("targets", nargs="+", metavar="SERVICE=REPLICAS")
     scale.add_argument("-d", "--detach", action="store_true")
@@ -64,6 +73,9 @@ def add(commands: Any) -> None:
     rollback.add_argument("-d", "--detach", action="store_true")
     rollback.set_defaults(run=_rollback)
 
+
+def _add_ends(group: Any) -> None:
+    """What services said, and their removal."""
     logs = group.add_parser("logs", help="show the output of a service's tasks or of one task")
     logs.add_argument("service", metavar="SERVICE|TASK")
     logs.add_argument("-f", "--follow", action="store_true")

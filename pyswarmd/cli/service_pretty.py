@@ -36,7 +36,7 @@ async def _network(client: EngineClient, network: str) -> str:
 def lines(service: dict[str, Any], networks: dict[str, str]) -> Iterator[str]:
     """`networks` are names by id."""
     spec = service["Spec"]
-    task, container = spec["TaskTemplate"], spec["TaskTemplate"].get("ContainerSpec") or {}
+    task = spec["TaskTemplate"]
     yield _line("ID", service["ID"])
     yield _line("Name", spec["Name"])
     if spec.get("Labels"):
@@ -46,19 +46,29 @@ def lines(service: dict[str, Any], networks: dict[str, str]) -> Iterator[str]:
     yield _line("Service Mode", _MODES[mode])
     if mode == "Replicated":
         yield _line(" Replicas", (spec["Mode"].get("Replicated") or {}).get("Replicas", 1))
-    if status := service.get("UpdateStatus"):
-        yield "UpdateStatus:"
-        yield _line(" State", status.get("State", ""))
-        if started := status.get("StartedAt"):
-            yield _line(" Started", render.age(started))
-        if completed := status.get("CompletedAt"):
-            yield _line(" Completed", render.age(completed))
-        yield _line(" Message", status.get("Message", ""))
+    yield from _update(service.get("UpdateStatus"))
     yield from _placement(task.get("Placement") or {})
     for field in ("UpdateConfig", "RollbackConfig"):
         if config := spec.get(field):
             yield f"{field}:"
             yield from (_line(f" {key}", _setting(key, value)) for key, value in config.items())
+    yield from _container(task.get("ContainerSpec") or {})
+    yield from _networks(service, networks)
+
+
+def _update(status: dict[str, Any] | None) -> Iterator[str]:
+    if not status:
+        return
+    yield "UpdateStatus:"
+    yield _line(" State", status.get("State", ""))
+    if started := status.get("StartedAt"):
+        yield _line(" Started", render.age(started))
+    if completed := status.get("CompletedAt"):
+        yield _line(" Completed", render.age(completed))
+    yield _line(" Message", status.get("Message", ""))
+
+
+def _container(container: dict[str, Any]) -> Iterator[str]:
     yield "ContainerSpec:"
     yield _line(" Image", container.get("Image", ""))
     for key in ("Args", "Env"):
@@ -73,7 +83,6 @@ def lines(service: dict[str, Any], networks: dict[str, str]) -> Iterator[str]:
     if dns := container.get("DNSConfig"):
         yield " DNS:"
         yield from (_line(f"  {key}", " ".join(values)) for key, values in dns.items() if values)
-    yield from _networks(service, networks)
 
 
 def _line(key: str, value: object) -> str:

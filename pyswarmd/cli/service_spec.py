@@ -12,75 +12,30 @@ from pyswarmd.cli.mount import mount
 from swarmcore.errors import Invalid
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Docker's flags of `service create` (docker/cli reference, service_create.md)."""
-    many: dict[str, Any] = {"action": "append", "default": []}
-    p = parser.add_argument
-    p("--name", default="")
-    p("--mode", choices=("replicated", "global", "replicated-job", "global-job"), default="replicated")
-    p("--replicas", type=units.integer, default=None)
-    p("--replicas-max-per-node", type=units.integer, default=0)
-    p("--constraint", **many)
-    p("--placement-pref", **many, metavar="spread=node.labels.KEY")
-    p("-e", "--env", **many, metavar="KEY=VALUE")
-    p("--env-file", **many, metavar="FILE")
-    p("-l", "--label", **many)
-    p("--container-label", **many)
-    p("--entrypoint", help="command line, split at spaces")
-    p("-w", "--workdir", default="")
-    p("-u", "--user", default="")
-    p("--group", **many)
-    p("--hostname", default="")
-    p("--host", **many, dest="hosts", metavar="NAME:ADDRESS")
-    p("-t", "--tty", action="store_true")
-    p("--init", action="store_true")
-    p("--read-only", action="store_true")
-    p("--mount", **many, metavar="type=tmpfs,dst=/x")
-    p("--network", **many)
-    p("-p", "--publish", **many)
-    p("--secret", **many)
-    p("--config", **many)
-    p("--cap-add", **many)
-    p("--cap-drop", **many)
-    p("--sysctl", **many)
-    p("--ulimit", **many, metavar="NAME=SOFT[:HARD]")
-    p("--oom-score-adj", type=units.integer, default=0)
-    p("--limit-cpu", default="0")
-    p("--limit-memory", default="0")
-    p("--limit-pids", type=units.integer, default=0)
-    p("--reserve-cpu", default="0")
-    p("--reserve-memory", default="0")
-    p("--stop-signal", default="")
-    p("--stop-grace-period", default=None)
-    p("--restart-condition", choices=("none", "on-failure", "any"), default=None)
-    p("--restart-delay", default=None)
-    p("--restart-max-attempts", type=units.integer, default=None)
-    p("--restart-window", default=None)
-    add_update_settings(parser)
-    p("--health-cmd", default=None)
-    p("--no-healthcheck", action="store_true")
-    p("--dns", **many, metavar="ADDRESS")
-    p("--dns-option", **many, metavar="NAME[:VALUE]")
-    p("--dns-search", **many, metavar="DOMAIN")
-    p("--endpoint-mode", choices=("vip", "dnsrr"), default=None)
-    p("--log-driver", default=None)
-    p("--log-opt", **many)
-
-
-def add_update_settings(parser: argparse.ArgumentParser) -> None:
-    p = parser.add_argument
-    for what, actions in (("update", ("pause", "continue", "rollback")), ("rollback", ("pause", "continue"))):
-        p(f"--{what}-parallelism", type=units.integer, default=None, help="slots at a time, 0 = all")
-        p(f"--{what}-delay", default=None)
-        p(f"--{what}-failure-action", choices=actions, default=None)
-        p(f"--{what}-monitor", default=None, help="how long a new task must not fail")
-        p(f"--{what}-max-failure-ratio", default=None, metavar="0..1")
-        p(f"--{what}-order", choices=("stop-first", "start-first"), default=None)
-
-
 def spec(options: argparse.Namespace) -> dict[str, Any]:
     """The body of POST /services/create."""
-    container = _without_empty(
+    found: dict[str, Any] = {
+        "Name": options.name,
+        "Labels": units.pairs(options.label, "label"),
+        "TaskTemplate": _task(options) | {"ContainerSpec": _container(options)},
+        "Mode": _mode(options),
+    }
+    for field, what in (("UpdateConfig", "update"), ("RollbackConfig", "rollback")):
+        if config := update_settings(options, what):
+            # The API takes a missing Parallelism for 0, all at once; whoever sets a delay does not ask for that.
+            found[field] = {"Parallelism": 1, **config}
+    if options.publish or options.endpoint_mode:
+        found["EndpointSpec"] = _without_empty(
+            {
+                "Mode": options.endpoint_mode,
+                "Ports": [port for text in options.publish for port in ports.parse(text)],
+            }
+        )
+    return found
+
+
+def _container(options: argparse.Namespace) -> dict[str, Any]:
+    found = _without_empty(
         {
             "Image": options.image,
             "Labels": units.pairs(options.container_label, "label"),
@@ -109,8 +64,13 @@ def spec(options: argparse.Namespace) -> dict[str, Any]:
         }
     )
     if options.stop_grace_period is not None:
-        container["StopGracePeriod"] = units.duration(options.stop_grace_period)
-    task = _without_empty(
+        found["StopGracePeriod"] = units.duration(options.stop_grace_period)
+    return found
+
+
+def _task(options: argparse.Namespace) -> dict[str, Any]:
+    """All of the template but the container."""
+    return _without_empty(
         {
             "Resources": _resources(options),
             "RestartPolicy": _restart(options),
@@ -125,25 +85,6 @@ def spec(options: argparse.Namespace) -> dict[str, Any]:
             "LogDriver": _log_driver(options),
         }
     )
-    task["ContainerSpec"] = container
-    found: dict[str, Any] = {
-        "Name": options.name,
-        "Labels": units.pairs(options.label, "label"),
-        "TaskTemplate": task,
-        "Mode": _mode(options),
-    }
-    for field, what in (("UpdateConfig", "update"), ("RollbackConfig", "rollback")):
-        if config := update_settings(options, what):
-            # The API takes a missing Parallelism for 0, all at once; whoever sets a delay does not ask for that.
-            found[field] = {"Parallelism": 1, **config}
-    if options.publish or options.endpoint_mode:
-        found["EndpointSpec"] = _without_empty(
-            {
-                "Mode": options.endpoint_mode,
-                "Ports": [port for text in options.publish for port in ports.parse(text)],
-            }
-        )
-    return found
 
 
 def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from pyswarmd.cli import joining, ports, units
 from pyswarmd.cli.environment import environment
-from pyswarmd.cli.service_spec import add_update_settings, update_settings
+from pyswarmd.cli.service_flags import add_update_settings
+from pyswarmd.cli.service_spec import update_settings
 from pyswarmd.client import EngineClient, at
 from swarmcore.errors import Invalid, NotFound
 

@@ -17,7 +17,29 @@ Commands = Any  # argparse keeps its sub-parser type private
 
 
 def add(commands: Commands) -> None:
-    init = commands.add_parser("init", help="make this node the first manager of a new swarm")
+    _add_init(commands.add_parser("init", help="make this node the first manager of a new swarm"))
+
+    join = commands.add_parser("join", help="join a swarm as the role that the token stands for")
+    join.add_argument("remote", metavar="HOST:PORT", help="any manager of the swarm")
+    join.add_argument("--token", required=True)
+    join.add_argument("--advertise-addr", default="")
+    join.add_argument("--data-path-addr", default="", help="address or interface for overlay traffic")
+    join.add_argument("--listen-addr", default=f"0.0.0.0:{PORT}")
+    join.add_argument("--availability", choices=("active", "pause", "drain"), default="active")
+    join.set_defaults(run=_join)
+
+    leave = commands.add_parser("leave", help="leave the swarm")
+    leave.add_argument("-f", "--force", action="store_true", help="also as a manager")
+    leave.set_defaults(run=_leave)
+
+    token = commands.add_parser("join-token", help="show or rotate a join token")
+    token.add_argument("role", choices=("worker", "manager"))
+    token.add_argument("--rotate", action="store_true", help="make a new token; the old one stops working")
+    token.add_argument("-q", "--quiet", action="store_true", help="only the token")
+    token.set_defaults(run=_token)
+
+
+def _add_init(init: argparse.ArgumentParser) -> None:
     init.add_argument("--advertise-addr", default="", help="address other nodes reach this one at")
     init.add_argument("--listen-addr", default=f"0.0.0.0:{PORT}", help="address and port to listen on")
     init.add_argument("--data-path-addr", default="", help="address or interface for overlay traffic")
@@ -38,25 +60,6 @@ def add(commands: Commands) -> None:
     )
     init.add_argument("--force-new-cluster", action="store_true", help="go on alone with this node's state")
     init.set_defaults(run=_init)
-
-    join = commands.add_parser("join", help="join a swarm as the role that the token stands for")
-    join.add_argument("remote", metavar="HOST:PORT", help="any manager of the swarm")
-    join.add_argument("--token", required=True)
-    join.add_argument("--advertise-addr", default="")
-    join.add_argument("--data-path-addr", default="", help="address or interface for overlay traffic")
-    join.add_argument("--listen-addr", default=f"0.0.0.0:{PORT}")
-    join.add_argument("--availability", choices=("active", "pause", "drain"), default="active")
-    join.set_defaults(run=_join)
-
-    leave = commands.add_parser("leave", help="leave the swarm")
-    leave.add_argument("-f", "--force", action="store_true", help="also as a manager")
-    leave.set_defaults(run=_leave)
-
-    token = commands.add_parser("join-token", help="show or rotate a join token")
-    token.add_argument("role", choices=("worker", "manager"))
-    token.add_argument("--rotate", action="store_true", help="make a new token; the old one stops working")
-    token.add_argument("-q", "--quiet", action="store_true", help="only the token")
-    token.set_defaults(run=_token)
 
 
 async def _init(client: EngineClient, options: argparse.Namespace) -> None:

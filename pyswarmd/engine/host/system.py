@@ -40,6 +40,15 @@ _REGISTRIES = {
 }
 _NO_PROXIES = {"HttpProxy": "", "HttpsProxy": "", "NoProxy": ""}  # nothing is pulled through one yet
 _NO_COMMIT = {"ID": "N/A", "Expected": "N/A"}  # as dockerd says of a program whose version it does not know
+_OF_THE_RUNTIME = {
+    "LiveRestoreEnabled": True,  # containers outlive the daemon
+    "Isolation": "",
+    "InitBinary": "",
+    "ContainerdCommit": _NO_COMMIT,
+    "RuncCommit": _NO_COMMIT,
+    "InitCommit": _NO_COMMIT,
+    "SecurityOptions": ["name=seccomp,profile=default"],
+}
 _MOUNTS = Path("/proc/self/mountinfo")
 _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -117,13 +126,7 @@ async def info(request: web.Request) -> web.Response:
             "Runtimes": {"crun": {"path": "crun"}, "runc": {"path": "runc"}},
             "DefaultRuntime": "crun",
             "Swarm": await swarm_info(node),
-            "LiveRestoreEnabled": True,  # containers outlive the daemon
-            "Isolation": "",
-            "InitBinary": "",
-            "ContainerdCommit": _NO_COMMIT,
-            "RuncCommit": _NO_COMMIT,
-            "InitCommit": _NO_COMMIT,
-            "SecurityOptions": ["name=seccomp,profile=default"],
+            **_OF_THE_RUNTIME,
             "Warnings": list(features.warnings()) or None,
         }
     )
