@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 
 from msgspec.structs import replace
 
@@ -47,7 +48,7 @@ class Bench:
         self._containers, self._rounds = containers, rounds
         self._plain = Namespaces(directory / "plain")
         self._wiring = Wiring(directory / "netns")
-        self._dns = DnsServer()
+        self._dns = DnsServer(Random(1))
         self._revision = 1
 
     async def run(self) -> None:

@@ -35,7 +35,7 @@ from pki.keys import new_key
 from pki.keystore import KeyStore
 from pki.root import NODE_LIFE, RootAuthority
 from pki.seal import DataKeyFile
-from swarmcore.clock import RealClock
+from swarmcore.clock import AgreedClock, RealClock
 from swarmcore.errors import SwarmError
 from swarmcore.model.generation import FIRST
 from swarmcore.model.node import NodeRole
@@ -88,6 +88,7 @@ async def serve(folder: Path, name: str, found: bool) -> None:
         client=client,
         ask_leader=ask,
         on_fatal=lambda error: sys.exit(f"raft stopped: {error}"),
+        clock=AgreedClock(RealClock()),
         bootstrap={name: address} if found else None,
     )
     raft.join_generation(FIRST)

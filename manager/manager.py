@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from random import Random
+from random import Random, SystemRandom
 from typing import Protocol
 
 from manager.allocator.allocator import Allocator
@@ -39,7 +39,7 @@ LoopFactory = Callable[[], Loop]
 def own_loops(store: Store, clock: Clock, new_id: NewId) -> tuple[LoopFactory, ...]:
     """The loops that need nothing but the store."""
     return (
-        lambda: Allocator(store, clock, new_id),
+        lambda: Allocator(store, clock, SystemRandom(), new_id),
         lambda: Scheduler(store, clock),
         lambda: Orchestrator(store, clock, new_id),
         lambda: TaskReaper(store, clock),

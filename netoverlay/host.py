@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 from typing import ParamSpec, TypeVar
 
 from netoverlay.containers.sandboxes import HostJoin, HostSegment, Join, SandboxSpec
@@ -46,7 +47,7 @@ class HostNetwork:
         self._thread = ThreadPoolExecutor(
             1, thread_name_prefix="netlink", initializer=self._wiring.enter_from_this_thread
         )
-        self._dns = DnsServer(home=self._wiring.home if home is not None else None)
+        self._dns = DnsServer(Random(), home=self._wiring.home if home is not None else None)
         self._tables: Tables = {}
         self._identity = ("", "")
         self._applied = asyncio.Event()

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from pki.dates import Now, judge_dates
 from pki.keys import passphrase
 from pki.keystore import KeyStore
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+from swarmcore.clock import utc_now
 
 
 def server_context(keystore: KeyStore, now: Now = utc_now) -> ssl.SSLContext:

@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pki.csr import check_csr
 from pki.identity import CA_NAME, alternative_names, subject
 from pki.keys import PrivateKey, dump_key, load_key, new_key
-from swarmcore.clock import Clock, RealClock
+from swarmcore.clock import REAL_CLOCK, Clock
 from swarmcore.errors import Invalid
 from swarmcore.model.node import NodeRole
 
@@ -26,18 +26,17 @@ BACKDATE = timedelta(hours=1)  # nodes whose clocks are a little behind must acc
 class RootAuthority:
     """A root with its private key; raises Invalid where the two do not belong together."""
 
-    def __init__(self, cert_pem: bytes, key_pem: bytes, clock: Clock | None = None) -> None:
+    def __init__(self, cert_pem: bytes, key_pem: bytes, clock: Clock = REAL_CLOCK) -> None:
         self._certificate = load_certificate(cert_pem)
         self._key = load_key(key_pem)
         if self._certificate.public_key() != self._key.public_key():
             raise Invalid("the root key does not belong to the root certificate")
-        self._clock = clock or RealClock()
+        self._clock = clock
         self.cert_pem = cert_pem
         self.key_pem = key_pem
 
     @classmethod
-    def create(cls, clock: Clock | None = None) -> RootAuthority:
-        clock = clock or RealClock()
+    def create(cls, clock: Clock = REAL_CLOCK) -> RootAuthority:
         key = new_key()
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, CA_NAME)])
         now = clock.now()

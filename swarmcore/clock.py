@@ -41,6 +41,8 @@ class RealClock:
         await asyncio.sleep(seconds)
 
 
+#: For what is not told which clock to go by.
+REAL_CLOCK: Clock = RealClock()
 #: Seconds by which a clock may differ from the others before anybody cares.
 TOLERANCE = 10.0
 #: Readings of so many seconds count together, and the closest of them is taken.

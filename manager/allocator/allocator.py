@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from random import Random, SystemRandom
+from random import Random
 
 from manager.allocator.ledger import Ledger
 from manager.allocator.tasks import MESSAGE
@@ -31,13 +31,11 @@ class Allocator:
     `random` chooses VNIs, and shall be one that nobody can foretell.
     """
 
-    def __init__(
-        self, store: Store, clock: Clock, new_id: NewId = new_id, random: Random | None = None
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, random: Random, new_id: NewId = new_id) -> None:
         self._store = store
         self._clock = clock
         self._new_id = new_id
-        self._random = random or SystemRandom()
+        self._random = random
 
     async def run(self) -> None:
         while True:

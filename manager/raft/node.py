@@ -17,7 +17,6 @@ from manager.raft.messages import SnapshotMeta
 from manager.raft.proposer import Member, RaftStatus, StateMachine
 from manager.raft.storage import TRAILING
 from swarmcore.aio import Pointless, unless
-from swarmcore.clock import monotonic
 from swarmcore.errors import FailedPrecondition, NoLeader, NotFound, OutcomeUnknown, Unavailable
 from swarmcore.model.generation import Generation
 
@@ -44,10 +43,10 @@ class RaftNode:
         *,
         ask_leader: AskLeader,
         on_fatal: Callable[[Exception], None],
+        clock: Callable[[], float],
+        random: Random,
         config: RaftConfig | None = None,
         bootstrap: Mapping[str, str] | None = None,
-        random: Random | None = None,
-        clock: Callable[[], float] = monotonic,
         background: Background | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -67,7 +66,7 @@ class RaftNode:
             snapshots,
             transport,
             config=self._config,
-            random=random or Random(),
+            random=random,
             clock=clock,
             background=background or self._in_thread,
             bootstrap=bootstrap,

@@ -20,7 +20,7 @@ from manager.raft.snapshots import SnapshotStore
 from manager.raft.storage import Wal, forget
 from manager.raft.transport import RaftTransport
 from pki.seal import DataKeys
-from swarmcore.clock import AgreedClock
+from swarmcore.clock import AgreedClock, monotonic
 from swarmcore.errors import FailedPrecondition
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.server import RpcServer
@@ -39,11 +39,11 @@ async def open_raft(
     client: RpcClient,
     ask_leader: AskLeader,
     on_fatal: Callable[[Exception], None],
+    clock: AgreedClock,
     config: RaftConfig | None = None,
     bootstrap: Mapping[str, str] | None = None,
     recovery: Recovery | None = None,
     cluster: str = "",
-    clock: AgreedClock | None = None,
     on_superseded: Callable[[str], None] = lambda reason: None,
 ) -> RaftNode:
     """`bootstrap` (node id to address) founds a swarm; `recovery` makes a lone survivor its only member. Raises
@@ -64,6 +64,8 @@ async def open_raft(
             transport,
             ask_leader=ask_leader,
             on_fatal=on_fatal,
+            clock=monotonic,
+            random=Random(),
             config=config,
             bootstrap=bootstrap,
             on_close=close,

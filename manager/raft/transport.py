@@ -14,7 +14,7 @@ from msgspec import Struct
 from manager.raft.fence import Fence, superseded
 from manager.raft.messages import Message
 from swarmcore.aio import Backoff, Tasks, owned
-from swarmcore.clock import AgreedClock, RealClock
+from swarmcore.clock import AgreedClock
 from swarmcore.errors import Conflict, Invalid, Superseded, SwarmError
 from swarmcore.model.generation import FIRST, Generation
 from swarmcore.model.node import NodeRole
@@ -123,12 +123,12 @@ class RaftTransport:
         random: Random,
         *,
         cluster: str = "",
-        clock: AgreedClock | None = None,
+        clock: AgreedClock,
         on_superseded: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._node_id = node_id
         self._cluster = cluster
-        self._clock = clock or AgreedClock(RealClock())
+        self._clock = clock
         self._on_superseded = on_superseded
         self._told: set[tuple[str, str]] = set()  # what was logged of whom: dialling goes on
         self._fence = Fence(lambda: FIRST)

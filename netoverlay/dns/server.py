@@ -50,13 +50,11 @@ class DnsServer:
     given, which is also the cheapest, as no namespace has to be entered for a socket.
     """
 
-    def __init__(
-        self, limits: Limits | None = None, random: Random | None = None, home: Opens | None = None
-    ) -> None:
+    def __init__(self, random: Random, limits: Limits | None = None, home: Opens | None = None) -> None:
         self._home = home
         self.counters = Counters()
         self._limits = limits or Limits()
-        self._random = random or Random()
+        self._random = random
         self._forwarder: Forwarder | None = None
         self._containers: dict[str, _Container] = {}
         self._tables: Mapping[str, NetworkTable] = {}

@@ -21,6 +21,7 @@ from netoverlay.netlink.links import Bridge, Vxlan
 from netoverlay.netlink.records import Link
 from netoverlay.netlink.wire import NetlinkError
 from netoverlay.netns import Namespace
+from swarmcore.clock import monotonic
 from swarmcore.errors import FailedPrecondition
 from swarmcore.model.overlay import OverlayNetwork
 
@@ -112,6 +113,7 @@ def converge(
     wires: Mapping[str, WirePort],
     evict: Callable[[int], bool],
     leaving: Collection[str] = (),
+    clock: Callable[[], float] = monotonic,
 ) -> Found:
     """Bring the devices to `wanted`; those that agree are not touched.
 
@@ -119,14 +121,20 @@ def converge(
     may be there or not. `evict(vni)` removes another device of ours that holds the VNI, and says whether it found
     one. FailedPrecondition where somebody else holds it, NetlinkError for what the kernel refuses.
     """
-    return _Convergence(host, namespace, wanted, evict).run(wires, leaving)
+    return _Convergence(host, namespace, wanted, evict, clock).run(wires, leaving)
 
 
 class _Convergence:
     def __init__(
-        self, host: Namespace, namespace: Namespace, wanted: Layout, evict: Callable[[int], bool]
+        self,
+        host: Namespace,
+        namespace: Namespace,
+        wanted: Layout,
+        evict: Callable[[int], bool],
+        clock: Callable[[], float],
     ) -> None:
         self._host, self._namespace, self._wanted, self._evict = host, namespace, wanted, evict
+        self._clock = clock
         self._links = {link.name: link for link in namespace.route.links()}
         self._mended = 0
 
@@ -217,7 +225,7 @@ class _Convergence:
         )
 
     def _make_vxlan(self, name: str, vni: int) -> None:
-        wanted, deadline = self._wanted, time.monotonic() + _VNI_PATIENCE
+        wanted, deadline = self._wanted, self._clock() + _VNI_PATIENCE
         while True:
             batch = RouteBatch()
             batch.make_link(
@@ -239,7 +247,7 @@ class _Convergence:
             # A daemon that was killed left it, or its namespace is about to be taken apart by the kernel.
             if self._evict(vni):
                 log.info("removed a VXLAN device that was left over", extra={"vni": vni})
-            elif time.monotonic() > deadline:
+            elif self._clock() > deadline:
                 raise FailedPrecondition(
                     f"VXLAN id {vni} on UDP port {wanted.port} is in use by another program of this host",
                     "find it with: ip -d link show type vxlan (in the host's and Docker's namespaces)",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
+from collections.abc import Callable
 from typing import Any
 
 from pyswarmd.cli.render import note
 from pyswarmd.client import EngineClient, filters
+from swarmcore.clock import monotonic
 from swarmcore.errors import FailedPrecondition
 
 _POLL = 0.1  # seconds; the API has no feed of tasks
@@ -16,7 +17,12 @@ _MANY = 1_000  # tasks: so many are not listed again and again
 
 
 async def wait_converged(
-    client: EngineClient, service: str, *, quiet: bool = False, rollback: bool = False
+    client: EngineClient,
+    service: str,
+    *,
+    quiet: bool = False,
+    rollback: bool = False,
+    clock: Callable[[], float] = monotonic,
 ) -> None:
     """Return when as many tasks of the current spec run as wanted; Ctrl-C leaves the service as it is.
 
@@ -25,7 +31,7 @@ async def wait_converged(
     shown = undone = ""
     try:
         while True:
-            began = time.monotonic()
+            began = clock()
             found = await client.get("/services", status="true", filters=filters(id=[service]))
             if not found:
                 return
@@ -51,7 +57,7 @@ async def wait_converged(
                     raise FailedPrecondition(f"service {name}: {undone}", f'see "pyswarm service ps {name}"')
                 return
             # A manager that needs long for its answers is not asked all the time.
-            await asyncio.sleep(max(_POLL, time.monotonic() - began))
+            await asyncio.sleep(max(_POLL, clock() - began))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("the service goes on in the background", file=sys.stderr)
         raise

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+from swarmcore.clock import utc_now
 from swarmcore.errors import Invalid
 from swarmcore.text.patterns import Match, Pattern
 
@@ -84,9 +85,9 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def age(text: str) -> str:
+def age(text: str, now: Callable[[], datetime] = utc_now) -> str:
     """`5 seconds ago` of an API time."""
-    seconds = max(0, int((datetime.now(UTC) - parse_time(text)).total_seconds()))
+    seconds = max(0, int((now() - parse_time(text)).total_seconds()))
     for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
         if seconds >= size:
             count = seconds // size

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any, TextIO
 from urllib.parse import parse_qsl
 
@@ -15,6 +15,7 @@ from pyswarmd.cli import units
 from pyswarmd.cli.render import parse_time
 from pyswarmd.cli.resolve import Names
 from pyswarmd.client import EngineClient, at
+from swarmcore.clock import utc_now
 from swarmcore.errors import Invalid, NotFound
 
 _HEADER = 8
@@ -75,12 +76,12 @@ def _has_terminal(spec: dict[str, Any]) -> bool:
     return bool((spec.get("ContainerSpec") or {}).get("TTY"))
 
 
-def _since(text: str) -> str:
+def _since(text: str, now: Callable[[], datetime] = utc_now) -> str:
     """Unix seconds of an RFC 3339 time, of seconds, or of a duration ago such as 10m."""
     if text.replace(".", "", 1).isdigit():
         return text
     try:
-        return str(time.time() - units.duration(text) / 1e9)
+        return str(now().timestamp() - units.duration(text) / 1e9)
     except Invalid:
         try:
             return str(parse_time(text).timestamp())

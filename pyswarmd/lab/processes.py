@@ -10,10 +10,10 @@ import asyncio
 import ctypes
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from swarmcore.clock import monotonic
 from swarmcore.errors import Internal
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -86,11 +86,13 @@ def send(pids: set[int], number: signal.Signals) -> None:
             continue
 
 
-async def kill_all(find: Callable[[], set[int]], seconds: float = 10.0) -> None:
+async def kill_all(
+    find: Callable[[], set[int]], seconds: float = 10.0, clock: Callable[[], float] = monotonic
+) -> None:
     """SIGKILL whatever `find` finds until it finds nothing."""
-    end = time.monotonic() + seconds
+    end = clock() + seconds
     while alive := {pid for pid in find() if not _is_zombie(pid)}:
-        if time.monotonic() > end:
+        if clock() > end:
             raise Internal(f"processes {sorted(alive)} do not end")
         send(alive, signal.SIGKILL)
         send(alive, signal.SIGCONT)
@@ -131,9 +133,9 @@ def _folders(top: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-async def remove_cgroups(cgroup: str, seconds: float = 5.0) -> None:
+async def remove_cgroups(cgroup: str, seconds: float = 5.0, clock: Callable[[], float] = monotonic) -> None:
     """Remove `cgroup` and all below it from every hierarchy; the kernel may need a moment after the last exit."""
-    end = time.monotonic() + seconds
+    end = clock() + seconds
     for root in hierarchies():
         top = root / cgroup
         while top.is_dir():
@@ -146,6 +148,6 @@ async def remove_cgroups(cgroup: str, seconds: float = 5.0) -> None:
                 except OSError as error:
                     busy = error
             if busy is not None:
-                if time.monotonic() > end:
+                if clock() > end:
                     raise Internal(f"cannot remove cgroup {top}: {busy}")
                 await asyncio.sleep(0.02)

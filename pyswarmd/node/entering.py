@@ -46,10 +46,11 @@ class Entering:
         self,
         settings: Settings,
         clock: Clock,
+        random: Random,
         new_member: Callable[[LocalState, KeyStore], Member],
         describe: Callable[[LocalState], Awaitable[NodeDescription]],
     ) -> None:
-        self._settings, self._clock = settings, clock
+        self._settings, self._clock, self._random = settings, clock, random
         self._new_member, self._describe = new_member, describe
         #: A certificate is asked for or made, and the member is not there yet.
         self.pending = False
@@ -90,7 +91,7 @@ class Entering:
                 options.remotes,
                 options.token,
                 clock=self._clock,
-                random=Random(),
+                random=self._random,
                 availability=options.availability,
                 description=description,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
+from random import Random
 
 from netoverlay.netlink.surroundings import Surroundings
 from pki.keystore import KeyStore
@@ -55,8 +56,8 @@ class Node:
         self.connector = Connector(networks, containers, self._attachments) if networks is not None else None
         self._member: Member | None = None
         self._changing = asyncio.Lock()
-        self._entering = Entering(settings, clock, self._new_member, self._describe)
-        self._taking_up = TakingUp(self._take_up, self._changing, clock)
+        self._entering = Entering(settings, clock, Random(), self._new_member, self._describe)
+        self._taking_up = TakingUp(self._take_up, self._changing, clock, Random())
 
     # -- life --------------------------------------------------------------------------------------
     async def start(self) -> None:

@@ -22,8 +22,10 @@ log = logging.getLogger(__name__)
 class TakingUp:
     """`attempt` takes the membership on disk up: False where there is none. Later attempts hold `turn`."""
 
-    def __init__(self, attempt: Callable[[], Awaitable[bool]], turn: asyncio.Lock, clock: Clock) -> None:
-        self._attempt, self._turn, self._clock = attempt, turn, clock
+    def __init__(
+        self, attempt: Callable[[], Awaitable[bool]], turn: asyncio.Lock, clock: Clock, random: Random
+    ) -> None:
+        self._attempt, self._turn, self._clock, self._random = attempt, turn, clock, random
         self._tasks = Tasks()
         self._trying: asyncio.Task[None] | None = None
         #: Why this node is part of a swarm and takes no part in it.
@@ -54,7 +56,7 @@ class TakingUp:
         return hopeful
 
     async def _again(self) -> None:
-        backoff = Backoff(Random(), first=0.5)
+        backoff = Backoff(self._random, first=0.5)
         while True:
             await self._clock.sleep(backoff.next())
             async with self._turn:

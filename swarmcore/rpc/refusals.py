@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 
-from swarmcore.clock import Clock, RealClock
+from swarmcore.clock import REAL_CLOCK, Clock
 
 log = logging.getLogger(__name__)
 PERIOD = 60.0  # seconds until the same address and reason are worth another line
@@ -16,8 +16,8 @@ REMEMBERED = 1024
 class Refusals:
     """Bounded in memory and in lines, however many addresses an attacker has."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
-        self._clock = clock or RealClock()
+    def __init__(self, clock: Clock = REAL_CLOCK) -> None:
+        self._clock = clock
         self._seen: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
         self._period_began = self._clock.monotonic()
         self._lines = 0

@@ -11,7 +11,7 @@ from typing import Any
 
 from netoverlay.containers.sandboxes import SandboxSpec
 from swarmcore.aio import Tasks, in_thread
-from swarmcore.clock import Clock, RealClock
+from swarmcore.clock import REAL_CLOCK, Clock
 from swarmcore.errors import FailedPrecondition, Invalid, NotFound, SwarmError
 from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.resources import Resources
@@ -153,7 +153,7 @@ class ContainerExecutor:
         cgroup_parent: str,
         hostname: str,
         networking: Networking | None = None,
-        clock: Clock | None = None,
+        clock: Clock = REAL_CLOCK,
         hide_unified: bool = True,
         log_limit: int = _LOG_LIMIT,
         faults: Faults | None = None,
@@ -169,7 +169,7 @@ class ContainerExecutor:
         self._tools = tools
         self._images = images
         self._cgroup_parent = cgroup_parent
-        self._clock = clock or RealClock()
+        self._clock = clock
         self._networking = networking or Isolated(preparation.host_text("/etc/resolv.conf"))
         self._spawner = Spawner(hide_unified=hide_unified, descriptors=limit)
         self._log_limit = log_limit

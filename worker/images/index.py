@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -125,14 +125,14 @@ def save(path: Path, index: Index) -> Index:
     return index
 
 
-def load(path: Path, blobs: Path, layers_directory: Path) -> Index:
+def load(path: Path, blobs: Path, layers_directory: Path, now: datetime) -> Index:
     """The list; where it is lost it is made of the configs and layers that are there, and that is said."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         if not any(blobs.iterdir()):
             return save(path, Index())  # the first time
-        found = _recovered(blobs, layers_directory)
+        found = _recovered(blobs, layers_directory, now)
         facts = {"missing": str(path), "images": len(found.images), "hint": _AGAIN}
         log.error("the list of images was lost, it is made anew without names", extra=facts)
         return save(path, found)
@@ -141,13 +141,13 @@ def load(path: Path, blobs: Path, layers_directory: Path) -> Index:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         aside = path.with_suffix(".damaged")
         path.rename(aside)
-        found = _recovered(blobs, layers_directory)
+        found = _recovered(blobs, layers_directory, now)
         facts = {"kept": str(aside), "why": str(error)[:300], "images": len(found.images), "hint": _AGAIN}
         log.error("the list of images is damaged, it is made anew without names", extra=facts)
         return save(path, found)
 
 
-def _recovered(blobs: Path, layers_directory: Path) -> Index:
+def _recovered(blobs: Path, layers_directory: Path, now: datetime) -> Index:
     index = Index()
     for blob in sorted(blobs.iterdir()):
         raw = blob.read_bytes()
@@ -160,7 +160,7 @@ def _recovered(blobs: Path, layers_directory: Path) -> Index:
             continue
         known = {key: _size(layers_directory / directory_name(key)) for key in stack}
         index = replace(index, layer_sizes={**index.layer_sizes, **known})
-        index = added(index, _unnamed(raw, stack), datetime.now(UTC))
+        index = added(index, _unnamed(raw, stack), now)
     return index
 
 

@@ -11,7 +11,7 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -19,6 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from swarmcore.aio import in_thread, to_the_end
+from swarmcore.clock import utc_now
 from swarmcore.errors import Invalid, NotFound
 from swarmcore.files import remove_tree, write_atomically
 from swarmcore.text.image_reference import parse, parse_tagged
@@ -37,8 +38,12 @@ _EMPTY = "empty"  # what an image without layers stands on
 class ImageStore:
     """Reads are plain calls; changes wait for the disk, one at a time. `await open()` first."""
 
-    def __init__(self, directory: Path, limits: Limits | None = None) -> None:
+    def __init__(
+        self, directory: Path, limits: Limits | None = None, now: Callable[[], datetime] = utc_now
+    ) -> None:
         self._directory = directory
+        #: What the times in it are of.
+        self.now = now
         self._limits = limits or Limits()
         self.layers_directory = directory / "layers"
         self._blobs = directory / "blobs" / "sha256"
@@ -56,7 +61,7 @@ class ImageStore:
         for folder in (self.layers_directory, self.layers_directory / _EMPTY, self._blobs, self._staging):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self.layers_directory / _EMPTY).chmod(0o755)
-        found = index.load(self._directory / "images.json", self._blobs, self.layers_directory)
+        found = index.load(self._directory / "images.json", self._blobs, self.layers_directory, self.now())
         self._collect(found)
         return found
 
@@ -152,7 +157,9 @@ class ImageStore:
             answer = await reading.read(self._job(path, rootfs=True))
             found = answer.images[0]
             (layer,) = found.image.layers
-            raw = _config(layer.diff_id, run or oci.RunConfig(), comment or f"imported from {path.name}")
+            raw = _config(
+                layer.diff_id, run or oci.RunConfig(), comment or f"imported from {path.name}", self.now()
+            )
             made = replace(
                 found.image,
                 id=oci.digest_of(raw),
@@ -208,7 +215,7 @@ class ImageStore:
         sizes = {**self._index.layer_sizes, **{key: made.size for key, made in answer.staged.items()}}
         changed = replace(self._index, layer_sizes=sizes)
         for each in answer.images:
-            changed = index.added(changed, each, datetime.now(UTC))
+            changed = index.added(changed, each, self.now())
         try:
             await self._on_disk(self._put, answer)
             await self._switch(changed)
@@ -256,9 +263,8 @@ class ImageStore:
                 blob.unlink(missing_ok=True)
 
 
-def _config(diff_id: str, run: oci.RunConfig, comment: str) -> bytes:
+def _config(diff_id: str, run: oci.RunConfig, comment: str, now: datetime) -> bytes:
     """Of an imported root file system."""
-    now = datetime.now(UTC)
     return msgspec.json.encode(
         oci.ImageConfig(
             architecture=oci.host_architecture(),

@@ -6,7 +6,10 @@ import errno
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from swarmcore.clock import monotonic
 
 _EMPTY_WITHIN = 5.0
 
@@ -38,7 +41,13 @@ def clean_parent(parent: str) -> str:
 class Cgroups:
     """Everything below one parent group, in all hierarchies of the host."""
 
-    def __init__(self, parent: str, mountinfo: Path = Path("/proc/self/mountinfo")) -> None:
+    def __init__(
+        self,
+        parent: str,
+        mountinfo: Path = Path("/proc/self/mountinfo"),
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._clock = clock
         self.parent = clean_parent(parent)
         self._mounts = mount_points(mountinfo.read_text())
 
@@ -86,7 +95,7 @@ class Cgroups:
 
     def destroy(self, name: str = "") -> None:
         """Kill whatever is left in the group and remove it. Blocks for as long as processes take to die."""
-        deadline = time.monotonic() + _EMPTY_WITHIN
+        deadline = self._clock() + _EMPTY_WITHIN
         while True:
             for pid in self.pids(name):
                 try:
@@ -95,7 +104,7 @@ class Cgroups:
                     continue
             if self._remove(name):
                 return
-            if time.monotonic() > deadline:
+            if self._clock() > deadline:
                 raise TimeoutError(f"the control group {self.path(name)} does not become empty")
             time.sleep(0.005)  # a killed process leaves its group a moment later
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from msgspec import Struct
 
+from swarmcore.clock import utc_now
 from worker.runtime.cgroups import Cgroups
 from worker.runtime.crun import OciRuntime, RuntimeFailed, clean
 from worker.runtime.processes import ProcessId, ended, identify, is_alive, send
@@ -115,7 +117,11 @@ def _belongs(pid: int, container_id: str) -> bool:
 
 
 async def exit_of(
-    supervision: Supervision, supervisor: ProcessId, container: ProcessId, cgroups: Cgroups
+    supervision: Supervision,
+    supervisor: ProcessId,
+    container: ProcessId,
+    cgroups: Cgroups,
+    now: Callable[[], datetime] = utc_now,
 ) -> Exit:
     """Wait for the end of the container. Works as well for one that another daemon started."""
     await ended(supervisor)
@@ -131,7 +137,7 @@ async def exit_of(
             code, reason = LOST, "its end was not seen (the host restarted or conmon was killed)"
     # Read before the runtime deletes the group. conmon's own mark is missing at times.
     oom = (supervision.directory / "oom").exists() or cgroups.oom_kills(supervision.container_id) > 0
-    return Exit(code=code, oom=oom, at=datetime.now(UTC), reason=reason)
+    return Exit(code=code, oom=oom, at=now(), reason=reason)
 
 
 def _exit_file(path: Path) -> int | None:

@@ -6,13 +6,14 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from swarmcore.clock import utc_now
 from swarmcore.errors import Conflict, Invalid, NotFound
 from swarmcore.files import write_atomically
 from worker.images.rootfs import open_in_root
@@ -30,8 +31,9 @@ class Volume(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Volumes:
     """Blocking file work, all of it small but `fill`: call it in a thread."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, now: Callable[[], datetime] = utc_now) -> None:
         self._directory = directory
+        self._now = now
         self._users: dict[str, set[str]] = {}
 
     def _folder(self, name: str) -> Path:
@@ -49,7 +51,7 @@ class Volumes:
         wanted = name or secrets.token_hex(32)
         if (found := self._read(wanted)) is not None:
             return found
-        volume = Volume(name=wanted, created=datetime.now(UTC), labels=dict(labels or {}), anonymous=not name)
+        volume = Volume(name=wanted, created=self._now(), labels=dict(labels or {}), anonymous=not name)
         self.path(wanted).mkdir(parents=True, exist_ok=True, mode=0o755)
         write_atomically(self._folder(wanted) / "volume.json", msgspec.json.encode(volume))
         return volume

@@ -7,7 +7,6 @@ import json
 import os
 import tempfile
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,7 @@ async def ls(request: web.Request) -> web.Response:
     wanted, store = filters(request, image_filters.KNOWN), _store(request)
     if (name := request.query.get("filter")) and api_version(request) < (1, 41):
         wanted.setdefault("reference", []).append(name)  # how it was called before there were filters
-    found = image_filters.listed(store, wanted, datetime.now(UTC))
+    found = image_filters.listed(store, wanted, store.now())
     return answer([summary(each.image, store, each.names, each.digests) for each in found])
 
 

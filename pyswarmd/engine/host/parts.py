@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +38,10 @@ class Images(Protocol):
 
     def raw_config(self, image: Image) -> bytes:
         """As the archive had it. Reads the disk."""
+        ...
+
+    def now(self) -> datetime:
+        """By the clock that the times of images are of."""
         ...
 
     async def load(self, path: Path) -> Sequence[Image]: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from aiohttp import web
 from msgspec import Struct
@@ -207,8 +207,8 @@ async def _remove(node: Node, network: Found) -> None:
 
 async def prune(request: web.Request) -> web.Response:
     wanted = filters(request, PRUNE_FILTERS)
-    before = moment(wanted.get("until", []), datetime.now(UTC))
     node = node_of(request)
+    before = moment(wanted.get("until", []), node.clock.now())
     networks, _ = await _all(node)
     deleted = []
     for network in networks:

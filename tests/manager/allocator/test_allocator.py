@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 
 from msgspec.structs import replace
 
@@ -37,7 +38,7 @@ async def until_pending(store: Store, number: int) -> list[Task]:
 def test_new_tasks_become_pending_in_one_entry() -> None:
     async def story() -> None:
         store, raft = solo_store()
-        async with owned(Allocator(store, LoopClock()).run(), "allocator"):
+        async with owned(Allocator(store, LoopClock(), Random(7)).run(), "allocator"):
             await asyncio.sleep(0)
             await put(store, *(new(f"t{i}") for i in range(50)))
             found = await until_pending(store, 50)
@@ -53,7 +54,7 @@ def test_a_new_leader_takes_up_what_it_finds() -> None:
         store, raft = solo_store()
         await put(store, *(new(f"t{i}") for i in range(200)))
         await put(store, *(new(f"u{i}") for i in range(150)))
-        async with owned(Allocator(store, LoopClock()).run(), "allocator"):
+        async with owned(Allocator(store, LoopClock(), Random(7)).run(), "allocator"):
             await until_pending(store, 350)
         assert len(raft.log) == 4  # 350 changes do not fit one entry
 
@@ -65,7 +66,7 @@ def test_large_tasks_are_allocated_in_as_many_entries_as_they_take() -> None:
         store, raft = solo_store()
         for i in range(5):
             await put(store, replace(new(f"t{i}"), labels={"large": "x" * (MAX_BYTES // 2 - 1000)}))
-        async with owned(Allocator(store, LoopClock()).run(), "allocator"):
+        async with owned(Allocator(store, LoopClock(), Random(7)).run(), "allocator"):
             await until_pending(store, 5)
         assert len(raft.log) == 5 + 3
         assert max(map(len, raft.log)) <= MAX_BYTES
@@ -76,7 +77,7 @@ def test_large_tasks_are_allocated_in_as_many_entries_as_they_take() -> None:
 def test_a_task_that_was_given_up_while_new_is_left_alone() -> None:
     async def story() -> None:
         store, _ = solo_store()
-        async with owned(Allocator(store, LoopClock()).run(), "allocator"):
+        async with owned(Allocator(store, LoopClock(), Random(7)).run(), "allocator"):
             await put(store, new("t1", TaskState.REMOVE), new("t2", TaskState.READY))
             assert [t.id for t in await until_pending(store, 1)] == ["t2"]
             await asyncio.sleep(1)
@@ -93,7 +94,7 @@ def test_a_lost_answer_is_planned_again_from_the_state() -> None:
             store, raft = solo_store()
             await put(store, new("t1"))
             raft.lose_next_answer(committed=committed)
-            async with owned(Allocator(store, LoopClock()).run(), "allocator"):
+            async with owned(Allocator(store, LoopClock(), Random(7)).run(), "allocator"):
                 await until_pending(store, 1)
                 await put(store, new("t2"))
                 await until_pending(store, 2)
@@ -107,7 +108,7 @@ def test_a_snapshot_from_another_leader_is_taken_up() -> None:
         other, _ = solo_store()
         await put(other, new("t1"))
         dump = other.snapshot()()
-        async with owned(Allocator(store, LoopClock()).run(), "allocator"):
+        async with owned(Allocator(store, LoopClock(), Random(7)).run(), "allocator"):
             await asyncio.sleep(1)
             store.restore(dump, 1)
             await until_pending(store, 1)

@@ -158,7 +158,7 @@ class AllocatorUnderFire(RuleBasedStateMachine):
                 await self.leader.close()
             self.leader = Tasks()
             self.leader.start(
-                Allocator(self.world.store, self.world.clock, self.world.new_id, Random(7)).run(), "allocator"
+                Allocator(self.world.store, self.world.clock, Random(7), self.world.new_id).run(), "allocator"
             )
 
         self.runner.run(change())

@@ -80,7 +80,7 @@ class World:
     @asynccontextmanager
     async def allocating(self) -> AsyncIterator[None]:
         async with owned(
-            Allocator(self.store, self.clock, self.new_id, Random(7)).run(), "allocator"
+            Allocator(self.store, self.clock, Random(7), self.new_id).run(), "allocator"
         ) as running:
             await self.settle()
             yield

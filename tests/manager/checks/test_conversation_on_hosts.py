@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_interface
 from pathlib import Path
+from random import Random
 
 import pytest
 from msgspec.structs import replace
@@ -67,7 +68,7 @@ class Lab:
         }
         self.table = replace(table, services={"api1": api}, endpoints=endpoints)
         update(self.table, *hosts)
-        self.dns = DnsServer()
+        self.dns = DnsServer(Random(1))
 
     async def open(self) -> None:
         await self.dns.open()

@@ -20,6 +20,7 @@ from manager.raft.transport import BUFFER, RaftTransport
 from pki.contexts import Contexts
 from pki.root import RootAuthority
 from pki.seal import DataKeyFile
+from swarmcore.clock import AgreedClock, RealClock
 from swarmcore.errors import Conflict, FailedPrecondition, Superseded, SwarmError, WrongRole
 from swarmcore.model.generation import FIRST
 from swarmcore.model.node import NodeRole
@@ -230,6 +231,7 @@ async def test_a_directory_in_use_is_refused(trio: list[RealMember], root: RootA
             client=member.client,
             ask_leader=member._ask,
             on_fatal=member.fatal.append,
+            clock=member.clock,
         )
 
 
@@ -325,7 +327,9 @@ async def test_links_send_in_order_and_drop_what_exceeds_the_buffer(
     heard: list[tuple[str, Any]] = []
     for side in sides:
         await side.listen()
-        transports.append(RaftTransport(side.name, side.server, side.client, Random(1)))
+        transports.append(
+            RaftTransport(side.name, side.server, side.client, Random(1), clock=AgreedClock(RealClock()))
+        )
     one, other = transports
     up: list[bool] = []
     one.on_connection(lambda peer, is_up: up.append(is_up))

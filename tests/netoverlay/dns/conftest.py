@@ -7,6 +7,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -44,7 +45,9 @@ def box(namespaces: Namespaces) -> Namespace:
 @pytest.fixture
 async def server(home: Namespace) -> AsyncIterator[DnsServer]:
     """Impatient, and with the namespace `home` as its host."""
-    made = DnsServer(Limits(timeout=0.5, resend=0.2, idle=0.3, connections=4, outstanding=2), home=home)
+    made = DnsServer(
+        Random(1), Limits(timeout=0.5, resend=0.2, idle=0.3, connections=4, outstanding=2), home=home
+    )
     await made.open()
     yield made
     await made.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from random import Random
 
 import dns.flags
 import dns.message
@@ -210,7 +211,7 @@ async def test_who_asks_the_same_at_the_same_time_is_asked_for_once(
 
 async def test_too_many_at_once_are_refused(home: Namespace, box: Namespace, upstreams: Start) -> None:
     upstreams(home, "127.0.0.53", silent)
-    server = DnsServer(Limits(per_container=3, timeout=60.0), home=home)
+    server = DnsServer(Random(1), Limits(per_container=3, timeout=60.0), home=home)
     await server.open()
     client = client_of(server, box, "127.0.0.53")
     loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from random import Random
 
 import dns.message
 import dns.rcode
@@ -141,7 +142,7 @@ async def test_a_restarted_server_takes_the_same_port(
 ) -> None:
     answers = await client.ask_stream(wire("api"))
     await server.close()
-    second = DnsServer()
+    second = DnsServer(Random(1))
     await second.open()
     second.update(TABLES)
     assert second.add(SPEC, box, "MyHost") == client.port
@@ -174,7 +175,7 @@ async def test_junk_is_survived(server: DnsServer, client: Client) -> None:
 
 async def test_nothing_is_left_when_it_closes(home: Namespace, box: Namespace) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
-    server = DnsServer(Limits(), home=home)
+    server = DnsServer(Random(1), Limits(), home=home)
     await server.open()
     server.update(TABLES)
     client = Client(box, server.add(SPEC, box, "x"))

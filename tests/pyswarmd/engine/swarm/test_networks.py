@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from manager.store.tables import BY_NAME, Table, View
 from pyswarmd.engine.app import build_app
 from pyswarmd.engine.shown.networks import PREDEFINED_IDS
+from swarmcore.clock import RealClock
 from swarmcore.errors import FailedPrecondition, NotManager
 from swarmcore.model.base import Driver, Object
 from swarmcore.model.endpoint import Endpoint, PortConfig, VirtualIP
@@ -144,6 +145,7 @@ class Local:
 class Daemon:
     """A manager with a view, without networking of its own; subclasses have more."""
 
+    clock = RealClock()
     node_id, control_available = "m1", True
     networks: Any = None
     connector: Any = None
