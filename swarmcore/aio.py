@@ -158,6 +158,22 @@ async def unless(work: Coroutine[Any, Any, T], stop: Coroutine[Any, Any, object]
         await asyncio.gather(working, stopping, return_exceptions=True)
 
 
+class Changes:
+    """Wakes those who wait for something to become true whenever somebody tells of a change."""
+
+    def __init__(self) -> None:
+        self._told = asyncio.Event()
+
+    def tell(self) -> None:
+        self._told.set()
+
+    async def until(self, true: Callable[[], object]) -> None:
+        """At once if it is true already; nobody else has a turn between its being true and the return."""
+        while not true():
+            self._told.clear()
+            await self._told.wait()
+
+
 class Backoff:
     """Delays of a retry loop: uniform in [0, bound), bound = first, then 2·bound + first, up to `limit`."""
 

@@ -160,8 +160,6 @@ class ManagerSide:
 
     async def close(self) -> None:
         await self._tasks.close()
-        if self._parts is not None:
-            await self._parts.logs.close()
         await self._server.close()
         if self._raft is not None:
             await self._raft.close()

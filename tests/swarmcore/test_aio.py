@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from netoverlay.netlink.wire import NetlinkError
-from swarmcore.aio import Backoff, TaskGroup, Tasks, in_thread, owned, supervise, to_the_end
+from swarmcore.aio import Backoff, Changes, TaskGroup, Tasks, in_thread, owned, supervise, to_the_end
 from swarmcore.errors import Internal
 from swarmcore.process.faults import Faults, passes
 
@@ -262,3 +262,24 @@ async def test_an_owner_closes_at_the_very_moment_a_task_is_done() -> None:
         await asyncio.sleep(0)
     await tasks.close()
     assert len(tasks) == 0
+
+
+async def test_everybody_who_waits_for_a_change_is_woken_and_looks_himself() -> None:
+    changes, seen = Changes(), list[int]()
+    found: list[int] = []
+
+    async def wait(number: int) -> None:
+        await changes.until(lambda: len(seen) >= number)
+        found.append(number)
+
+    async with TaskGroup() as group:
+        for number in (2, 0, 1):
+            group.create_task(wait(number))
+        await asyncio.sleep(0)
+        assert found == [0]
+        for step in (1, 2):
+            seen.append(step)
+            changes.tell()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert found == [*range(step + 1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -28,6 +28,7 @@ from swarmcore.model.task import Task, TaskSpec, TaskState, TaskStatus
 from swarmcore.rpc.messages.check import CheckStep, PeerReady, ProbeReport
 from swarmcore.rpc.server import Peer
 from tests.fakes.raft import SoloRaft
+from tests.fakes.virtual_time import LoopClock, run_virtual
 from worker.checks.checker import NetworkChecker, Probing
 
 Answer = PeerReady | ProbeReport
@@ -159,4 +160,37 @@ def task(
         networks_attachments=tuple(
             NetworkAttachment(network_id=each, addresses=tuple(addresses)) for each, addresses in on.items()
         ),
+    )
+
+
+SHOP = network("shop1", "shop", "10.1.0.0/24")
+INGRESS = network("ingress1", "ingress", "10.0.0.0/20", ingress=True)
+
+
+def story(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run the test in virtual time with a bench of its own."""
+
+    def run() -> None:
+        async def whole() -> None:
+            bench = CheckBench(LoopClock())
+            try:
+                await test(bench)
+            finally:
+                await bench.close()
+
+        run_virtual(whole())
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+async def shop(bench: CheckBench, nodes: int = 2) -> None:
+    """A service with one task on each node."""
+    ids = range(1, nodes + 1)
+    await bench.put(
+        SHOP,
+        INGRESS,
+        service("api1", "api", {"shop1": "10.1.0.2/24"}, [PortConfig(target_port=8080)]),
+        *(node(f"n{n}", f"172.30.0.{n}", ingress=[f"10.0.0.{n}/20"]) for n in ids),
+        *(task(f"t{n}", f"n{n}", {"shop1": [f"10.1.0.1{n}/24"]}, service_id="api1") for n in ids),
     )

@@ -1,23 +1,17 @@
-"""Who is asked to check what, and what becomes of a check when agents are slow, gone or wrong."""
+"""What becomes of a check when agents are slow, gone or wrong."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 import pytest
 
-from manager.checks.conversation import LARGE_LIMITS, large_exchange, plan
 from manager.raft.proposer import Member
-from swarmcore.errors import Forbidden, Invalid, NoLeader, NotFound
-from swarmcore.model.base import Driver
-from swarmcore.model.endpoint import PortConfig
-from swarmcore.model.node import NodeRole, NodeState
-from swarmcore.model.task import TaskState
+from swarmcore.errors import Forbidden, NoLeader, NotFound
+from swarmcore.model.node import NodeRole
 from swarmcore.rpc.messages.check import (
-    CheckedService,
     CheckNetwork,
     EndCheck,
     FindingKind,
@@ -28,40 +22,7 @@ from swarmcore.rpc.messages.check import (
     ProbeReport,
 )
 from swarmcore.rpc.server import Peer
-from tests.fakes.virtual_time import LoopClock, run_virtual
-from tests.manager.checks.bench import CheckBench, network, node, service, task
-
-SHOP = network("shop1", "shop", "10.1.0.0/24")
-INGRESS = network("ingress1", "ingress", "10.0.0.0/20", ingress=True)
-
-
-def story(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run the test in virtual time with a bench of its own."""
-
-    def run() -> None:
-        async def whole() -> None:
-            bench = CheckBench(LoopClock())
-            try:
-                await test(bench)
-            finally:
-                await bench.close()
-
-        run_virtual(whole())
-
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
-    return run
-
-
-async def shop(bench: CheckBench, nodes: int = 2) -> None:
-    """A service with one task on each node."""
-    ids = range(1, nodes + 1)
-    await bench.put(
-        SHOP,
-        INGRESS,
-        service("api1", "api", {"shop1": "10.1.0.2/24"}, [PortConfig(target_port=8080)]),
-        *(node(f"n{n}", f"172.30.0.{n}", ingress=[f"10.0.0.{n}/20"]) for n in ids),
-        *(task(f"t{n}", f"n{n}", {"shop1": [f"10.1.0.1{n}/24"]}, service_id="api1") for n in ids),
-    )
+from tests.manager.checks.bench import CheckBench, shop, story
 
 
 class Agents:
@@ -96,66 +57,6 @@ class Agents:
         return [(to, message) for to, message in self.bench.link.told if isinstance(message, kind)]
 
 
-# -- the plan ----------------------------------------------------------------------------------------
-@story
-async def test_one_running_container_of_each_node_takes_part(bench: CheckBench) -> None:
-    await shop(bench)
-    await bench.put(
-        task("t0", "n1", {"shop1": ["10.1.0.20/24"]}, state=TaskState.STARTING),
-        task("t9", "n2", {"shop1": ["10.1.0.21/24"]}),
-        node("n3", "172.30.0.3"),
-        task("t3", "n3", {"shop1": ["10.1.0.22/24"]}, state=TaskState.PREPARING),
-    )
-    made = plan(bench.store.view(), "shop1")
-    assert [(p.name, p.task_id, p.addresses, p.vtep) for p in made.parties] == [
-        ("host-n1", "t1", ("10.1.0.11",), "172.30.0.1"),
-        ("host-n2", "t2", ("10.1.0.12",), "172.30.0.2"),
-    ]
-    assert made.remarks == ("host-n3 carries shop, but none of its containers there runs yet: not tested",)
-
-
-@story
-async def test_names_are_asked_for_with_their_network_and_addresses_with_a_port(bench: CheckBench) -> None:
-    await shop(bench)
-    made = plan(bench.store.view(), "shop1")
-    assert made.names["api.shop"] == {"10.1.0.2"}
-    assert made.names["tasks.api.shop"] == {"10.1.0.11", "10.1.0.12"}
-    assert [{"10.1.0.11"}, {"10.1.0.12"}] == list(made.names.values())[2:]
-    assert len(made.names) == 4
-    assert made.services == (CheckedService(name="api", vip="10.1.0.2", port=8080),)
-
-
-@story
-async def test_without_a_network_the_hosts_that_are_up_take_part(bench: CheckBench) -> None:
-    await shop(bench)
-    await bench.put(
-        node("n3", "172.30.0.3", state=NodeState.DOWN, ingress=["10.0.0.3/20"]), node("n4", "172.30.0.4")
-    )
-    made = plan(bench.store.view(), "")
-    assert [(p.node_id, p.task_id, p.addresses) for p in made.parties] == [
-        ("n1", "", ("10.0.0.1",)),
-        ("n2", "", ("10.0.0.2",)),
-    ]
-    assert (made.names, made.services, made.host) == ({}, (), True)
-    assert made.remarks == (
-        "host-n3 is down: not tested",
-        "host-n4 has no address on the ingress network yet: not tested",
-    )
-    assert plan(bench.store.view(), "ingress1").parties == made.parties
-
-
-@story
-async def test_what_cannot_be_checked_is_refused(bench: CheckBench) -> None:
-    with pytest.raises(NotFound, match="no ingress network"):
-        plan(bench.store.view(), "")
-    with pytest.raises(NotFound, match="network nope not found"):
-        plan(bench.store.view(), "nope")
-    lan = network("lan1", "lan", driver_configuration=Driver(name="macvlan"))
-    await bench.put(lan)
-    with pytest.raises(Invalid, match="driver macvlan"):
-        plan(bench.store.view(), "lan1")
-
-
 @story
 async def test_one_node_is_no_pair(bench: CheckBench) -> None:
     await shop(bench, 1)
@@ -164,12 +65,6 @@ async def test_one_node_is_no_pair(bench: CheckBench) -> None:
     assert report.remarks == ("fewer than two nodes carry shop: there is no pair to test",)
 
 
-@pytest.mark.parametrize(("peers", "size"), [(0, LARGE_LIMITS[1]), (32, 1 << 20), (100_000, LARGE_LIMITS[0])])
-def test_large_exchanges_shrink_with_the_swarm(peers: int, size: int) -> None:
-    assert large_exchange(peers) == size
-
-
-# -- the conversation --------------------------------------------------------------------------------
 @story
 async def test_everybody_is_told_of_the_others_and_of_the_end(bench: CheckBench) -> None:
     await shop(bench, 3)

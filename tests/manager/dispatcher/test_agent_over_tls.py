@@ -68,7 +68,6 @@ class Manager:
         try:
             yield
         finally:
-            await self.broker.close()
             await self.client.close()
             await self.rpc.close()
 

@@ -14,8 +14,9 @@ import pytest
 from msgspec.structs import replace
 
 from manager.leader import Leader
-from manager.logs.broker import BUFFERED_BATCHES, INCOMPLETE, LogBroker
+from manager.logs.broker import INCOMPLETE, LogBroker
 from manager.logs.pieces import MAX_LINE
+from manager.logs.subscription import BUFFERED_BATCHES
 from manager.raft.proposer import Member
 from manager.store.store import Store
 from swarmcore.aio import Tasks
@@ -157,7 +158,6 @@ async def b() -> AsyncIterator[Bench]:
     await bench.put(task("t3", state=S.PREPARING), task("t4", state=S.REJECTED))
     yield bench
     await bench.tasks.close()
-    await bench.broker.close()
 
 
 async def test_logs_of_all_nodes_are_merged_and_end_when_all_have_ended(b: Bench) -> None:
@@ -288,7 +288,7 @@ async def test_a_slow_reader_slows_the_agents_and_fills_no_memory(b: Bench) -> N
     for number in range(5 * BUFFERED_BATCHES):
         await one.send(LogBatch(messages=(line(str(number)),)))
     await first
-    assert len(b.broker._subscriptions["l1"]._batches) <= BUFFERED_BATCHES
+    assert len(b.broker._subscriptions.find("l1")._batches) <= BUFFERED_BATCHES
     got = [int((await anext(logs)).data) for _ in range(5 * BUFFERED_BATCHES - 1)]
     assert got == list(range(1, 5 * BUFFERED_BATCHES))
     await logs.aclose()

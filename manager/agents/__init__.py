@@ -1,0 +1,1 @@
+"""What several parts of a leader need to speak with agents through their sessions, whoever keeps those."""
