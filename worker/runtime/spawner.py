@@ -22,7 +22,7 @@ import socket
 import struct
 from typing import Any
 
-from worker.images.rootfs import read_in_root
+from swarmcore.in_root import read_in_root
 from worker.runtime import mounts
 from worker.runtime.overlay import mount_layers
 
