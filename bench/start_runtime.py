@@ -22,9 +22,11 @@ from pyswarmd.lab.demo_image import DEMO_REFERENCE, build_demo_image
 from swarmcore.ids import new_id
 from swarmcore.model.container import ContainerSpec
 from swarmcore.model.task import Task, TaskSpec
-from worker.containers.executor import ContainerExecutor
+from worker.containers.engine import engine_of_host
+from worker.containers.registry import ContainerRegistry
 from worker.images.store import ImageStore
 from worker.runtime.tools import preflight
+from worker.tasks.executor import ContainerExecutor
 
 _DOCKERD_MS = 206.0
 _DOCKERD_RATE = 4.5
@@ -65,7 +67,7 @@ async def _measure(count: int) -> None:
         await images.open()
         (base / "demo.tar").write_bytes(build_demo_image())
         await images.load(base / "demo.tar")
-        executor = ContainerExecutor(
+        engine = engine_of_host(
             state_dir=base / "state",
             run_dir=base / "run",
             images=images,
@@ -73,7 +75,9 @@ async def _measure(count: int) -> None:
             cgroup_parent=f"pyswarm-bench-{secrets.token_hex(4)}",
             hostname="bench",
         )
-        await executor.open()
+        containers = ContainerRegistry(engine)
+        executor = ContainerExecutor(containers)
+        await containers.open()
         try:
             await _round(executor, 3, 1)  # warm the runtime's seccomp cache
             print(
@@ -91,6 +95,7 @@ async def _measure(count: int) -> None:
         finally:
             await executor.sweep(())
             await executor.close()
+            await containers.close()
 
 
 def main() -> None:

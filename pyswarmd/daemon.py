@@ -24,10 +24,12 @@ from swarmcore.errors import FailedPrecondition
 from swarmcore.files import remove_tree
 from swarmcore.process.faults import Faults
 from swarmcore.process.memory import calm_collector
-from worker.containers.executor import ContainerExecutor
+from worker.containers.engine import engine_of_host
+from worker.containers.registry import ContainerRegistry
 from worker.images.store import ImageStore
 from worker.runtime.descriptors import Limit, raise_limit
 from worker.runtime.tools import Tools, preflight
+from worker.tasks.executor import ContainerExecutor
 
 log = logging.getLogger(__name__)
 # A client that connects while this queue is full gets EAGAIN, which asyncio's clients take for "connected".
@@ -78,7 +80,7 @@ async def _serve(settings: Settings, tools: Tools, limit: Limit) -> None:
     )  # earlier versions left files there when killed
     faults = Faults()
     networks = NodeNetworks(settings, clock, faults)
-    executor = ContainerExecutor(
+    engine = engine_of_host(
         state_dir=settings.state_dir,
         run_dir=settings.run_dir,
         images=images,
@@ -90,11 +92,13 @@ async def _serve(settings: Settings, tools: Tools, limit: Limit) -> None:
         limit=limit,
         faults=faults,
     )
-    networks.swarm.on_change = executor.sandbox_is
+    containers = ContainerRegistry(engine)
+    executor = ContainerExecutor(containers)
+    networks.swarm.on_change = containers.sandbox_is
     await networks.open()
-    await executor.open()
+    await containers.open()
     networks.start()
-    node = Node(settings, images, executor, clock, networks, faults)
+    node = Node(settings, images, containers, executor, clock, networks, faults)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(on_loop_error)
@@ -110,6 +114,7 @@ async def _serve(settings: Settings, tools: Tools, limit: Limit) -> None:
     finally:
         await node.close()
         await executor.close()
+        await containers.close()
         await networks.close()
 
 

@@ -40,9 +40,10 @@ from worker.agent.agent import Agent
 from worker.agent.asking import Managers
 from worker.agent.describe import Describer
 from worker.checks.checker import NetworkChecker
-from worker.containers.executor import ContainerExecutor
+from worker.containers.registry import ContainerRegistry
 from worker.tasks.attachments import Attachments
 from worker.tasks.controller import Executor
+from worker.tasks.executor import ContainerExecutor
 from worker.tasks.runtimes import Runtimes
 from worker.tasks.state_db import StateDb
 
@@ -59,6 +60,7 @@ class Member:
         settings: Settings,
         local: LocalState,
         keystore: KeyStore,
+        containers: ContainerRegistry,
         executor: ContainerExecutor,
         clock: Clock,
         on_stopped: Callable[[str], None],
@@ -68,7 +70,7 @@ class Member:
     ) -> None:
         self._settings, self._local, self._keystore = settings, local, keystore
         # Certificates, and all that managers date, go by the clock that most of them agree on.
-        self._executor, self._clock = executor, AgreedClock(clock)
+        self._containers, self._executor, self._clock = containers, executor, AgreedClock(clock)
         self._on_stopped = on_stopped
         self._networks = networks
         self._faults = faults or Faults()
@@ -133,7 +135,7 @@ class Member:
         if self._networks is not None:
             self._attachments = Attachments(
                 plugs=self._networks.swarm,
-                containers=self._executor,
+                containers=self._containers,
                 managers=Managers(self._client, self._remotes, self._clock),
                 clock=self._clock,
                 new_id=new_id,

@@ -22,9 +22,10 @@ from swarmcore.clock import Clock
 from swarmcore.errors import NotInSwarm, Unavailable
 from swarmcore.model.node import NodeDescription
 from swarmcore.process.faults import Faults
-from worker.containers.executor import ContainerExecutor
+from worker.containers.registry import ContainerRegistry
 from worker.images.store import ImageStore
 from worker.tasks.attachments import Attachments
+from worker.tasks.executor import ContainerExecutor
 
 log = logging.getLogger(__name__)
 # Seconds. As long as Docker's join waits for its node.
@@ -45,7 +46,8 @@ class Node:
         self,
         settings: Settings,
         images: ImageStore,
-        containers: ContainerExecutor,
+        containers: ContainerRegistry,
+        executor: ContainerExecutor,
         clock: Clock,
         networks: NodeNetworks | None = None,
         faults: Faults | None = None,
@@ -53,6 +55,7 @@ class Node:
         self.settings, self.clock = settings, clock
         self.faults = faults or Faults()
         self.images, self.containers, self.networks = images, containers, networks
+        self._executor = executor
         self.connector = Connector(networks, containers, self._attachments) if networks is not None else None
         self._member: Member | None = None
         self._changing = asyncio.Lock()
@@ -66,7 +69,7 @@ class Node:
         Where that cannot be done the API serves all the same: it says why, and `leave --force` works.
         """
         if not await self._taking_up.start():
-            await self.containers.sweep(frozenset())
+            await self._executor.sweep(frozenset())
 
     async def _take_up(self) -> bool:
         self._member = await self._entering.by_what_is_on_disk()
@@ -87,6 +90,7 @@ class Node:
             local,
             keystore,
             self.containers,
+            self._executor,
             self.clock,
             self._on_removed,
             networks=self.networks,
@@ -175,7 +179,7 @@ class Node:
 
     async def _leave_without_taking_part(self, *, force: bool) -> None:
         self._taking_up.check_leave(force=force)
-        await self.containers.sweep(frozenset())
+        await self._executor.sweep(frozenset())
         if self.networks is not None:
             await self.networks.swarm.left()
         forget(self.settings)

@@ -4,78 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from netoverlay.containers.sandboxes import SandboxSpec
-from swarmcore.aio import Backoff, Tasks, in_thread, supervise
-from swarmcore.clock import Clock
+from swarmcore.aio import Backoff, in_thread, supervise
 from swarmcore.errors import SwarmError
 from swarmcore.files import write_atomically
-from swarmcore.process.faults import Faults
 from worker.containers import record
-from worker.containers.networking import Networking
-from worker.containers.record import ContainerRecord, Phase, Places
-from worker.images.store import ImageStore
+from worker.containers.engine import Engine
+from worker.containers.phases import Adoption, Phase, Step, adoption, next_phase
+from worker.containers.record import ContainerRecord
 from worker.runtime import conmon
 from worker.runtime.bundle import with_network_path
-from worker.runtime.cgroups import Cgroups
 from worker.runtime.conmon import Exit, Supervision
 from worker.runtime.crun import OciRuntime, RuntimeFailed, exit_code_of, refuses_host
 from worker.runtime.processes import is_alive, send
-from worker.runtime.spawner_client import MountRequest, Spawner, SpawnerGone
-from worker.tasks.controller import ContainerFailed
-from worker.volumes.local import Volumes
+from worker.runtime.spawner_client import MountRequest, SpawnerGone
 
 log = logging.getLogger(__name__)
 _KILL = 9
 
 
-class Engine(Struct, frozen=True, kw_only=True):
-    """What the containers of one node share."""
+class StartFailed(Exception):
+    """The container could not be started, and has ended by that; `code` is Docker's for the reason."""
 
-    conmon: str
-    runtimes: Mapping[str, OciRuntime]
-    spawner: Spawner
-    images: ImageStore
-    volumes: Volumes
-    networking: Networking
-    cgroups: Cgroups
-    places: Places
-    clock: Clock
-    tasks: Tasks
-    starts: asyncio.Semaphore
-    log_limit: int
-    faults: Faults
-
-
-def _supervision(
-    engine: Engine, container_id: str, *, terminal: bool = False, silent: bool = False
-) -> Supervision:
-    directory = engine.places.of(container_id)
-    return Supervision(
-        container_id=container_id,
-        bundle=directory / "bundle",
-        log=None if silent else directory / "log",
-        exits=engine.places.exits,
-        directory=engine.places.supervisors / container_id,
-        terminal=terminal,
-        log_limit=engine.log_limit,
-    )
-
-
-async def discard(engine: Engine, container_id: str) -> None:
-    """Remove a container of which nothing is known but its directory."""
-    conmon.kill_unfinished(_supervision(engine, container_id))
-    for runtime in engine.runtimes.values():
-        await runtime.delete(container_id)
-    await in_thread(engine.cgroups.destroy, container_id)
-    await in_thread(engine.places.forget, container_id)
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Container:
@@ -100,11 +59,16 @@ class Container:
     @property
     def _supervision(self) -> Supervision:
         held = self.record
-        return _supervision(self._engine, held.id, terminal=held.terminal, silent=held.silent)
+        return self._engine.supervision(held.id, terminal=held.terminal, silent=held.silent)
 
-    def _save(self, **changes: object) -> None:
+    def _after(self, step: Step) -> Phase:
+        phase = next_phase(self.record.phase, step)
+        assert phase is not None, f"no {step.name} of a container that is {self.record.phase}"
+        return phase
+
+    def _announce(self, step: Step, **changes: object) -> None:
         """On disk first: where that fails nothing has changed."""
-        changed = replace(self.record, **changes)
+        changed = replace(self.record, phase=self._after(step), **changes)
         record.save(self.directory, changed)
         self.record = changed
 
@@ -122,8 +86,8 @@ class Container:
 
     @property
     def name(self) -> str:
-        """What Docker calls the container: the task's name."""
-        return self.record.name or self.record.task_id
+        """What people call the container; one of an early daemon has its owner's label."""
+        return self.record.name or self.record.owner
 
     def sandbox_is(self, sandbox: SandboxSpec) -> None:
         """It was connected to a network, or disconnected."""
@@ -136,23 +100,23 @@ class Container:
 
     async def adopt(self) -> None:
         """After the daemon's restart: watch what runs, take note of what has ended, undo what is half made."""
-        match self.record.phase:
-            case Phase.RUNNING:
+        match adoption(self.record.phase):
+            case Adoption.WATCH:
                 self._watch()
-            case Phase.CREATING:
+            case Adoption.START_OVER:
                 log.warning("container creation was broken off, starting it over", extra=self._fields)
                 await self._undo_create()
-                self._save(phase=Phase.PREPARED)
-            case Phase.EXITED:
+                self._announce(Step.UNDO)
+            case Adoption.TELL:
                 assert self.record.exit is not None
                 self.ended.set_result(self.record.exit)
 
     @property
     def _fields(self) -> dict[str, str]:
-        return {"container": self.record.id[:12], "task": self.record.task_id}
+        return {"container": self.record.id[:12], "owner": self.record.owner}
 
     async def start(self) -> None:
-        """Create and start it; ContainerFailed if that is not possible. Nothing if it was started before."""
+        """Create and start it; StartFailed if that is not possible. Nothing if it was started before."""
         async with self._changing:
             if self.record.phase is not Phase.PREPARED:
                 return
@@ -164,12 +128,12 @@ class Container:
                     code = exit_code_of(str(failure))
                     message = f"cannot start the container: {failure}"
                     await self._end(Exit(code=code, at=self._engine.clock.now(), reason=message))
-                    raise ContainerFailed(code, message=message) from None
+                    raise StartFailed(code, message) from None
 
     async def _start_with_any(self) -> None:
         runtimes = list(self._engine.runtimes.values())
         for position, runtime in enumerate(runtimes):
-            self._save(phase=Phase.CREATING, runtime=runtime.name)
+            self._announce(Step.CREATE, runtime=runtime.name)
             try:
                 try:
                     await self._start_with(runtime)
@@ -197,9 +161,7 @@ class Container:
         self._supervision.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         container, supervisor = await conmon.create(self._supervision, engine.conmon, runtime, engine.spawner)
         await runtime.start(self.record.id)
-        self._save(
-            phase=Phase.RUNNING, container=container, supervisor=supervisor, started=engine.clock.now()
-        )
+        self._announce(Step.RUN, container=container, supervisor=supervisor, started=engine.clock.now())
         self._watch()
 
     async def _enter_network(self) -> None:
@@ -238,7 +200,7 @@ class Container:
     async def _end(self, found: Exit) -> None:
         """Whoever hears of it finds what the container held free: its ports and addresses are asked for at once."""
         await self._let_go()
-        self._note(phase=Phase.EXITED, exit=found)
+        self._note(phase=self._after(Step.END), exit=found)
         if not self.ended.done():
             self.ended.set_result(found)
         log.debug("container ended", extra={**self._fields, "code": found.code, "oom": found.oom})
@@ -262,8 +224,13 @@ class Container:
         """Send a signal to the container's first process; False if it does not run."""
         return self.running and self.record.container is not None and send(self.record.container, number)
 
+    async def drain(self, seconds: float) -> None:
+        """Let connections that live end, for at most that long; the container must run."""
+        if self.record.sandbox is not None:
+            await self._engine.networking.drain(self.record.sandbox, seconds)
+
     async def stop(self, grace_seconds: float | None = None) -> None:
-        """Ask it to stop, kill it after the grace period (None: the spec's); returns when it has ended."""
+        """Ask it to stop, kill it after the grace period (None: the plan's); returns when it has ended."""
         async with self._changing:  # a start under way comes to its end first
             if self.record.phase is Phase.PREPARED:
                 reason = "stopped before it was started"

@@ -1,10 +1,9 @@
-"""The files of a container's /etc that the engine writes: hosts, hostname, resolv.conf. Pure text."""
+"""The text of a container's hosts file, and the texts of the host's own /etc."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from swarmcore.model.container import DNSConfig
+from pathlib import Path
 
 _LOCAL = (
     "127.0.0.1\tlocalhost",
@@ -17,7 +16,7 @@ _LOCAL = (
 
 
 def hosts(extra: Sequence[str], hostname: str, address: str = "127.0.0.1") -> str:
-    """`extra` has lines `IP name…`, as services store them; the container's own name is at `address`."""
+    """`extra` has lines `IP name…`, as plans have them; the container's own name is at `address`."""
     lines = [*_LOCAL, f"{address}\t{hostname}"]
     for entry in extra:
         address, *names = entry.split() or [""]
@@ -26,18 +25,9 @@ def hosts(extra: Sequence[str], hostname: str, address: str = "127.0.0.1") -> st
     return "\n".join(lines) + "\n"
 
 
-def resolv_conf(wanted: DNSConfig | None, host_text: str) -> str:
-    """The host's settings with what the spec sets in their place."""
-    wanted = wanted or DNSConfig()
-    given = {
-        "nameserver": list(wanted.nameservers),
-        "search": [" ".join(wanted.search)] if wanted.search else [],
-        "options": [" ".join(wanted.options)] if wanted.options else [],
-    }
-    lines = [
-        line
-        for line in host_text.splitlines()
-        if (words := line.split()) and words[0] in given and not given[words[0]]
-    ]
-    lines += [f"{key} {value}" for key, values in given.items() for value in values]
-    return "".join(f"{line}\n" for line in lines)
+def host_text(path: str) -> str:
+    """A file of the host, "" if it is not there."""
+    try:
+        return Path(path).read_text(errors="replace")
+    except FileNotFoundError:
+        return ""

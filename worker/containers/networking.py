@@ -1,40 +1,20 @@
-"""What the runtime asks of the host's networking for each container; `Isolated` is the answer of a node without any."""
+"""What containers ask of the host's networking; `Isolated` is the answer of a node without any."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Protocol
 
-from msgspec import Struct
-
 from netoverlay.containers.sandboxes import SandboxSpec
 from swarmcore.model.endpoint import PortConfig
-from swarmcore.model.task import Task
-from worker.containers import etc_files
-
-
-class ContainerNetwork(Struct, frozen=True, kw_only=True):
-    """A container's network, made before the container.
-
-    `path` is the namespace that the runtime shall enter: empty means a new one of its own with loopback only.
-    `sandbox` None: there is nothing to give back. `address` is what the container's own name means in its hosts file.
-    """
-
-    resolv_conf: str
-    path: str = ""
-    host: bool = False
-    address: str = "127.0.0.1"
-    sandbox: SandboxSpec | None = None
+from worker.networks.plan import ContainerNetwork, NetworkPlan
+from worker.networks.resolv_conf import resolv_conf
 
 
 class Networking(Protocol):
     """Every call may be repeated; `release` may come at any time, also for what was never made."""
 
-    def is_host(self, task: Task) -> bool:
-        """Whether the task shares the host's network."""
-        ...
-
-    async def attach(self, task: Task, container_id: str, hostname: str) -> ContainerNetwork:
+    async def make_network(self, plan: NetworkPlan, container_id: str, hostname: str) -> ContainerNetwork:
         """Make the container's network. SwarmError with the reason if that is impossible."""
         ...
 
@@ -46,8 +26,8 @@ class Networking(Protocol):
         """Where the namespace of `sandbox` is found now; made anew if the host lost it."""
         ...
 
-    async def drain(self, sandbox: SandboxSpec, task: Task) -> None:
-        """Let live connections end, for at most the service's drain time."""
+    async def drain(self, sandbox: SandboxSpec, seconds: float) -> None:
+        """Let live connections end, for at most that long."""
         ...
 
     async def release(self, sandbox: SandboxSpec) -> None:
@@ -61,12 +41,8 @@ class Isolated:
     def __init__(self, host_resolv_conf: str) -> None:
         self._host_resolv_conf = host_resolv_conf
 
-    def is_host(self, task: Task) -> bool:
-        return any(network.target == "host" for network in task.spec.networks)
-
-    async def attach(self, task: Task, container_id: str, hostname: str) -> ContainerNetwork:
-        text = etc_files.resolv_conf(task.spec.container.dns_config, self._host_resolv_conf)
-        return ContainerNetwork(resolv_conf=text, host=self.is_host(task))
+    async def make_network(self, plan: NetworkPlan, container_id: str, hostname: str) -> ContainerNetwork:
+        return ContainerNetwork(resolv_conf=resolv_conf(plan.dns, self._host_resolv_conf), host=plan.is_host)
 
     async def adopt(self, sandboxes: Mapping[str, tuple[SandboxSpec, int]]) -> None:
         """There are none."""
@@ -74,7 +50,7 @@ class Isolated:
     async def path(self, sandbox: SandboxSpec) -> str:
         return ""
 
-    async def drain(self, sandbox: SandboxSpec, task: Task) -> None:
+    async def drain(self, sandbox: SandboxSpec, seconds: float) -> None:
         """Nobody can be connected."""
 
     async def release(self, sandbox: SandboxSpec) -> None:

@@ -1,152 +1,157 @@
-"""Make a container ready to start for a task: image, volumes, root file system, /etc, secrets, bundle."""
+"""Make a container ready to start by its plan: image, volumes, root file system, /etc, files, bundle."""
 
 from __future__ import annotations
 
-import base64
 import secrets as random_source
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from swarmcore.aio import in_thread
-from swarmcore.errors import Invalid, NotFound, Unsupported, clipped
+from swarmcore.errors import Invalid
 from swarmcore.files import remove_tree
-from swarmcore.model.container import ConfigReference, ContainerSpec, MountType, SecretReference
-from swarmcore.model.naming import task_name
-from swarmcore.model.secret import Config, Secret
-from swarmcore.model.task import Task
-from swarmcore.text.numbers import whole
+from swarmcore.model.container import Mount, MountType
 from worker.containers import etc_files, record
-from worker.containers.container import Container, Engine
-from worker.containers.networking import ContainerNetwork
-from worker.containers.record import ContainerRecord, Phase
+from worker.containers.container import Container
+from worker.containers.engine import Engine
+from worker.containers.image_defaults import process, stop_signal
+from worker.containers.phases import Phase
+from worker.containers.plan import ContainerPlan, check
+from worker.containers.private_files import private_files
+from worker.containers.record import ContainerRecord
+from worker.images.index import Image
 from worker.images.oci import host_architecture
-from worker.runtime import capabilities, mounts
-from worker.runtime.bundle import BundleInput, clean_target, oci_config, stop_signal
-from worker.runtime.spawner_client import MountRequest, SecretFile
-from worker.runtime.users import LARGEST_ID, look_up
+from worker.networks.plan import ContainerNetwork
+from worker.runtime import capabilities
+from worker.runtime.bundle import BundleInput, Process, clean_target, oci_config
+from worker.runtime.spawner_client import MountRequest
+from worker.runtime.users import look_up
 
 
-class Payloads(Struct, frozen=True, kw_only=True):
-    secrets: Mapping[str, Secret]
-    configs: Mapping[str, Config]
+class HeldVolumes(Struct, frozen=True, kw_only=True):
+    """Directories of the volumes by mount target, all their names, and those of them that end with the container."""
+
+    sources: Mapping[str, str]
+    names: tuple[str, ...]
+    anonymous: tuple[str, ...]
 
 
-def check(spec: ContainerSpec) -> None:
-    """Refuse what this runtime would have to ignore (the managers refuse it before)."""
-    if not spec.image:
-        raise Invalid("the task names no image")
-    if spec.init:
-        raise Unsupported("an init process (Init) is not supported yet")
-    if spec.healthcheck is not None and spec.healthcheck.test[:1] not in ((), ("NONE",)):
-        raise Unsupported("a health check is not supported yet")
-    for mount in spec.mounts:
-        clean_target(mount.target)
-        if mount.type is MountType.BIND and not mount.source.startswith("/"):
-            raise Invalid(f"invalid bind source {clipped(mount.source)}: it must be an absolute path")
-
-
-async def prepare(
-    engine: Engine, task: Task, payloads: Payloads, *, node_hostname: str, container_id: str | None = None
-) -> Container:
+async def prepare(engine: Engine, plan: ContainerPlan) -> Container:
     """A container in phase `prepared`; if anything fails, nothing is left of it."""
-    container_id = container_id or random_source.token_hex(32)
-    check(task.spec.container)
-    on_host = engine.networking.is_host(task)
-    hostname = task.spec.container.hostname or (node_hostname if on_host else container_id[:12])
-    network = await engine.networking.attach(task, container_id, hostname)
+    container_id = random_source.token_hex(32)
+    check(plan)
+    hostname = plan.hostname or (engine.hostname if plan.networks.is_host else container_id[:12])
+    network = await engine.networking.make_network(plan.networks, container_id, hostname)
+    preparation = _Preparation(engine, plan, network, hostname, container_id)
     try:
-        return await _prepare(engine, task, payloads, network, hostname, container_id)
+        return await preparation.run()
     except BaseException:
         if network.sandbox is not None:
             await engine.networking.release(network.sandbox)
-        await engine.spawner.unmount([_rootfs(engine, container_id), engine.places.secrets / container_id])
+        await engine.spawner.unmount([preparation.rootfs, preparation.files])
         engine.volumes.release(container_id)
         engine.images.release(container_id)
         await in_thread(engine.places.forget, container_id)
         raise
 
 
-def _rootfs(engine: Engine, container_id: str) -> Path:
-    return engine.places.of(container_id) / "rootfs"
+class _Preparation:
+    """All that is made for one container once it has its network."""
 
+    def __init__(
+        self,
+        engine: Engine,
+        plan: ContainerPlan,
+        network: ContainerNetwork,
+        hostname: str,
+        container_id: str,
+    ) -> None:
+        self._engine, self._plan, self._network = engine, plan, network
+        self._hostname, self._id = hostname, container_id
+        self._directory = engine.places.of(container_id)
+        self.rootfs = self._directory / "rootfs"
+        self.files = engine.places.secrets / container_id
 
-async def _prepare(
-    engine: Engine,
-    task: Task,
-    payloads: Payloads,
-    network: ContainerNetwork,
-    hostname: str,
-    container_id: str,
-) -> Container:
-    spec = task.spec.container
-    image = engine.images.take(spec.image, container_id)  # before anything is awaited: it stays from here on
-    run = engine.images.config(image).run
-    directory, rootfs = engine.places.of(container_id), _rootfs(engine, container_id)
-    secret_files, secret_mounts = _secret_files(engine, spec, payloads, container_id)
-    etc = await in_thread(_lay_out, directory, spec, hostname, network)
-    overlay = MountRequest(
-        source="overlay",
-        target=str(rootfs),
-        kind="overlay",
-        layers=engine.images.layer_names(image),
-        own=str(directory),
-        cwd=str(engine.images.layers_directory),
-    )
-    for mount in secret_mounts:
-        Path(mount.target).mkdir(parents=True, exist_ok=True, mode=0o700)
-    passwd, group = await engine.spawner.mount(
-        (overlay, *secret_mounts), read=[(str(rootfs), "etc/passwd"), (str(rootfs), "etc/group")]
-    )
-    sources, volumes, anonymous = await in_thread(
-        _volumes, engine, spec, run.volumes or {}, rootfs, container_id
-    )
-    config = oci_config(
-        BundleInput(
-            container_id=container_id,
-            hostname=hostname,
-            spec=spec,
-            image=run,
-            user=look_up(spec.user or run.user, spec.groups, passwd, group),
-            rootfs=str(rootfs),
-            cgroup_path=engine.cgroups.path(container_id),
+    async def run(self) -> Container:
+        engine, plan = self._engine, self._plan
+        # Before anything is awaited: the image stays from here on.
+        image = engine.images.find_and_hold(plan.image, self._id)
+        says = engine.images.config(image).run
+        files, file_mounts = private_files(plan.files, self.files)
+        etc = await in_thread(_lay_out, self._directory, plan, self._hostname, self._network)
+        overlay = self._overlay(image)
+        passwd, group = await self._mount(overlay, file_mounts)
+        volumes = await in_thread(_volumes, engine, plan.mounts, self.rootfs, self._id)
+        user = look_up(plan.user or says.user, plan.groups, passwd, group)
+        first = process(plan, says, self._hostname, user)
+        config = oci_config(self._bundle(first, etc, files, volumes))
+        made = self._record(image, stop_signal(plan, says), overlay, volumes)
+        await in_thread(_write, self._directory, msgspec.json.encode(config), made)
+        container = Container(engine, made)
+        container.give_secrets(file_mounts)
+        return container
+
+    def _overlay(self, image: Image) -> MountRequest:
+        return MountRequest(
+            source="overlay",
+            target=str(self.rootfs),
+            kind="overlay",
+            layers=self._engine.images.layer_names(image),
+            own=str(self._directory),
+            cwd=str(self._engine.images.layers_directory),
+        )
+
+    async def _mount(self, overlay: MountRequest, file_mounts: tuple[MountRequest, ...]) -> list[str]:
+        """The image's passwd and group files, read where it is mounted."""
+        for mount in file_mounts:
+            Path(mount.target).mkdir(parents=True, exist_ok=True, mode=0o700)
+        rootfs = str(self.rootfs)
+        return await self._engine.spawner.mount(
+            (overlay, *file_mounts), read=[(rootfs, "etc/passwd"), (rootfs, "etc/group")]
+        )
+
+    def _bundle(
+        self, first: Process, etc: Mapping[str, str], files: Mapping[str, str], volumes: HeldVolumes
+    ) -> BundleInput:
+        return BundleInput(
+            container_id=self._id,
+            hostname=self._hostname,
+            process=first,
+            confinement=self._plan.confinement,
+            mounts=self._plan.mounts,
+            rootfs=str(self.rootfs),
+            cgroup_path=self._engine.cgroups.path(self._id),
             architecture=host_architecture(),
             capabilities=capabilities.of_host(),
-            resources=task.spec.resources,
-            host_network=network.host,
-            network_path=network.path,
+            host_network=self._network.host,
+            network_path=self._network.path,
             etc_files=etc,
-            secret_files=secret_files,
-            sources=sources,
+            private_files=files,
+            sources=volumes.sources,
         )
-    )
-    made = ContainerRecord(
-        id=container_id,
-        task_id=task.id,
-        name=task_name(task),
-        image_id=image.id,
-        phase=Phase.PREPARED,
-        created=engine.clock.now(),
-        stop_signal=int(stop_signal(spec, run)),
-        grace_ns=spec.stop_grace_ns,
-        terminal=spec.tty,
-        silent=_is_silent(task),
-        mounts=(overlay,),
-        volumes=volumes,
-        anonymous_volumes=anonymous,
-        sandbox=network.sandbox,
-    )
-    await in_thread(_write, directory, msgspec.json.encode(config), made)
-    container = Container(engine, made)
-    container.give_secrets(secret_mounts)
-    return container
 
-
-def _is_silent(task: Task) -> bool:
-    driver = task.log_driver or task.spec.log_driver
-    return driver is not None and driver.name == "none"
+    def _record(
+        self, image: Image, signal: int, overlay: MountRequest, volumes: HeldVolumes
+    ) -> ContainerRecord:
+        plan = self._plan
+        return ContainerRecord(
+            id=self._id,
+            owner=plan.owner,
+            name=plan.name,
+            image_id=image.id,
+            phase=Phase.PREPARED,
+            created=self._engine.clock.now(),
+            stop_signal=signal,
+            grace_ns=plan.stop_grace,
+            terminal=plan.terminal,
+            silent=plan.log_driver == "none",
+            mounts=(overlay,),
+            volumes=volumes.names,
+            anonymous_volumes=volumes.anonymous,
+            sandbox=self._network.sandbox,
+        )
 
 
 def _write(directory: Path, config: bytes, made: ContainerRecord) -> None:
@@ -157,7 +162,7 @@ def _write(directory: Path, config: bytes, made: ContainerRecord) -> None:
 
 
 def _lay_out(
-    directory: Path, spec: ContainerSpec, hostname: str, network: ContainerNetwork
+    directory: Path, plan: ContainerPlan, hostname: str, network: ContainerNetwork
 ) -> dict[str, str]:
     """The container's directory with its /etc files; path in the container -> file."""
     remove_tree(directory)
@@ -165,9 +170,9 @@ def _lay_out(
     for name in ("bundle", "upper", "work", "rootfs"):
         (directory / name).mkdir(mode=0o755)
     (directory / "log").touch(mode=0o600)
-    host_hosts = host_text("/etc/hosts") if network.host and not spec.hosts else ""
+    host_hosts = etc_files.host_text("/etc/hosts") if network.host and not plan.hosts else ""
     texts = {
-        "hosts": host_hosts or etc_files.hosts(spec.hosts, hostname, network.address),
+        "hosts": host_hosts or etc_files.hosts(plan.hosts, hostname, network.address),
         "hostname": f"{hostname}\n",
         "resolv.conf": network.resolv_conf,
     }
@@ -175,32 +180,28 @@ def _lay_out(
         path = directory / name
         path.write_text(text)
         path.chmod(0o644)
-    for mount in spec.mounts:
+    _check_bind_sources(plan.mounts)
+    return {f"/etc/{name}": str(directory / name) for name in texts}
+
+
+def _check_bind_sources(mounts: Iterable[Mount]) -> None:
+    """Each is there, or is made where that is asked for."""
+    for mount in mounts:
         if mount.type is MountType.BIND:
             source = Path(mount.source)
             if mount.bind_options is not None and mount.bind_options.create_mountpoint:
                 source.mkdir(parents=True, exist_ok=True)
             if not source.exists():
                 raise Invalid(f"bind source path does not exist: {mount.source}")
-    return {f"/etc/{name}": str(directory / name) for name in texts}
 
 
-def host_text(path: str) -> str:
-    try:
-        return Path(path).read_text(errors="replace")
-    except FileNotFoundError:
-        return ""
-
-
-def _volumes(
-    engine: Engine, spec: ContainerSpec, image_volumes: Mapping[str, object], rootfs: Path, container_id: str
-) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
-    """Directories of the volumes by mount target, all their names, and those of them that end with the container."""
+def _volumes(engine: Engine, mounts: Iterable[Mount], rootfs: Path, container_id: str) -> HeldVolumes:
+    """Make the volumes that are not there yet, hold all, and fill new ones with what the image has at their place."""
     sources: dict[str, str] = {}
     names: list[str] = []
     anonymous: list[str] = []
     seen_rootfs = engine.spawner.root / rootfs.relative_to("/")
-    for mount in spec.mounts:
+    for mount in mounts:
         if mount.type is not MountType.VOLUME:
             continue
         options = mount.volume_options
@@ -213,57 +214,4 @@ def _volumes(
         if not (options and options.no_copy):
             engine.volumes.fill(volume.name, seen_rootfs, target)
         sources[target] = str(engine.volumes.path(volume.name))
-    return sources, tuple(names), tuple(anonymous)
-
-
-def _secret_files(
-    engine: Engine, spec: ContainerSpec, payloads: Payloads, container_id: str
-) -> tuple[dict[str, str], tuple[MountRequest, ...]]:
-    """Secrets and configs as files of one tmpfs that only the container's namespace sees."""
-    folder = engine.places.secrets / container_id
-    targets: dict[str, str] = {}
-    files: list[SecretFile] = []
-
-    def add(
-        reference: SecretReference | ConfigReference, data: bytes, default_folder: str, what: str
-    ) -> None:
-        file = reference.file
-        assert file is not None
-        target = clean_target(f"{default_folder}/{file.name}" if not file.name.startswith("/") else file.name)
-        for value, kind in ((file.uid, "UID"), (file.gid, "GID")):
-            if value and whole(value, LARGEST_ID) is None:
-                raise Invalid(f"{what} has the invalid {kind} {clipped(value)}: a number is needed")
-        name = str(len(files))
-        files.append(
-            SecretFile(
-                name=name,
-                content=base64.b64encode(data).decode(),
-                uid=int(file.uid or 0),
-                gid=int(file.gid or 0),
-                mode=file.mode & 0o7777,
-            )
-        )
-        targets[target] = str(folder / name)
-
-    for secret_reference in spec.secrets:
-        secret = payloads.secrets.get(secret_reference.secret_id)
-        if secret is None:
-            raise NotFound(f"secret {secret_reference.secret_name} did not come with the task")
-        add(secret_reference, secret.spec.data, "/run/secrets", f"secret {secret_reference.secret_name}")
-    for config_reference in spec.configs:
-        config = payloads.configs.get(config_reference.config_id)
-        if config is None:
-            raise NotFound(f"config {config_reference.config_name} did not come with the task")
-        if config_reference.file is not None:
-            add(config_reference, config.spec.data, "", f"config {config_reference.config_name}")
-    if not files:
-        return {}, ()
-    request = MountRequest(
-        source="tmpfs",
-        target=str(folder),
-        kind="tmpfs",
-        flags=mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC,
-        options="mode=0711",
-        files=tuple(files),
-    )
-    return targets, (request,)
+    return HeldVolumes(sources=sources, names=tuple(names), anonymous=tuple(anonymous))

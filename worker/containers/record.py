@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from netoverlay.containers.sandboxes import SandboxSpec
 from swarmcore.files import write_atomically
+from worker.containers.phases import Phase
 from worker.runtime.conmon import Exit
 from worker.runtime.processes import ProcessId
 from worker.runtime.spawner_client import MountRequest
@@ -19,16 +19,12 @@ from worker.runtime.spawner_client import MountRequest
 _FILE = "container.json"
 
 
-class Phase(StrEnum):
-    PREPARED = "prepared"  # bundle written, nothing runs
-    CREATING = "creating"  # conmon was started; how far it came is not known
-    RUNNING = "running"
-    EXITED = "exited"
-
-
 class ContainerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`owner` is the plan's label, "" where there is none. On disk it has the name that it had when all were tasks'
+    containers, so that a daemon before or after an upgrade adopts what the other left."""
+
     id: str
-    task_id: str
+    owner: str = field(default="", name="task_id")
     name: str = ""
     image_id: str
     phase: Phase

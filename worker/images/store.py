@@ -118,7 +118,7 @@ class ImageStore:
         return self._blobs / digest.removeprefix("sha256:")
 
     # -- use by containers ---------------------------------------------------------------------------
-    def take(self, text: str, holder: str) -> Image:
+    def find_and_hold(self, text: str, holder: str) -> Image:
         """`get` and `hold` in one: nobody removes it in between."""
         image = self.get(text)
         self.hold(image.id, holder)
@@ -132,8 +132,8 @@ class ImageStore:
         self._holders.pop(holder, None)
 
     # -- changes -------------------------------------------------------------------------------------
-    # Whatever decides is done on the event loop in one go, so that `take` sees an image whole or not at all; whatever
-    # waits for the disk is done by a thread, and the lock is held until that has ended, cancelled or not.
+    # Whatever decides is done on the event loop in one go, so that `find_and_hold` sees an image whole or not at all;
+    # whatever waits for the disk is done by a thread, and the lock is held until that has ended, cancelled or not.
     async def load(self, path: Path) -> tuple[Image, ...]:
         """Load a docker-save or OCI archive, all its images or none; each with the names that the archive gives it."""
         async with self._staged():

@@ -18,21 +18,12 @@ from netoverlay.netns import Namespace
 from swarmcore.errors import NotFound, Unavailable
 from swarmcore.model.cluster import EncryptionKey
 from swarmcore.model.endpoint import PortConfig, Protocol
-from swarmcore.model.naming import task_name
 from swarmcore.model.overlay import NetworkTable, OverlayNetwork
-from swarmcore.model.task import Task
 from swarmcore.rpc.messages.check import HostFacts
-from worker.containers import etc_files
-from worker.containers.networking import ContainerNetwork
+from worker.networks.plan import ContainerNetwork, NetworkPlan
 from worker.networks.port_choice import choose_port
-from worker.networks.spec import (
-    antispoof,
-    drain_seconds,
-    free_interface,
-    host_networks,
-    predefined_network,
-    sandbox_spec,
-)
+from worker.networks.resolv_conf import resolv_conf
+from worker.networks.spec import free_interface, host_networks, sandbox_spec
 
 log = logging.getLogger(__name__)
 # The dispatcher tells of a network before the first task on it: only a daemon that restarted has to wait.
@@ -99,20 +90,17 @@ class SwarmNetworking:
         return self._tables
 
     # -- the runtime's side ------------------------------------------------------------------------
-    def is_host(self, task: Task) -> bool:
-        return predefined_network(task) == "host"
-
-    async def attach(self, task: Task, container_id: str, hostname: str) -> ContainerNetwork:
-        dns = task.spec.container.dns_config
+    async def make_network(self, plan: NetworkPlan, container_id: str, hostname: str) -> ContainerNetwork:
         host_text = self._host_file("/etc/resolv.conf")
         host = parse(host_text)
-        if (name := predefined_network(task)) in ("host", "none"):
-            return ContainerNetwork(resolv_conf=etc_files.resolv_conf(dns, host_text), host=name == "host")
-        tables = await self._tables_for(task)
-        spec = sandbox_spec(task, container_id, tables, resolving(dns, host), self._choose_port)
+        if plan.predefined in ("host", "none"):
+            return ContainerNetwork(resolv_conf=resolv_conf(plan.dns, host_text), host=plan.is_host)
+        await self._told_of({endpoint.network_id for endpoint in plan.endpoints})
+        tables = self._host.tables
+        spec = sandbox_spec(plan, container_id, tables, resolving(plan.dns, host), self._choose_port)
         spec = replace(spec, hostname=hostname)
         try:
-            spec = self._with_host_joins(spec, task, tables)
+            spec = self._with_host_joins(spec, plan, tables)
             self._sandboxes[spec.id] = spec
             path = await self._host.attach(spec)
         except BaseException:
@@ -123,22 +111,22 @@ class SwarmNetworking:
             own = await self._host.addresses(spec.id)
             address = own[0].partition("/")[0] if own else "127.0.0.1"
         return ContainerNetwork(
-            resolv_conf=container_text(dns, host), path=path, address=address, sandbox=spec
+            resolv_conf=container_text(plan.dns, host), path=path, address=address, sandbox=spec
         )
 
     def _with_host_joins(
-        self, spec: SandboxSpec, task: Task, tables: Mapping[str, NetworkTable]
+        self, spec: SandboxSpec, plan: NetworkPlan, tables: Mapping[str, NetworkTable]
     ) -> SandboxSpec:
         """Networks of the swarm that each host makes for itself (bridge, macvlan, ipvlan)."""
-        for network in host_networks(task, tables):
+        for network in host_networks(plan, tables):
             place = len(spec.joins) + len(spec.host_joins)
             try:
                 segment = self._segments.of_swarm(network)
-                join = self._segments.take(segment, spec.id, task_name(task), f"eth{place}")
+                join = self._segments.take(segment, spec.id, plan.name, f"eth{place}")
             except BaseException:
                 self._forget(spec)  # all of them or none
                 raise
-            join = replace(join, antispoof=join.antispoof and antispoof(task, network))
+            join = replace(join, antispoof=join.antispoof and network.antispoof and plan.antispoof)
             leads_out = segment.driver != "bridge" and not segment.internal and any(segment.gateways)
             spec = replace(spec, host_joins=(*spec.host_joins, join), gateway=spec.gateway and not leads_out)
         return spec
@@ -147,10 +135,6 @@ class SwarmNetworking:
         self._sandboxes.pop(spec.id, None)
         for join in spec.host_joins:
             self._segments.give_back(join, spec.id)
-
-    async def _tables_for(self, task: Task) -> Mapping[str, NetworkTable]:
-        await self._told_of({attachment.network_id for attachment in task.networks_attachments})
-        return self._host.tables
 
     async def _told_of(self, networks: Set[str]) -> None:
         """Return when this host knows the tables of these networks."""
@@ -236,8 +220,8 @@ class SwarmNetworking:
         await self._told_of({join.network_id for join in sandbox.joins})
         return await self._host.path(sandbox)
 
-    async def drain(self, sandbox: SandboxSpec, task: Task) -> None:
-        await self._host.drain(sandbox, drain_seconds(task))
+    async def drain(self, sandbox: SandboxSpec, seconds: float) -> None:
+        await self._host.drain(sandbox, seconds)
 
     async def release(self, sandbox: SandboxSpec) -> None:
         await self._host.release(self._sandboxes.get(sandbox.id, sandbox))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from random import Random
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -22,7 +23,6 @@ from swarmcore.model.task import Task, TaskState, TaskStatus
 from swarmcore.process.faults import Faults
 from swarmcore.rpc.messages.networks import NetworkUpdate
 from swarmcore.rpc.messages.session import Assignments
-from worker.agent.reporter import Reporter
 from worker.tasks.controller import Executor
 from worker.tasks.dependencies import Dependencies
 from worker.tasks.manager import TaskManager
@@ -50,6 +50,14 @@ class Sequence:
         self._at = message.results_in
 
 
+class Statuses(Protocol):
+    """Who tells the leader; what of `worker.agent.reporter.Reporter` is needed."""
+
+    def put(self, task_id: str, status: TaskStatus) -> None: ...
+
+    def forget(self, task_id: str) -> None: ...
+
+
 class AssignedTasks:
     """All tasks of this node. `apply` returns when the change is on disk and its loops have been told."""
 
@@ -58,7 +66,7 @@ class AssignedTasks:
         *,
         executor: Executor,
         db: StateDb,
-        reporter: Reporter,
+        reporter: Statuses,
         description: Callable[[], NodeDescription | None],
         clock: Clock,
         random: Random,

@@ -21,10 +21,12 @@ from swarmcore.text import image_reference
 from tests.fakes.hostile import documents
 from tests.manager.control.bench import Bench
 from worker.containers import etc_files
-from worker.containers.preparation import check as node_check
+from worker.containers.image_defaults import process, stop_signal
+from worker.containers.plan import check as node_check
 from worker.images.oci import RunConfig
-from worker.runtime.bundle import BundleInput, oci_config, stop_signal
+from worker.runtime.bundle import BundleInput, oci_config
 from worker.runtime.users import User
+from worker.tasks.container_plan import container_plan
 from worker.tasks.template import expand_task
 
 BASE: dict[str, Any] = {
@@ -197,7 +199,7 @@ async def test_a_relative_bind_source_is_taken_with_a_warning_as_nodes_reject_it
     (warning,) = validate.service_warnings(made.spec)
     assert "is no absolute path" in warning
     with pytest.raises(Invalid, match="bind source"):
-        node_check(made.spec.task_template.container)
+        node_check(container_plan(Task(id="t1", spec=made.spec.task_template)))
 
 
 @pytest.mark.parametrize("descriptor", ["com.x", "", "node.labels.zone", "engine.labels.zone"])
@@ -216,16 +218,17 @@ def make(spec: ServiceSpec) -> None:
     )  # fmt: skip
     task = expand_task(task, None)
     container = task.spec.container
-    node_check(container)
+    plan = container_plan(task)
+    node_check(plan)
     image_reference.parse(container.image)
     assert len((container.hostname or "h").encode()) <= 64 + len("web.1.t1")
     etc_files.hosts(container.hosts, container.hostname or "h")
     container_text(container.dns_config, parse(""))
     resolving(container.dns_config, parse(""))
-    stop_signal(container, RunConfig())
+    stop_signal(plan, RunConfig())
     given = BundleInput(
-        container_id="c1", hostname="h", spec=container, image=RunConfig(cmd=("x",)), user=User(), rootfs="/r",
-        cgroup_path="/p", architecture="amd64", resources=task.spec.resources,
+        container_id="c1", hostname="h", process=process(plan, RunConfig(cmd=("x",)), "h", User()),
+        confinement=plan.confinement, mounts=plan.mounts, rootfs="/r", cgroup_path="/p", architecture="amd64",
         host_network=any(one.target == "host" for one in task.spec.networks),
     )  # fmt: skip
     config = oci_config(given)

@@ -17,19 +17,12 @@ from pyswarmd.node.addresses import split
 from pyswarmd.node.node import Node
 from swarmcore.clock import RealClock
 from swarmcore.errors import Invalid
-from tests.fakes.executor import FakeExecutor
 from tests.fakes.hostile import documents
-from tests.fakes.manager_node import Volumes
+from tests.fakes.no_containers import no_containers
 from worker.images.store import ImageStore
+from worker.tasks.executor import ContainerExecutor
 
 Client = TestClient[web.Request, web.Application]
-
-
-class IdleExecutor(FakeExecutor):
-    """The real one counts what runs; the fake knows it by name."""
-
-    running = 0  # type: ignore[assignment]
-    volumes = Volumes()
 
 
 @pytest.fixture
@@ -37,8 +30,8 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
     images = ImageStore(tmp_path / "images")
     await images.open()
     settings = Settings(state_dir=tmp_path, run_dir=tmp_path / "run", hostname="m1")
-    executor = IdleExecutor()
-    node = Node(settings, images, executor, RealClock())  # type: ignore[arg-type]
+    containers = no_containers(tmp_path, images)
+    node = Node(settings, images, containers, ContainerExecutor(containers), RealClock())
     async with TestClient(TestServer(build_app(node))) as client:
         yield client
 

@@ -18,9 +18,10 @@ from pyswarmd.node.membership import InitOptions
 from pyswarmd.node.node import Node
 from swarmcore.clock import RealClock
 from swarmcore.errors import Unavailable
-from tests.pyswarmd.engine.test_app import IdleExecutor
+from tests.fakes.no_containers import no_containers
 from tests.worker.sample import until
 from worker.images.store import ImageStore
+from worker.tasks.executor import ContainerExecutor
 
 
 def free_port() -> int:
@@ -39,7 +40,8 @@ class Host:
     async def daemon(self) -> AsyncIterator[tuple[Node, EngineClient]]:
         images = ImageStore(self.settings.state_dir / "images")
         await images.open()
-        node = Node(self.settings, images, IdleExecutor(), RealClock())  # type: ignore[arg-type]
+        containers = no_containers(self.settings.state_dir, images)
+        node = Node(self.settings, images, containers, ContainerExecutor(containers), RealClock())
         await node.start()
         try:
             async with (

@@ -17,10 +17,14 @@ from swarmcore.model.network import NetworkAttachmentConfig
 from swarmcore.model.resources import Limit, ResourceRequirements
 from swarmcore.model.secret import Config, Secret
 from swarmcore.model.task import Task, TaskSpec
-from worker.containers.executor import ContainerController, ContainerExecutor
+from worker.containers.engine import engine_of_host
+from worker.containers.registry import ContainerRegistry
 from worker.images.store import ImageStore
+from worker.runtime.descriptors import Descriptors
 from worker.runtime.tools import preflight
+from worker.tasks.container_task import ContainerTask
 from worker.tasks.controller import ContainerFailed
+from worker.tasks.executor import ContainerExecutor
 
 IMAGE = "pyswarm/demo:latest"
 
@@ -34,15 +38,16 @@ class Outcome(Struct, frozen=True):
 
 
 class Node:
-    """An executor, and shortcuts for what nearly every test does with one."""
+    """The containers of a host, an executor of tasks, and shortcuts for what nearly every test does with them."""
 
     def __init__(self, base: Path, cgroup_parent: str) -> None:
         self.base, self.cgroup_parent = base, cgroup_parent
         self.state_dir, self.run_dir = base / "state", base / "run"
         self.images = ImageStore(self.state_dir / "images")
-        self.executor = self.new_executor()
+        self.make()
 
-    def new_executor(self, **options: object) -> ContainerExecutor:
+    def make(self, *, descriptors: Descriptors | None = None, **options: object) -> None:
+        """What a daemon has, on these directories."""
         arguments: dict[str, object] = {
             "state_dir": self.state_dir,
             "run_dir": self.run_dir,
@@ -51,20 +56,31 @@ class Node:
             "cgroup_parent": self.cgroup_parent,
             "hostname": "test-node",
         }
-        return ContainerExecutor(**{**arguments, **options})  # type: ignore[arg-type]
+        engine = engine_of_host(**{**arguments, **options})  # type: ignore[arg-type]
+        self.containers = ContainerRegistry(engine, descriptors)
+        self.executor = ContainerExecutor(self.containers)
 
     async def open(self) -> None:
         await self.images.open()
         archive = self.base / "demo.tar"
         archive.write_bytes(build_demo_image())
         await self.images.load(archive)
-        await self.executor.open()
+        await self.containers.open()
 
-    async def replace(self, **options: object) -> None:
-        """Another daemon takes over: a new executor on the same directories."""
+    async def close(self) -> None:
         await self.executor.close()
-        self.executor = self.new_executor(**options)
-        await self.executor.open()
+        await self.containers.close()
+
+    async def adopt(self) -> None:
+        """Another daemon takes over what one left that is gone."""
+        self.make()
+        await self.containers.open()
+
+    async def replace(self, *, descriptors: Descriptors | None = None, **options: object) -> None:
+        """Another daemon takes over."""
+        await self.close()
+        self.make(descriptors=descriptors, **options)
+        await self.containers.open()
 
     def task(
         self,
@@ -87,7 +103,7 @@ class Node:
 
     async def started(
         self, task: Task, secrets: dict[str, Secret] | None = None, configs: dict[str, Config] | None = None
-    ) -> ContainerController:
+    ) -> ContainerTask:
         controller = await self.executor.controller(task, secrets or {}, configs or {})
         await controller.prepare()
         await controller.start()
@@ -139,5 +155,5 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
         yield made
     finally:
         await made.executor.sweep(())
-        await made.executor.close()
+        await made.close()
     assert made.leftovers() == []

@@ -16,7 +16,7 @@ from swarmcore.model.container import ContainerSpec, Mount, MountType
 from swarmcore.model.task import Task, TaskSpec
 from tests.worker.containers.conftest import IMAGE, Node
 from worker.containers import record
-from worker.containers.record import Phase
+from worker.containers.phases import Phase
 from worker.tasks.controller import ContainerFailed
 
 pytestmark = pytest.mark.root
@@ -27,17 +27,20 @@ from pathlib import Path
 import msgspec
 from swarmcore.model.task import Task
 from worker.images.store import ImageStore
-from worker.containers.executor import ContainerExecutor
+from worker.containers.engine import engine_of_host
+from worker.containers.registry import ContainerRegistry
 from worker.runtime.tools import preflight
+from worker.tasks.executor import ContainerExecutor
 
 async def main(base, parent, *tasks):
     images = ImageStore(base / "state/images")
     await images.open()
-    executor = ContainerExecutor(
+    containers = ContainerRegistry(engine_of_host(
         state_dir=base / "state", run_dir=base / "run", images=images, tools=preflight(),
         cgroup_parent=parent, hostname="test-node",
-    )
-    await executor.open()
+    ))
+    executor = ContainerExecutor(containers)
+    await containers.open()
     for raw in tasks:
         controller = await executor.controller(msgspec.json.decode(raw, type=Task), {}, {})
         await controller.prepare()
@@ -51,7 +54,7 @@ asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:]))
 
 async def _daemon_was_killed(node: Node, *tasks: Task) -> None:
     """Another process starts the tasks and dies by SIGKILL, all of its process group with it."""
-    await node.executor.close()
+    await node.close()
     arguments = [str(node.base), node.cgroup_parent, *(msgspec.json.encode(task).decode() for task in tasks)]
     child = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -69,11 +72,6 @@ async def _daemon_was_killed(node: Node, *tasks: Task) -> None:
     await child.wait()
 
 
-async def _adopt(node: Node) -> None:
-    node.executor = node.new_executor()
-    await node.executor.open()
-
-
 async def test_a_running_container_is_adopted_with_its_log_and_exit_code(node: Node) -> None:
     gate = node.base / "gate"
     gate.mkdir()
@@ -82,7 +80,7 @@ async def test_a_running_container_is_adopted_with_its_log_and_exit_code(node: N
         "echo before; while ! test -e /gate/open; do sleep 0.02; done; echo after; exit 7", mounts=(mount,)
     )
     await _daemon_was_killed(node, task)
-    await _adopt(node)
+    await node.adopt()
     controller = await node.executor.controller(task, {}, {})
     status = controller.status()
     assert status is not None
@@ -99,14 +97,14 @@ async def test_a_running_container_is_adopted_with_its_log_and_exit_code(node: N
 async def test_a_container_that_ended_meanwhile_tells_its_exit_code(node: Node) -> None:
     task = node.task("exit 11")
     await _daemon_was_killed(node, task)
-    await _adopt(node)
+    await node.adopt()
     assert (await node.outcome(task)).code == 11
 
 
 async def test_an_adopted_container_can_be_stopped_with_grace(node: Node) -> None:
     task = node.task("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done")
     await _daemon_was_killed(node, task)
-    await _adopt(node)
+    await node.adopt()
     async for line in node.executor.logs(task.id, follow=True):
         if line.data == b"up\n":
             break
@@ -118,7 +116,7 @@ async def test_an_adopted_container_can_be_stopped_with_grace(node: Node) -> Non
 async def test_unknown_containers_are_swept_and_known_ones_stay(node: Node) -> None:
     kept, gone = node.task(["sleep", "1000"]), node.task(["sleep", "1000"])
     await _daemon_was_killed(node, kept, gone)
-    await _adopt(node)
+    await node.adopt()
     await node.executor.sweep({kept.id})
     status = (await node.executor.controller(kept, {}, {})).status()
     assert status is not None
@@ -155,12 +153,12 @@ async def test_a_container_lost_in_a_restart_of_the_host_is_reported(node: Node)
     controller = await node.started(task)
     container = controller.container
     assert container is not None
-    await node.executor.close()
+    await node.close()
     assert container.record.supervisor is not None
     assert container.record.container is not None
     for process in (container.record.supervisor, container.record.container):
         os.kill(process.pid, signal.SIGKILL)
-    await _adopt(node)
+    await node.adopt()
     adopted = await node.executor.controller(task, {}, {})
     with pytest.raises(ContainerFailed) as failure:
         await adopted.wait()
@@ -184,7 +182,7 @@ async def test_two_nodes_on_one_kernel_do_not_see_each_other(node: Node, tmp_pat
     task = Task(id="same", spec=TaskSpec(container_spec=ContainerSpec(image=IMAGE, args=("sleep", "1000"))))
     here, there = await node.started(task), await other.started(task)
     await other.executor.sweep(())
-    await other.executor.close()
+    await other.close()
     assert there.status() is None
     status = here.status()
     assert status is not None

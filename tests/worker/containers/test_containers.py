@@ -36,6 +36,7 @@ from worker.images.store import ImageStore
 from worker.runtime.spawner import hybrid_mounts
 from worker.runtime.spawner_client import MountRequest, Spawner
 from worker.runtime.tools import preflight
+from worker.tasks.container_plan import container_plan
 from worker.tasks.controller import ContainerFailed
 
 pytestmark = pytest.mark.root
@@ -113,13 +114,12 @@ class RemovingSpawner(Spawner):
 
 
 async def test_an_image_is_held_before_it_is_mounted_and_let_go_when_that_fails(node: Node) -> None:
-    engine = node.executor.engine
-    spawner = RemovingSpawner(node.executor.spawner, node.images)
+    engine = node.containers.engine
+    spawner = RemovingSpawner(engine.spawner, node.images)
     mounting = replace(engine, spawner=spawner)
-    payloads = preparation.Payloads(secrets={}, configs={})
-    nobody = node.task(["true"], user="nobody-knows-me")
+    nobody = container_plan(node.task(["true"], user="nobody-knows-me"))
     with pytest.raises(Invalid, match="nobody-knows-me"):
-        await preparation.prepare(mounting, nobody, payloads, node_hostname="h")
+        await preparation.prepare(mounting, nobody)
     assert len(spawner.refusals) == 1
     removed = await node.images.remove(IMAGE)
     assert removed.deleted
@@ -288,9 +288,9 @@ async def test_a_named_volume_outlives_its_container_and_starts_with_the_images_
 async def test_an_anonymous_volume_ends_with_its_container(node: Node) -> None:
     task = node.task(["true"], mounts=(Mount(type=MountType.VOLUME, target="/data"),))
     controller = await node.started(task)
-    assert len(node.executor.volumes.list()) == 1
+    assert len(node.containers.volumes.list()) == 1
     await controller.remove()
-    assert node.executor.volumes.list() == ()
+    assert node.containers.volumes.list() == ()
 
 
 async def test_environment_working_directory_and_user_reach_the_process(node: Node) -> None:
@@ -407,8 +407,8 @@ async def test_a_container_whose_supervisor_dies_is_ended(node: Node) -> None:
 async def test_the_spawner_is_replaced_when_it_dies(node: Node) -> None:
     task = node.task(["sleep", "1000"])
     controller = await node.started(task)
-    assert node.executor.spawner.pid is not None
-    os.kill(node.executor.spawner.pid, 9)
+    assert node.containers.engine.spawner.pid is not None
+    os.kill(node.containers.engine.spawner.pid, 9)
     assert (await node.run(["echo", "again"])).out == "again\n"
     await controller.terminate()
     assert (await node.outcome(task)).code == 137
@@ -418,8 +418,8 @@ async def test_a_prepared_container_starts_although_the_spawner_died_between(nod
     task = node.task(["echo", "hello"])
     controller = await node.executor.controller(task, {}, {})
     await controller.prepare()
-    assert node.executor.spawner.pid is not None
-    os.kill(node.executor.spawner.pid, 9)
+    assert node.containers.engine.spawner.pid is not None
+    os.kill(node.containers.engine.spawner.pid, 9)
     await controller.start()
     assert (await node.outcome(task)).out == "hello\n"
 
@@ -591,16 +591,16 @@ async def test_others_hear_when_a_container_ends(node: Node) -> None:
     controller = await node.started(node.task("exec sleep 60"))
     status = controller.status()
     assert status is not None
-    executor, container_id = node.executor, status.container_id
-    assert executor.lives(container_id)
-    assert not executor.lives(container_id[:12])
-    await executor.ended("no such container")
-    async with owned(executor.ended(container_id), "end") as end:
+    containers, container_id = node.containers, status.container_id
+    assert containers.lives(container_id)
+    assert not containers.lives(container_id[:12])
+    await containers.ended("no such container")
+    async with owned(containers.ended(container_id), "end") as end:
         await controller.terminate()
         await end
-    assert not executor.lives(container_id)
+    assert not containers.lives(container_id)
     await controller.remove()
-    await executor.ended(container_id)
+    await containers.ended(container_id)
 
 
 def _spawners() -> int:

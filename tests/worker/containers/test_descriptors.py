@@ -17,7 +17,7 @@ async def test_a_container_that_would_take_the_last_ones_is_refused_with_the_rea
     await node.replace(descriptors=Descriptors(lambda: 1024, lambda: 900))
     with pytest.raises(FailedPrecondition, match="no file descriptors for another container: 900 of 1024"):
         await node.started(node.task("true"))
-    assert node.executor.running == 0
+    assert node.containers.running == 0
 
 
 async def test_containers_keep_the_limit_that_the_daemon_was_started_with(node: Node) -> None:

@@ -13,9 +13,9 @@ from swarmcore.aio import owned
 from swarmcore.errors import Unavailable
 from swarmcore.model.container import Mount, MountType
 from swarmcore.model.endpoint import PortConfig
-from swarmcore.model.task import Task
 from tests.worker.containers.conftest import Node
-from worker.containers.networking import ContainerNetwork, Isolated
+from worker.containers.networking import Isolated
+from worker.networks.plan import ContainerNetwork, NetworkPlan
 from worker.tasks.controller import ContainerFailed
 
 pytestmark = pytest.mark.root
@@ -33,10 +33,10 @@ class Ports(Isolated):
         self.waiting = asyncio.Event()
         self.broken = False
 
-    async def attach(self, task: Task, container_id: str, hostname: str) -> ContainerNetwork:
+    async def make_network(self, plan: NetworkPlan, container_id: str, hostname: str) -> ContainerNetwork:
         self.waiting.set()
         await self.gate.wait()
-        spec = SandboxSpec(id=container_id, task_id=task.id, host_ports=(PortConfig(published_port=8080),))
+        spec = SandboxSpec(id=container_id, task_id=plan.owner, host_ports=(PortConfig(published_port=8080),))
         self.held[container_id] = spec
         return ContainerNetwork(resolv_conf="", sandbox=spec)
 
@@ -63,14 +63,14 @@ async def test_ports_volumes_and_limits_of_an_ended_container_are_free(node: Nod
     await node.started(task)
     assert (await node.outcome(task)).code == 3
     assert ports.held == {}
-    volumes = node.executor.volumes
+    volumes = node.containers.volumes
     volumes.remove("data")
     (scratch,) = volumes.list()
     with pytest.raises(Exception, match="in use"):
         volumes.remove(scratch.name)  # goes with the container, whose content it is
     controller = await node.executor.controller(task, {}, {})
     assert [port.published_port for port in controller.ports()] == [8080]  # what it had is still told
-    container = node.executor.container_of(task.id)
+    container = node.containers.owned_by(task.id)
     assert container is not None
 
     async def no_limits() -> None:
@@ -121,9 +121,9 @@ async def test_a_restarted_daemon_adopts_only_what_lives(node: Node, ports: Port
     await node.replace(networking=again)
     assert {spec.task_id for spec in again.held.values()} == {lives.id, held.id}
     with pytest.raises(Exception, match="in use"):
-        node.executor.volumes.remove(volume)
+        node.containers.volumes.remove(volume)
     await (await node.executor.controller(held, {}, {})).terminate()
-    node.executor.volumes.remove(volume)
+    node.containers.volumes.remove(volume)
 
 
 # -- leaving ---------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ async def test_two_sweeps_and_a_removal_at_a_time_remove_once(node: Node, ports:
     task = node.task(FOREVER)
     controller = await node.started(task)
     await asyncio.gather(node.executor.sweep(()), controller.remove(), node.executor.sweep(()))
-    assert node.executor.container_of(task.id) is None
+    assert node.containers.owned_by(task.id) is None
     assert ports.held == {}
 
 
@@ -176,7 +176,7 @@ async def test_a_failed_removal_does_not_keep_the_others_from_going(node: Node, 
     ports.broken = True
     with pytest.raises(Unavailable):
         await node.executor.sweep(())
-    assert node.executor.running == 0
+    assert node.containers.running == 0
     ports.broken = False
     await node.executor.sweep(())
     assert ports.held == {}

@@ -30,7 +30,7 @@ async def small(tmp_path: Path) -> AsyncIterator[Node]:
             yield made
         finally:
             await made.executor.sweep(())
-            await made.executor.close()
+            await made.close()
         assert list(folder.iterdir()) == []
     finally:
         await asyncio.to_thread(subprocess.run, ["umount", str(folder)], check=True)

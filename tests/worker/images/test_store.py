@@ -306,7 +306,7 @@ async def test_an_image_that_is_being_removed_cannot_be_taken(store: ImageStore,
     async with owned(store.remove("app"), "remove") as removing:
         while not removing.done():
             try:
-                image = store.take("app", "container")
+                image = store.find_and_hold("app", "container")
             except NotFound:
                 break
             assert all((store.layers_directory / name).is_dir() for name in store.layer_names(image))

@@ -22,6 +22,7 @@ from worker.networks.host_networks import HostNetworks, segment_of
 from worker.networks.local_networks import NetworkRequest
 from worker.networks.networking import SwarmNetworking
 from worker.networks.spec import free_interface
+from worker.tasks.container_plan import network_plan
 
 pytestmark = pytest.mark.root
 PORT = PortConfig(target_port=80, published_port=18080, publish_mode=PublishMode.HOST)
@@ -41,7 +42,7 @@ class World:
 
     async def attach(self, name: str, *ports: PortConfig) -> SandboxSpec:
         task = Task(id=name, endpoint=Endpoint(ports=ports))
-        found = await self.swarm.attach(task, name * 12, name)
+        found = await self.swarm.make_network(network_plan(task), name * 12, name)
         assert found.sandbox is not None
         return found.sandbox
 
@@ -105,7 +106,8 @@ async def test_a_container_that_cannot_have_all_its_networks_holds_addresses_of_
     await world.swarm.apply({each.id: NetworkTable(network=each) for each in (lan, lost)})
     on = tuple(NetworkAttachment(network_id=each.id) for each in (lan, lost))
     with pytest.raises(NotFound, match="configuration network nowhere"):
-        await world.swarm.attach(Task(id="a", networks_attachments=on), "a" * 12, "a")
+        plan = network_plan(Task(id="a", networks_attachments=on))
+        await world.swarm.make_network(plan, "a" * 12, "a")
     segment = world.local.of_swarm(lan)
     first = segment.subnets[0].removesuffix(".0.0/16") + ".0.2"
     assert world.local.take(segment, "b", "b", "eth0", [first]).addresses == (f"{first}/16",)

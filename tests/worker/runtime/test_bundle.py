@@ -6,42 +6,46 @@ import signal
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from swarmcore.errors import Invalid
 from swarmcore.model.container import ContainerSpec, DNSConfig, Mount, MountType
 from swarmcore.model.linux import CAPABILITIES, DEFAULT_CAPABILITIES
-from swarmcore.model.resources import Limit, ResourceRequirements
-from worker.containers import etc_files
+from swarmcore.model.resources import Limit
+from swarmcore.model.task import Task, TaskSpec
+from worker.containers.image_defaults import command, environment, process, stop_signal
+from worker.containers.plan import ContainerPlan
 from worker.images.oci import RunConfig
+from worker.networks.resolv_conf import resolv_conf
 from worker.runtime import capabilities, seccomp
-from worker.runtime.bundle import (
-    BundleInput,
-    command,
-    environment,
-    oci_config,
-    resources,
-    stop_signal,
-    sysctls,
-)
+from worker.runtime.bundle import BundleInput, oci_config, resources, sysctls
 from worker.runtime.users import User, look_up
+from worker.tasks.container_plan import container_plan
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/srv:/bin/sh\nbroken\n"
 GROUP = "root:x:0:\nweb:x:34:\nlogs:x:50:web,other\n"
 
 
+def plan(spec: ContainerSpec) -> ContainerPlan:
+    """That of a task with this spec."""
+    named = replace(spec, image=spec.image or "i")
+    return container_plan(Task(id="t1", spec=TaskSpec(container_spec=named)))
+
+
 def given(spec: ContainerSpec | None = None, *, host_network: bool = False) -> BundleInput:
+    planned = plan(spec or ContainerSpec(image="i", args=("true",)))
     return BundleInput(
         container_id="c1",
         hostname="h",
-        spec=spec or ContainerSpec(image="i", args=("true",)),
-        image=RunConfig(),
-        user=User(),
+        process=process(planned, RunConfig(), "h", User()),
+        confinement=planned.confinement,
+        mounts=planned.mounts,
         rootfs="/r",
         cgroup_path="/p/c1",
         architecture="amd64",
         host_network=host_network,
         etc_files={"/etc/hosts": "/s/hosts"},
-        secret_files={"/run/secrets/k": "/t/0"},
+        private_files={"/run/secrets/k": "/t/0"},
     )
 
 
@@ -56,24 +60,24 @@ def given(spec: ContainerSpec | None = None, *, host_network: bool = False) -> B
     ids=["image", "arguments replace", "entrypoint drops the image's arguments", "both"],
 )
 def test_the_command_follows_dockers_rules(spec: ContainerSpec, expected: list[str]) -> None:
-    assert command(spec, RunConfig(entrypoint=("run",), cmd=("me",))) == expected
+    assert command(plan(spec), RunConfig(entrypoint=("run",), cmd=("me",))) == expected
 
 
 def test_an_empty_command_takes_the_image_s_entrypoint_and_arguments_away() -> None:
     image = RunConfig(entrypoint=("run",), cmd=("me",))
-    assert command(ContainerSpec(command=("",), args=("x",)), image) == ["x"]
+    assert command(plan(ContainerSpec(command=("",), args=("x",))), image) == ["x"]
     with pytest.raises(Invalid, match="no command specified"):
-        command(ContainerSpec(command=("",)), image)
+        command(plan(ContainerSpec(command=("",))), image)
 
 
 def test_no_command_at_all_is_refused() -> None:
     with pytest.raises(Invalid, match="no command specified"):
-        command(ContainerSpec(image="empty"), RunConfig())
+        command(plan(ContainerSpec(image="empty")), RunConfig())
 
 
 def test_the_specs_environment_replaces_the_images() -> None:
     found = environment(
-        ContainerSpec(env=("A=2", "B=", "GONE"), tty=True),
+        plan(ContainerSpec(env=("A=2", "B=", "GONE"), tty=True)),
         RunConfig(env=("A=1", "GONE=x", "PATH=/p")),
         "h",
         "/root",
@@ -116,21 +120,21 @@ def test_a_bad_mount_target_is_refused(target: str) -> None:
 
 def test_limits_become_cgroup_values() -> None:
     limits = Limit(nano_cpus=1_500_000_000, memory_bytes=64 << 20, pids=9)
-    found = resources(ResourceRequirements(limits=limits))
+    found = resources(limits)
     assert found["cpu"] == {"quota": 150_000, "period": 100_000}
-    least = resources(ResourceRequirements(limits=Limit(nano_cpus=1_000_000)))
+    least = resources(Limit(nano_cpus=1_000_000))
     assert least["cpu"] == {"quota": 1000, "period": 1_000_000}  # the kernel takes no quota below 1,000
     assert found["memory"] == {"limit": 64 << 20}
     assert found["pids"] == {"limit": 9}
-    assert resources(None).keys() == {"devices"}
+    assert resources(Limit()).keys() == {"devices"}
     assert found["devices"][0] == {"allow": False, "access": "rwm"}
 
 
 def test_network_sysctls_are_refused_on_the_hosts_network() -> None:
     spec = ContainerSpec(sysctls={"net.core.somaxconn": "1"})
-    assert sysctls(spec, host_network=False)["net.core.somaxconn"] == "1"
+    assert sysctls(spec.sysctls, host_network=False)["net.core.somaxconn"] == "1"
     with pytest.raises(Invalid, match=r"net\.core\.somaxconn"):
-        sysctls(spec, host_network=True)
+        sysctls(spec.sysctls, host_network=True)
 
 
 @pytest.mark.parametrize(
@@ -138,17 +142,17 @@ def test_network_sysctls_are_refused_on_the_hosts_network() -> None:
     [("", 15), ("SIGUSR1", 10), ("int", 2), ("9", 9), ("SIGRTMIN+3", signal.SIGRTMIN + 3)],
 )
 def test_stop_signals_are_read_as_docker_reads_them(text: str, number: int) -> None:
-    assert int(stop_signal(ContainerSpec(stop_signal=text), RunConfig())) == number
+    assert int(stop_signal(plan(ContainerSpec(stop_signal=text)), RunConfig())) == number
 
 
 @pytest.mark.parametrize("text", ["SIGNOPE", "0", "99", "RTMIN+99"])
 def test_unknown_stop_signals_are_refused(text: str) -> None:
     with pytest.raises(Invalid, match="invalid stop signal"):
-        stop_signal(ContainerSpec(stop_signal=text), RunConfig())
+        stop_signal(plan(ContainerSpec(stop_signal=text)), RunConfig())
 
 
 def test_the_images_stop_signal_counts_where_the_spec_has_none() -> None:
-    assert int(stop_signal(ContainerSpec(), RunConfig(stop_signal="SIGQUIT"))) == 3
+    assert int(stop_signal(plan(ContainerSpec()), RunConfig(stop_signal="SIGQUIT"))) == 3
 
 
 @pytest.mark.parametrize(
@@ -236,6 +240,6 @@ def test_no_call_is_both_allowed_and_refused() -> None:
 
 def test_resolv_conf_keeps_what_the_spec_leaves_open() -> None:
     host = "# made by the host\nnameserver 1.1.1.1\nsearch lan\noptions ndots:1\n"
-    assert etc_files.resolv_conf(None, host) == "nameserver 1.1.1.1\nsearch lan\noptions ndots:1\n"
-    own = etc_files.resolv_conf(DNSConfig(nameservers=("9.9.9.9", "8.8.8.8"), search=("a", "b")), host)
+    assert resolv_conf(None, host) == "nameserver 1.1.1.1\nsearch lan\noptions ndots:1\n"
+    own = resolv_conf(DNSConfig(nameservers=("9.9.9.9", "8.8.8.8"), search=("a", "b")), host)
     assert own == "options ndots:1\nnameserver 9.9.9.9\nnameserver 8.8.8.8\nsearch a b\n"
