@@ -16,11 +16,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from swarmcore.errors import Invalid, clipped
-from swarmcore.in_root import open_in_root
 from worker.images import copy_up
 from worker.images.limits import Budget
 from worker.images.merged import OPAQUE_XATTR, Merged, is_whiteout
 from worker.images.tarstream import Kind, Member, Source, TarStream
+from worker.runtime.in_root import open_in_root
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"

@@ -22,8 +22,8 @@ import socket
 import struct
 from typing import Any
 
-from swarmcore.in_root import read_in_root
 from worker.runtime import mounts
+from worker.runtime.in_root import read_in_root
 from worker.runtime.overlay import mount_layers
 
 _OUTPUT_LIMIT = 64 * 1024

@@ -16,7 +16,7 @@ from msgspec import Struct
 from swarmcore.clock import utc_now
 from swarmcore.errors import Conflict, Invalid, NotFound
 from swarmcore.files import write_atomically
-from swarmcore.in_root import open_in_root
+from worker.runtime.in_root import open_in_root
 
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 

@@ -1,6 +1,6 @@
 """Open paths inside a root file system that others filled, never following a link out of it.
 
-The standard library only: the worker's spawner runs isolated from the virtual environment.
+The standard library only: the spawner runs isolated from the virtual environment.
 """
 
 from __future__ import annotations
