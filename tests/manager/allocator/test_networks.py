@@ -1,66 +1,16 @@
 from __future__ import annotations
 
-from random import Random
-
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from manager.allocator.addresses import SubnetUsage, usage
-from manager.rules.network_plan import FIRST_VNI, LAST_VNI, _free_vni, trouble
+from manager.rules.network_plan import FIRST_VNI, LAST_VNI, trouble
 from swarmcore.model.network import VXLAN_IDS, IPAMConfig, Network
 from tests.fakes.virtual_time import run_virtual
-from tests.manager.allocator.world import World, cluster, in_state, network, node, port, service, task
+from tests.manager.allocator.world import World, cluster, in_state, network, node, service, task
 
 
 def vnis(found: Network) -> str:
     return found.driver_state.options[VXLAN_IDS] if found.driver_state is not None else ""
-
-
-def test_the_ingress_network_is_made_once_and_first_and_with_ipv6() -> None:
-    async def story() -> None:
-        world = World()
-        await world.put(cluster(), network("shop"))
-        async with world.allocating():
-            found = world.ingress()
-            assert found.spec.name == "ingress"
-            v4, v6 = world.subnets(found.id)
-            assert (v4, world.subnets("shop")) == ("10.0.0.0/20", ["10.0.16.0/24"])
-            assert v6.startswith("fd")
-            assert v6.endswith("/64")
-        async with world.allocating():
-            assert world.ingress() == found
-
-    run_virtual(story())
-
-
-def test_a_swarm_that_begins_while_its_leader_runs_gets_its_ingress_network() -> None:
-    async def story() -> None:
-        world = World()
-        async with world.allocating():
-            assert not list(world.view.networks)
-            await world.put(cluster(), node("n1"))
-            assert world.subnets(world.ingress().id)[0] == "10.0.0.0/20"
-            (attachment,) = world.node("n1").attachments
-            assert attachment.network_id == world.ingress().id
-            assert [a.partition("/")[2] for a in attachment.addresses] == ["20", "64"]
-
-    run_virtual(story())
-
-
-@pytest.mark.parametrize(
-    ("pool", "size", "expected"),
-    [("10.0.0.0/8", 24, 20), ("10.0.0.0/20", 24, 24), ("10.0.0.0/24", 26, 26), ("10.0.0.0/8", 16, 20)],
-)
-def test_the_ingress_network_does_not_spend_a_small_pool(pool: str, size: int, expected: int) -> None:
-    async def story() -> None:
-        world = World()
-        await world.put(cluster(pool, size=size))
-        async with world.allocating():
-            assert world.subnets(world.ingress().id)[0] == f"10.0.0.0/{expected}"
-
-    run_virtual(story())
 
 
 def test_networks_get_subnets_gateways_and_vnis() -> None:
@@ -100,15 +50,6 @@ def test_vnis_are_different_and_cannot_be_counted_up() -> None:
             assert max(found) - min(found) > (LAST_VNI - FIRST_VNI) // 2
 
     run_virtual(story())
-
-
-@given(st.integers(0, 300), st.integers(0, 2**32))
-def test_a_chosen_vni_is_nobodys(crowd: int, seed: int) -> None:
-    wished = Random(seed).randint(FIRST_VNI, LAST_VNI)
-    taken = {vni for vni in range(wished, wished + crowd) if vni <= LAST_VNI}
-    found = _free_vni(taken, Random(seed))
-    assert found not in taken
-    assert FIRST_VNI <= found <= LAST_VNI
 
 
 def test_what_the_user_says_of_a_subnet_is_kept() -> None:
@@ -226,52 +167,6 @@ def test_a_network_that_is_being_removed_lends_its_subnet_to_who_asks_for_it_but
             assert world.subnets("b") == ["10.5.0.0/24"]
             assert vnis(world.network("b")) not in ("", taken)
             assert vnis(world.network("c")) == ""
-
-    run_virtual(story())
-
-
-def test_a_removed_ingress_network_leaves_the_nodes_and_comes_back_when_a_port_is_published() -> None:
-    async def story() -> None:
-        world = World()
-        await world.put(cluster(), node("n1"))
-        async with world.allocating():
-            await world.remove(world.ingress().id)
-            assert not list(world.view.networks)
-            assert world.node("n1").attachments == ()
-            published = service("s1", ports=[port(80)])
-            await world.put(published, task("t1", published))
-            assert len(world.node("n1").attachments) == 1
-            assert list(world.addresses("t1")) == [world.ingress().id]
-
-    run_virtual(story())
-
-
-def test_a_users_own_ingress_network_is_taken_instead() -> None:
-    async def story() -> None:
-        world = World()
-        await world.put(cluster(), node("n1"))
-        async with world.allocating():
-            await world.remove(world.ingress().id)
-            await world.put(network("mine", "10.99.0.0/16", ingress=True))
-            assert world.ingress().id == "mine"
-            assert [a.addresses for a in world.node("n1").attachments] == [("10.99.0.2/16",)]
-
-    run_virtual(story())
-
-
-def test_nodes_that_come_get_an_address_and_those_that_go_give_it_back() -> None:
-    async def story() -> None:
-        world = World()
-        await world.put(cluster())
-        async with world.allocating():
-            await world.put(*(node(f"n{i}") for i in range(3)))
-            ingress = world.ingress().id
-            assert [u.used for u in usage(world.view, ingress)] == [3, 3]
-            first = world.node("n0").attachments
-            await world.remove("n0")
-            assert [u.used for u in usage(world.view, ingress)] == [2, 2]
-            await world.put(node("n9"))
-            assert world.node("n9").attachments != first
 
     run_virtual(story())
 

@@ -9,24 +9,14 @@ import pytest
 from msgspec.structs import replace
 
 from manager.store.snapshot import decode_entry
-from swarmcore.errors import OutcomeUnknown
 from swarmcore.model.node import Availability, NodeState
 from swarmcore.model.policy import Placement, RestartCondition, RestartPolicy
 from swarmcore.model.resources import ResourceRequirements, Resources
-from swarmcore.model.task import Task, TaskState
+from swarmcore.model.task import TaskState
 from tests.manager.orchestrator.objects import SECOND, node, service, template
-from tests.manager.orchestrator.world import World, in_world
+from tests.manager.orchestrator.world import World, in_world, off_n1, started
 
 S = TaskState
-
-
-async def started(world: World, replicas: int = 3, policy: RestartPolicy | None = None) -> None:
-    await world.nodes("n1", "n2", "n3")
-    await world.put(service(replicas, template(policy=policy)))
-
-
-def off_n1(world: World) -> list[Task]:
-    return [task for task in world.running() if task.node_id != "n1"]
 
 
 def test_a_new_service_gets_a_task_for_each_replica() -> None:
@@ -360,56 +350,5 @@ def test_a_smaller_history_limit_takes_effect_at_once() -> None:
             await world.history(2)
             await world.rest()
             assert len(world.tasks()) == 2
-
-    in_world(story)
-
-
-def test_a_new_leader_resumes_a_delayed_start_where_it_was() -> None:
-    async def story(world: World) -> None:
-        await started(world)
-        async with world.led():
-            await world.until(lambda: len(world.running()) == 3)
-            await world.ended(world.the_task(2))
-            await world.rest(2)
-        await world.rest(1)
-        async with world.led():
-            assert 1.9 <= await world.until(lambda: len(world.running()) == 3) <= 2.3
-            assert len(world.tasks()) == 4
-            assert await world.is_quiet()
-
-    in_world(story)
-
-
-def test_a_new_leader_does_at_once_what_became_due_between_the_terms() -> None:
-    async def story(world: World) -> None:
-        await started(world)
-        async with world.led():
-            await world.until(lambda: len(world.running()) == 3)
-        await world.ended(world.the_task(2))
-        await world.node_is("n1", NodeState.DOWN)
-        await world.scale(4)
-        async with world.led():
-            assert await world.until(lambda: len(off_n1(world)) == 3) < 0.3
-            await world.until(lambda: len(off_n1(world)) == 4)
-            await world.remove_service()
-            await world.rest(0)
-        async with world.led():
-            await world.until(lambda: not world.tasks())
-
-    in_world(story)
-
-
-@pytest.mark.parametrize("committed", [True, False])
-def test_a_lost_answer_neither_loses_nor_doubles_tasks(committed: bool) -> None:
-    async def story(world: World) -> None:
-        await started(world)
-        world.raft.lose_next_answer(committed=committed)
-        with pytest.raises(OutcomeUnknown):
-            async with world.led():
-                await world.rest()
-        async with world.led():  # as the manager runs the loops again
-            await world.until(lambda: len(world.running()) == 3)
-            assert len(world.tasks()) == 3
-            assert await world.is_quiet()
 
     in_world(story)

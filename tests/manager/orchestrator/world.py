@@ -24,11 +24,12 @@ from swarmcore.aio import Tasks, owned
 from swarmcore.model.base import Version
 from swarmcore.model.cluster import DEFAULT_SWARM_SPEC, Cluster, Orchestration
 from swarmcore.model.node import Availability, Node, NodeState
+from swarmcore.model.policy import RestartPolicy
 from swarmcore.model.service import Service, ServiceSpec, UpdateState, UpdateStatus
 from swarmcore.model.task import Task, TaskState, TaskStatus
 from tests.fakes.raft import SoloRaft
 from tests.fakes.virtual_time import LoopClock, run_virtual
-from tests.manager.orchestrator.objects import node, service
+from tests.manager.orchestrator.objects import node, service, template
 
 S = TaskState
 
@@ -262,3 +263,12 @@ def in_world(story: Callable[[World], Coroutine[Any, Any, None]]) -> None:
             assert world.failures == []
 
     run_virtual(run())
+
+
+async def started(world: World, replicas: int = 3, policy: RestartPolicy | None = None) -> None:
+    await world.nodes("n1", "n2", "n3")
+    await world.put(service(replicas, template(policy=policy)))
+
+
+def off_n1(world: World) -> list[Task]:
+    return [task for task in world.running() if task.node_id != "n1"]
