@@ -7,7 +7,8 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -47,7 +48,17 @@ table bridge pyswarm-doctor {
 """
 
 
-class Feature(Struct, frozen=True, kw_only=True):
+# Kinds of devices, what they are for, and whether overlays need them.
+_LINKS = {
+    "veth": ("joins containers to networks", True),
+    "bridge": ("joins the containers of a host", True),
+    "vxlan": ("carries overlays between hosts", True),
+    "macvlan": ("networks of driver macvlan", False),
+    "ipvlan": ("networks of driver ipvlan", False),
+}
+
+
+class Feature(Struct, frozen=True):
     """`missing` says why it does not work, empty where it does. Without a `needed` one overlays do not work at all."""
 
     name: str
@@ -70,60 +81,40 @@ def features(directory: Path) -> list[Feature]:
 
 
 def _features(scratch: Namespace) -> Iterator[Feature]:
-    links: tuple[tuple[str, str, bool], ...] = (
-        ("veth", "joins containers to networks", True),
-        ("bridge", "joins the containers of a host", True),
-        ("vxlan", "carries overlays between hosts", True),
-        ("macvlan", "networks of driver macvlan", False),
-        ("ipvlan", "networks of driver ipvlan", False),
-    )
-    for kind, purpose, needed in links:
-        why = scratch.run(lambda kind=kind: _link(kind))  # type: ignore[misc]
-        yield Feature(
-            name=kind, purpose=purpose, needed=needed, missing=why, hint=f"load the kernel module {kind}"
-        )
+    """What is tried, in the order in which the doctor tells of it."""
+    for kind, (purpose, needed) in _LINKS.items():
+        why = scratch.run(partial(_link, kind))
+        yield Feature(kind, purpose, needed, why, f"load the kernel module {kind}")
     yield Feature(
-        name="nftables",
-        purpose="balances load and publishes ports",
-        needed=True,
-        missing=scratch.run(lambda: _rules(_RULES)),
-        hint="use a kernel with nf_tables, nft_nat, nft_numgen, nft_fib, nft_ct and nft_reject, and nft 1.0 or newer",
+        "nftables",
+        "balances load and publishes ports",
+        True,
+        scratch.run(partial(_rules, _RULES)),
+        "use a kernel with nf_tables, nft_nat, nft_numgen, nft_fib, nft_ct and nft_reject, and nft 1.0 or newer",
     )
     yield Feature(
-        name="nftables for bridges",
-        purpose="keeps containers from using others' addresses",
-        needed=False,
-        missing=scratch.run(lambda: _rules(_BRIDGE_RULES)),
-        hint="load the kernel modules nf_tables and nft_meta_bridge, of a kernel with NF_TABLES_BRIDGE",
+        "nftables for bridges",
+        "keeps containers from using others' addresses",
+        False,
+        scratch.run(partial(_rules, _BRIDGE_RULES)),
+        "load the kernel modules nf_tables and nft_meta_bridge, of a kernel with NF_TABLES_BRIDGE",
     )
+    has_ipv6 = Path("/proc/sys/net/ipv6").exists()
+    why = "" if has_ipv6 else "the kernel has no IPv6"
+    yield Feature("IPv6", "dual-stack networks", False, why, "boot without ipv6.disable=1")
+    yield Feature("SCTP", "published ports of protocol sctp", False, _sctp(), "load the kernel module sctp")
     yield Feature(
-        name="IPv6",
-        purpose="dual-stack networks",
-        needed=False,
-        missing="" if Path("/proc/sys/net/ipv6").exists() else "the kernel has no IPv6",
-        hint="boot without ipv6.disable=1",
-    )
-    yield Feature(
-        name="SCTP",
-        purpose="published ports of protocol sctp",
-        needed=False,
-        missing=_reason(
-            lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
-        ),
-        hint="load the kernel module sctp",
-    )
-    yield Feature(
-        name="ESP",
-        purpose="encrypted overlays (--opt encrypted)",
-        needed=False,
-        missing=_esp(scratch),
-        hint="load the kernel modules esp4, esp6 and gcm",
+        "ESP",
+        "encrypted overlays (--opt encrypted)",
+        False,
+        _esp(scratch),
+        "load the kernel modules esp4, esp6 and gcm",
     )
 
 
-def _reason(attempt: Callable[[], None]) -> str:
+def _sctp() -> str:
     try:
-        attempt()
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
     except OSError as error:
         return error.strerror or str(error)
     return ""

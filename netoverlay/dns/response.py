@@ -87,8 +87,8 @@ def _sane(ttl: int) -> int:
     return 0 if ttl >= _TOO_LONG else ttl
 
 
-def read_response(message: bytes) -> Response:
-    """Raises Malformed, and nothing else, whatever the bytes are."""
+def _read_head(message: bytes) -> tuple[int, list[int], int]:
+    """The flags, how many records each section has, and where the first one is, behind the question."""
     if len(message) < HEADER.size:
         raise Malformed("shorter than a header")
     _, flags, questions, *sections = HEADER.unpack_from(message)
@@ -100,6 +100,12 @@ def read_response(message: bytes) -> Response:
         offset += 4
         if offset > len(message):
             raise Malformed("question runs over the end")
+    return flags, sections, offset
+
+
+def read_response(message: bytes) -> Response:
+    """Raises Malformed, and nothing else, whatever the bytes are."""
+    flags, sections, offset = _read_head(message)
     question = message[HEADER.size : offset]
     code = flags & RCODE
     counts, ends, ttls, lifetimes = [0, 0, 0], [], [], []

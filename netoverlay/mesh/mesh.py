@@ -16,8 +16,9 @@ from netoverlay.containers.sandboxes import SandboxSpec
 from netoverlay.mesh.firewall import Firewall
 from netoverlay.mesh.gateway import Gateways
 from netoverlay.mesh.link import IngressLink
+from netoverlay.mesh.parts import MeshParts
 from netoverlay.mesh.ports import Ports, fresh, gone, ports
-from netoverlay.mesh.rules import MeshParts, plans
+from netoverlay.mesh.rules import plans
 from netoverlay.netlink.notices import Notices
 from netoverlay.netlink.numbers import Group
 from netoverlay.netns import NETLINK_ROUTE, Namespace, Namespaces

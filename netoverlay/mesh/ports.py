@@ -90,24 +90,23 @@ def ports(table: NetworkTable | None, node_id: str) -> Ports:
                 refused.add(key)
             if balanced.get(key) is not found:
                 unserved |= {(address, key) for address in service.vips}
+            here = (each for each in by_service[service.id] if each.node_id == node_id)
             reachable |= {
-                (address, port.protocol, port.target_port)
-                for each in by_service[service.id]
-                if each.node_id == node_id
-                for address in each.addresses
+                (address, port.protocol, port.target_port) for each in here for address in each.addresses
             }
     own = table.nodes.get(node_id)
+    others = [node for node in table.nodes.values() if node.id != node_id]
     return Ports(
         balanced=balanced,
         refused=frozenset(refused - balanced.keys()),
         unserved=frozenset(unserved),
         reachable=frozenset(reachable),
-        numbers=frozenset(node.number for node in table.nodes.values() if node.number and node.id != node_id),
+        numbers=frozenset(node.number for node in others if node.number),
         nodes=frozenset(
             address
-            for node in table.nodes.values()
+            for node in others
             for address in (node.vtep, *node.addresses, *node.host_addresses)
-            if node.id != node_id and address
+            if address
         ),
         own=own.addresses if own is not None else (),
     )

@@ -4,8 +4,8 @@
            -> over vxi to the replica's host: marks and zones by the MAC of the node it came through
            -> gv… -> gw0 in the container, whose reply its host leads back to that node by the connection's mark
 
-The frame (`frame`) is the same on every host, everything else is elements of its sets, one chain per published port,
-and the chain `own` with this node's addresses.
+This frame is the same on every host; what differs (`netoverlay.mesh.parts`) is elements of its sets, one chain per
+published port, and the chain `own` with this node's addresses.
 """
 
 from __future__ import annotations
@@ -13,14 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from netoverlay.mesh.elements import (
-    UNSERVED,
-    node_elements,
-    port_key,
-    virtual_keys,
-    way_elements,
-)
-from netoverlay.mesh.ports import Balanced, Port, Ports, Way
 from netoverlay.mesh.routes import DEVICE, MARK, MARK_MASK
 from netoverlay.nft import expr, match, types
 from netoverlay.nft.expr import Expression, Meta
@@ -28,7 +20,6 @@ from netoverlay.nft.plan import Plans
 from netoverlay.nft.table import Base, Chain, Hook, NamedSet, Part, Rule, rule
 from netoverlay.nft.types import (
     ETHER,
-    INTEGER,
     INTERFACE,
     IPV4,
     IPV6,
@@ -36,7 +27,6 @@ from netoverlay.nft.types import (
     PROTOCOL,
     VERDICT,
     ZONE,
-    Value,
     concatenation,
     jump,
 )
@@ -45,7 +35,7 @@ from netoverlay.nft.wire import Family
 TABLE = "pyswarm-mesh"
 WIRES = "gv*"  # the host's ends of the containers' wires
 plans = Plans(Family.INET, TABLE)
-_VERSIONS = ((Family.IPV4, IPV4, "4"), (Family.IPV6, IPV6, "6"))
+VERSIONS = ((Family.IPV4, IPV4, "4"), (Family.IPV6, IPV6, "6"))
 _FIRST, _MANGLE, _TRANSLATE, _FILTER, _SOURCE = -300, -150, -100, 0, 100  # NF_IP_PRI_*
 _LAST = 300  # before a packet is routed, behind everybody's filters
 _LOOPBACKS = ("127.0.0.0/8", "::1")
@@ -55,49 +45,54 @@ _PORT = concatenation(PROTOCOL, PORT)
 @lru_cache(maxsize=1)
 def frame() -> Part:
     """What is the same on every host."""
+    return Part(chains=_chains(), sets=_sets())
+
+
+def _chains() -> dict[str, Chain]:
     translate = (
         *(rule(match.target_is_local(), *each) for each in (_forward(4), _forward(6), _balance())),
-        *(rule(*_virtual(family, version)) for family, _, version in _VERSIONS),
+        *(rule(*_virtual(family, version)) for family, _, version in VERSIONS),
     )
-    return Part(
-        chains={
-            "raw": Chain(_raw(), _base("filter", Hook.PREROUTING, _FIRST)),
-            "marks": Chain(_remember(), _base("filter", Hook.PREROUTING, _MANGLE)),
-            "ways-back": Chain(_back(), _base("filter", Hook.PREROUTING, _LAST)),
-            "translate": Chain(translate, _base("nat", Hook.PREROUTING, _TRANSLATE)),
-            "translate-own": Chain(translate, _base("nat", Hook.OUTPUT, _TRANSLATE)),
-            "input": Chain(_input(), _base("filter", Hook.INPUT, _FILTER)),
-            "forward": Chain(_through(), _base("filter", Hook.FORWARD, _FILTER)),
-            "unmark": Chain(_unmark(), _base("filter", Hook.POSTROUTING, _MANGLE)),
-            "source": Chain(_source(), _base("nat", Hook.POSTROUTING, _SOURCE)),
-            "refuse": Chain(
-                (
-                    rule(match.protocol(match.TCP), expr.reject_with_reset(), note="refuse"),
-                    rule(expr.reject_as_unreachable(), note="refuse"),
-                )
-            ),
+    return {
+        "raw": Chain(_raw(), _base("filter", Hook.PREROUTING, _FIRST)),
+        "marks": Chain(_remember(), _base("filter", Hook.PREROUTING, _MANGLE)),
+        "ways-back": Chain(_back(), _base("filter", Hook.PREROUTING, _LAST)),
+        "translate": Chain(translate, _base("nat", Hook.PREROUTING, _TRANSLATE)),
+        "translate-own": Chain(translate, _base("nat", Hook.OUTPUT, _TRANSLATE)),
+        "input": Chain(_input(), _base("filter", Hook.INPUT, _FILTER)),
+        "forward": Chain(_through(), _base("filter", Hook.FORWARD, _FILTER)),
+        "unmark": Chain(_unmark(), _base("filter", Hook.POSTROUTING, _MANGLE)),
+        "source": Chain(_source(), _base("nat", Hook.POSTROUTING, _SOURCE)),
+        "refuse": Chain(
+            (
+                rule(match.protocol(match.TCP), expr.reject_with_reset(), note="refuse"),
+                rule(expr.reject_as_unreachable(), note="refuse"),
+            )
+        ),
+    }
+
+
+def _sets() -> dict[str, NamedSet]:
+    return {
+        "numbers": NamedSet(key=ETHER, value=types.MARK),
+        "zones": NamedSet(key=ETHER, value=ZONE),
+        "balanced": NamedSet(key=_PORT, value=VERDICT),
+        "refused": NamedSet(key=_PORT),
+        "closed": NamedSet(key=INTERFACE),
+        **{
+            f"{name}{version}": declared
+            for _, address, version in VERSIONS
+            for name, declared in {
+                "host-ports": NamedSet(key=_PORT, value=concatenation(address, PORT)),
+                "virtual": NamedSet(key=concatenation(address, PROTOCOL, PORT), value=VERDICT),
+                "nodes": NamedSet(key=address),
+                "outsiders": NamedSet(key=address),
+                "senders": NamedSet(key=concatenation(INTERFACE, address)),
+                "selves": NamedSet(key=concatenation(address, address)),
+                "reachable": NamedSet(key=concatenation(address, PROTOCOL, PORT)),
+            }.items()
         },
-        sets={
-            "numbers": NamedSet(key=ETHER, value=types.MARK),
-            "zones": NamedSet(key=ETHER, value=ZONE),
-            "balanced": NamedSet(key=_PORT, value=VERDICT),
-            "refused": NamedSet(key=_PORT),
-            "closed": NamedSet(key=INTERFACE),
-            **{
-                f"{name}{version}": declared
-                for _, address, version in _VERSIONS
-                for name, declared in {
-                    "host-ports": NamedSet(key=_PORT, value=concatenation(address, PORT)),
-                    "virtual": NamedSet(key=concatenation(address, PROTOCOL, PORT), value=VERDICT),
-                    "nodes": NamedSet(key=address),
-                    "outsiders": NamedSet(key=address),
-                    "senders": NamedSet(key=concatenation(INTERFACE, address)),
-                    "selves": NamedSet(key=concatenation(address, address)),
-                    "reachable": NamedSet(key=concatenation(address, PROTOCOL, PORT)),
-                }.items()
-            },
-        },
-    )
+    }
 
 
 def _base(kind: str, hook: Hook, priority: int) -> Base:
@@ -106,7 +101,6 @@ def _base(kind: str, hook: Hook, priority: int) -> Base:
 
 # -- what comes in -------------------------------------------------------------------------------------
 def _raw() -> tuple[Rule, ...]:
-    from_mesh = (*match.arrives_on(DEVICE), *match.ethernet())
     return (
         # route_localnet is on: without this, containers and other hosts would reach what listens on 127.0.0.1.
         rule(
@@ -127,22 +121,18 @@ def _raw() -> tuple[Rule, ...]:
                 (Family.IPV6, expr.ip6_source(4), "6"),
             )
         ),
+        *_by_node(),
+    )
+
+
+def _by_node() -> tuple[Rule, ...]:
+    """Through which node a packet came is told by the MAC it has from the mesh."""
+    sender = (*match.arrives_on(DEVICE), *match.ethernet(), expr.ether_source())
+    return (
         # By its mark rp_filter finds that a client's address is valid on vxi.
-        rule(
-            from_mesh,
-            expr.ether_source(),
-            expr.mapped("numbers"),
-            expr.set_mark(),
-            note="came through this node",
-        ),
+        rule(sender, expr.mapped("numbers"), expr.set_mark(), note="came through this node"),
         # One client port used with two nodes is one 5-tuple here: apart by zone, translation gives one another port.
-        rule(
-            from_mesh,
-            expr.ether_source(),
-            expr.mapped("zones"),
-            expr.set_ct_zone(expr.CT_ORIGINAL),
-            note="a zone for each node",
-        ),
+        rule(sender, expr.mapped("zones"), expr.set_ct_zone(expr.CT_ORIGINAL), note="a zone for each node"),
         # From a node that is not known here yet: the answer would not find its way. TCP sends it again.
         rule(
             match.arrives_on(DEVICE),
@@ -261,129 +251,35 @@ def _unmark() -> tuple[Rule, ...]:
 
 def _source() -> tuple[Rule, ...]:
     own = expr.verdict(jump("own"))
-    translated = match.status(expr.CT_DNAT)
-    rules: list[Rule] = [
+    from_localhost = (
         rule(match.leaves_on(DEVICE, WIRES), match.source(loopback), own, note="from localhost")
         for loopback in _LOOPBACKS
-    ]
-    for family, _, version in _VERSIONS:
-        source, target, words = (
-            (expr.ip_source, expr.ip_target, 1)
-            if family is Family.IPV4
-            else (expr.ip6_source, expr.ip6_target, 4)
-        )
-        rules += (
-            rule(
-                match.family(family),
-                translated,
-                source(),
-                target(words),
-                expr.is_in(f"selves{version}"),
-                own,
-                note="a container that reached itself",
-            ),
-            # Its replica may be on that very node, which takes no packets from itself off the wire.
-            rule(
-                match.leaves_on(DEVICE, WIRES),
-                match.family(family),
-                translated,
-                source(),
-                expr.is_in(f"nodes{version}"),
-                match.source_is_local(inverted=True),
-                own,
-                note="from another node",
-            ),
-            rule(
-                match.leaves_on(DEVICE),
-                match.family(family),
-                translated,
-                source(),
-                expr.is_in(f"outsiders{version}"),
-                own,
-                note="from a container without an ingress address",
-            ),
-        )
-    out = (*match.arrives_on(WIRES), *match.leaves_on(DEVICE, WIRES, inverted=True))
-    return (*rules, rule(out, expr.masquerade(), note="the way out"))
-
-
-# -- what differs from host to host --------------------------------------------------------------------
-class MeshParts:
-    """The table for one host, in parts; those that did not change are the same objects as before."""
-
-    def __init__(self) -> None:
-        self._balanced: dict[Port, tuple[Balanced, Part]] = {}
-        self._last: dict[str, Part] = {}
-
-    def __call__(self, ports: Ports, ways: Iterable[Way]) -> tuple[Part, ...]:
-        made: dict[Port, tuple[Balanced, Part]] = {}
-        for port, balanced in ports.balanced.items():
-            known = self._balanced.get(port)
-            same = known is not None and known[0] == balanced
-            made[port] = known if known and same else (balanced, _spread(port, balanced))
-        self._balanced = made
-        ways = tuple(ways)
-        return (
-            frame(),
-            self._same("own", Part(chains={"own": _own(ports.own), UNSERVED: _to_own(ports.own)})),
-            self._same("nodes", Part(elements=node_elements(ports))),
-            self._same("ways", Part(elements=way_elements(ways))),
-            *(part for _, part in made.values()),
-        )
-
-    def _same(self, name: str, part: Part) -> Part:
-        known = self._last.get(name)
-        if known != part:
-            known = self._last[name] = part
-        return known
-
-
-def _own(addresses: tuple[str, ...]) -> Chain:
-    """Gives a connection this node's ingress address, or where it has none another of its addresses."""
-    rules = [
-        rule(
-            match.family(Family.IPV6 if ":" in address else Family.IPV4),
-            expr.immediate(types.ip(address)),
-            expr.snat(Family.IPV6 if ":" in address else Family.IPV4),
-            note="this node",
-        )
-        for address in addresses
-    ]
-    return Chain((*rules, rule(expr.masquerade(), note="this node")))
-
-
-def _to_own(addresses: tuple[str, ...]) -> Chain:
-    """Brings what nobody serves to this node itself, where its port is refused."""
-    families = [Family.IPV6 if ":" in address else Family.IPV4 for address in addresses]
-    return Chain(
-        tuple(
-            rule(match.family(family), expr.immediate(types.ip(address)), expr.dnat(family), note="this node")
-            for family, address in zip(families, addresses, strict=True)
-        )
     )
+    translated = (each for family, _, version in VERSIONS for each in _translated(family, version, own))
+    out = (*match.arrives_on(WIRES), *match.leaves_on(DEVICE, WIRES, inverted=True))
+    return (*from_localhost, *translated, rule(out, expr.masquerade(), note="the way out"))
 
 
-def _spread(port: Port, balanced: Balanced) -> Part:
-    """One rule for each family that sends a new connection to one of the replicas, all with the same chance."""
-    chain = f"{port.protocol}-{port.number}"
-    rules: list[Rule] = []
-    for (family, kind, _), targets in zip(_VERSIONS, (balanced.targets4, balanced.targets6), strict=True):
-        if not targets:
-            continue
-        words = kind.length // 4
-        places = {types.mark(place): types.ip(target) for place, target in enumerate(targets)}
-        rules.append(
-            rule(
-                match.family(family),
-                expr.random(len(targets)),
-                expr.mapped(types.anonymous_map(INTEGER, kind, places)),
-                expr.immediate(types.port(balanced.target_port), words),
-                expr.dnat(family, 0, words),
-                note=balanced.service,
-            )
-        )
-    elements: dict[str, dict[bytes, Value]] = {"balanced": {port_key(port): types.goto(chain)}}
-    for _, _, version in _VERSIONS:
-        keys = virtual_keys(version, ((each, port) for each in balanced.virtual))
-        elements[f"virtual{version}"] = dict.fromkeys(keys, types.goto(chain))
-    return Part(chains={chain: Chain(tuple(rules))}, elements=elements)
+def _translated(family: Family, version: str, own: Expression) -> tuple[Rule, ...]:
+    """What goes to a replica and would not find back with the source that it has."""
+    six = family is Family.IPV6
+    source = expr.ip6_source() if six else expr.ip_source()
+    target = expr.ip6_target(4) if six else expr.ip_target(1)
+    translated = match.status(expr.CT_DNAT)
+    return (
+        rule(
+            *(match.family(family), translated, source, target, expr.is_in(f"selves{version}"), own),
+            note="a container that reached itself",
+        ),
+        # Its replica may be on that very node, which takes no packets from itself off the wire.
+        rule(
+            *(match.leaves_on(DEVICE, WIRES), match.family(family), translated, source),
+            *(expr.is_in(f"nodes{version}"), match.source_is_local(inverted=True), own),
+            note="from another node",
+        ),
+        rule(
+            *(match.leaves_on(DEVICE), match.family(family), translated, source),
+            *(expr.is_in(f"outsiders{version}"), own),
+            note="from a container without an ingress address",
+        ),
+    )

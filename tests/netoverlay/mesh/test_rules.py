@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from netoverlay.mesh.gateway_pool import free_address
+from netoverlay.mesh.parts import MeshParts
 from netoverlay.mesh.ports import Port, Way, gone, host_ports, ports
 from netoverlay.mesh.routes import (
     MARK,
@@ -21,7 +22,6 @@ from netoverlay.mesh.routes import (
     node_mac,
     policy,
 )
-from netoverlay.mesh.rules import MeshParts
 from netoverlay.netlink.routing import Rule
 from netoverlay.nft.table import merged
 from swarmcore.model.endpoint import PortConfig, Protocol, PublishMode
