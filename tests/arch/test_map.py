@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 
 from tests.arch.drawing import Box, draw, in_rows, reduced, text_width, without_circles, wrap
-from tests.arch.graph import PACKAGES, Graph, first_sentence, modules, rooms
+from tests.arch.graph import PACKAGES, ROOT, Graph, first_sentence, modules, rooms
 from tests.arch.map import text
 
 
@@ -64,3 +64,12 @@ def test_text_is_wrapped_to_its_box() -> None:
     )
     assert all(text_width(line, 10) <= 120 for line in lines)
     assert "".join(lines).replace(" ", "").startswith("Whatnodessay")
+
+
+def test_the_overview_names_every_room() -> None:
+    page = (ROOT / "docs/design/overview.md").read_text()
+    table = page[page.index("## The rooms") : page.index("## From `service create`")]
+    named = set(re.findall(r"`([\w/]+)`", table)) | {
+        name.rstrip("/") for name in re.findall(r"`([\w/]+/)`", table)
+    }
+    assert [m.name for m in modules().values() if m.is_folder and m.name.replace(".", "/") not in named] == []
