@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from manager.dispatcher.endpoints import EndpointTables
 from manager.dispatcher.network_streams import MAX_BYTES, NetworkStream, wanted_networks
-from manager.rules.endpoint_table import derive, is_active
+from manager.rules.endpoint_table import derive
 from manager.store.store import Store
 from manager.store.watch import Feed
 from swarmcore.model.base import Annotations, Driver
@@ -319,16 +319,6 @@ async def test_a_session_that_knows_everything_is_told_nothing() -> None:
     stream, view = follower.streams["w1"], follower.store.view()
     assert len(stream.updates(view, follower.tables)) == 1
     assert stream.updates(view, follower.tables) == []
-
-
-def test_a_task_is_active_while_it_runs_and_shall_run() -> None:
-    def made(state: TaskState, desired: TaskState) -> Task:
-        return task(1, state, desired, "w1", ("n1",))
-
-    assert is_active(made(TaskState.RUNNING, TaskState.RUNNING))
-    assert is_active(made(TaskState.RUNNING, TaskState.COMPLETE)), "a job's task may be connected to"
-    assert not is_active(made(TaskState.STARTING, TaskState.RUNNING))
-    assert not is_active(made(TaskState.RUNNING, TaskState.SHUTDOWN))
 
 
 async def test_a_large_network_comes_in_parts_that_count_as_one() -> None:
