@@ -9,7 +9,7 @@ from pyswarmd.node.networks import NodeNetworks
 from swarmcore.errors import NotFound
 from worker.containers.container import Container
 from worker.networks.local_networks import EndpointSettings
-from worker.tasks.attachments import Attachments
+from worker.tasks.attachment_requests import AttachmentRequests
 
 
 class Containers(Protocol):
@@ -24,7 +24,7 @@ class Connector:
     """`attachments` raises where this node is in no swarm: it is asked for networks of the swarm only."""
 
     def __init__(
-        self, networks: NodeNetworks, containers: Containers, attachments: Callable[[], Attachments]
+        self, networks: NodeNetworks, containers: Containers, attachments: Callable[[], AttachmentRequests]
     ) -> None:
         self._networks, self._containers, self._attachments = networks, containers, attachments
 

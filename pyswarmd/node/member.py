@@ -41,7 +41,7 @@ from worker.agent.asking import Managers
 from worker.agent.describe import Describer
 from worker.checks.checker import NetworkChecker
 from worker.containers.registry import ContainerRegistry
-from worker.tasks.attachments import Attachments
+from worker.tasks.attachment_requests import AttachmentRequests
 from worker.tasks.controller import Executor
 from worker.tasks.executor import ContainerExecutor
 from worker.tasks.runtimes import Runtimes
@@ -87,7 +87,7 @@ class Member:
         self._renewed = asyncio.Event()
         self._agent: Agent | None = None
         self._agent_runs: asyncio.Task[None] | None = None
-        self._attachments: Attachments | None = None
+        self._attachments: AttachmentRequests | None = None
         self._error = ""
         self._stopped = False  # raft has ended for good: not to be started before the daemon is
         self._parting: ManagerSide | None = None  # of a role that is over, until nothing is left of it
@@ -133,7 +133,7 @@ class Member:
         )
         executor: Executor = self._executor
         if self._networks is not None:
-            self._attachments = Attachments(
+            self._attachments = AttachmentRequests(
                 plugs=self._networks.swarm,
                 containers=self._containers,
                 managers=Managers(self._client, self._remotes, self._clock),
@@ -341,7 +341,7 @@ class Member:
             return False
         return True
 
-    def attachments(self) -> Attachments:
+    def attachments(self) -> AttachmentRequests:
         """Of containers outside of services to networks of the swarm."""
         if self._attachments is None:
             raise Unavailable("this node does not carry networks yet")

@@ -50,7 +50,7 @@ class NodeNetworks:
         self._tasks = Tasks()
 
     async def open(self) -> None:
-        self.local.open()
+        self.local.load()
         await self._kernel.open()
         await self.surroundings()
 
@@ -109,7 +109,7 @@ class NodeNetworks:
             raise Conflict(f"container {found.name} has no network namespace of its own")
         if any(join.segment.id == segment.id for join in sandbox.host_joins):
             raise Forbidden(f"endpoint with name {found.name} already exists in network {segment.name}")
-        join = self.local.take(segment, sandbox.id, found.name, free_interface(sandbox), addresses)
+        join = self.local.make_join(segment, sandbox.id, found.name, free_interface(sandbox), addresses)
         try:
             if not self.swarm.changed(await self._kernel.plug(sandbox.id, join)):
                 raise Conflict(f"container {found.name} has ended")

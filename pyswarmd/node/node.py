@@ -24,7 +24,7 @@ from swarmcore.model.node import NodeDescription
 from swarmcore.process.faults import Faults
 from worker.containers.registry import ContainerRegistry
 from worker.images.store import ImageStore
-from worker.tasks.attachments import Attachments
+from worker.tasks.attachment_requests import AttachmentRequests
 from worker.tasks.executor import ContainerExecutor
 
 log = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ class Node:
             )
         return self._member.as_manager()
 
-    def _attachments(self) -> Attachments:
+    def _attachments(self) -> AttachmentRequests:
         if self._member is None:
             raise NotInSwarm("This node is not part of a swarm")
         return self._member.attachments()

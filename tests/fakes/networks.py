@@ -26,7 +26,7 @@ class FakeNetworks:
     def keys(self, keys: tuple[EncryptionKey, ...]) -> None:
         self.encryption_keys = keys
 
-    async def apply(self, tables: Mapping[str, NetworkTable]) -> None:
+    async def agree_with(self, tables: Mapping[str, NetworkTable]) -> None:
         await self.open.wait()
         self.tables = tables
         self.applications += 1

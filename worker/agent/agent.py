@@ -245,7 +245,7 @@ class Agent:
         self._on_managers(managers)
 
     async def assigned(self, message: Assignments) -> None:
-        await self._tasks.apply(message)
+        await self._tasks.carry_out(message)
 
     def told_of_networks(self, update: NetworkUpdate) -> None:
         self._networks.told(update)

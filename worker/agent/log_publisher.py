@@ -52,7 +52,7 @@ class ReadAhead:
             await self._long.acquire()
         await self._lines.put(line)
 
-    async def take(self) -> list[LogMessage | None]:
+    async def next_lines(self) -> list[LogMessage | None]:
         """At least one, and what else is there, as far as it fits into one batch."""
         taken = [self._took(await self._lines.get())]
         size = _size(taken[0])
@@ -132,7 +132,7 @@ class LogPublisher:
                 )
             open_readers = len(message.task_ids)
             while open_readers:
-                waiting = await lines.take()
+                waiting = await lines.next_lines()
                 batch = tuple(line for line in waiting if line is not None)
                 open_readers -= len(waiting) - len(batch)
                 if batch:
@@ -149,29 +149,7 @@ class LogPublisher:
         warnings: list[str],
     ) -> None:
         try:
-            task = self._find_task(task_id)
-            if task is None:
-                raise NotFound(f"not on node {node_id}")
-            async for line in self._executor.logs(
-                task_id,
-                follow=options.follow,
-                since=options.since,
-                tail=options.tail,
-            ):
-                stream = LogStream(line.stream)
-                if (stream is LogStream.STDOUT and options.stdout) or (
-                    stream is LogStream.STDERR and options.stderr
-                ):
-                    await lines.put(
-                        LogMessage(
-                            node_id=node_id,
-                            service_id=task.service_id,
-                            task_id=task_id,
-                            stream=stream,
-                            timestamp=line.timestamp,
-                            data=line.data,
-                        )
-                    )
+            await self._put_lines(task_id, options, node_id, lines)
         except SwarmError as error:
             warnings.append(f"task {task_id}: {error}")
         except Exception as error:
@@ -184,3 +162,25 @@ class LogPublisher:
             warnings.append(f"task {task_id}: {one_line(error)}")
         # Not in a finally: a cancelled reader has no reader of its own any more.
         await lines.put(None)
+
+    async def _put_lines(self, task_id: str, options: LogOptions, node_id: str, lines: ReadAhead) -> None:
+        """What is wanted of one task's output; NotFound if it is not on this node."""
+        task = self._find_task(task_id)
+        if task is None:
+            raise NotFound(f"not on node {node_id}")
+        wanted = {LogStream.STDOUT: options.stdout, LogStream.STDERR: options.stderr}
+        async for line in self._executor.logs(
+            task_id, follow=options.follow, since=options.since, tail=options.tail
+        ):
+            stream = LogStream(line.stream)
+            if wanted.get(stream, False):
+                await lines.put(
+                    LogMessage(
+                        node_id=node_id,
+                        service_id=task.service_id,
+                        task_id=task_id,
+                        stream=stream,
+                        timestamp=line.timestamp,
+                        data=line.data,
+                    )
+                )

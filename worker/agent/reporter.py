@@ -59,7 +59,7 @@ class Reporter:
             self.put(task_id, status)
         self._wake.set()
 
-    def take(self) -> StatusReports | None:
+    def next_batch(self) -> StatusReports | None:
         """The next batch; its content stays pending until it is acknowledged."""
         if not self._unsent:
             return None
@@ -82,6 +82,6 @@ class Reporter:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while (batch := self.take()) is not None:
+            while (batch := self.next_batch()) is not None:
                 await send(batch)
             await self._clock.sleep(COALESCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -73,6 +73,53 @@ class _Reader:
             self._rest = b""
 
 
+class _News:
+    """Wakes who follows a log: when something is written, when the container has ended."""
+
+    def __init__(self, path: Path, inotify: Inotify, ended: asyncio.Future[Any] | None) -> None:
+        self._path, self._inotify, self._ended = path, inotify, ended
+        self._come = asyncio.Event()
+        self._stop: Callable[[], None] | None = None
+        if ended is not None:
+            ended.add_done_callback(self._woken)
+
+    def _woken(self, _: object) -> None:
+        self._come.set()
+
+    def watch(self) -> None:
+        """The file that is there now, which may be another one than before."""
+        self._unwatch()
+        try:
+            self._stop = self._inotify.watch(
+                self._path, IN_MODIFY | IN_MOVE_SELF | IN_DELETE_SELF | IN_ATTRIB, self._woken
+            )
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if not passes(error):  # ENOSPC: the user's watches are used up
+                raise
+
+    def _unwatch(self) -> None:
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
+
+    def forget(self) -> None:
+        """Whatever comes from here on is news."""
+        self._come.clear()
+
+    async def wait(self) -> None:
+        """For news since `forget`; without a watch for as long as it is worth to look again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if self._stop is not None else _LOOK_AGAIN):
+                await self._come.wait()
+
+    def close(self) -> None:
+        self._unwatch()
+        if self._ended is not None:
+            self._ended.remove_done_callback(self._woken)
+
+
 async def read_log(
     path: Path,
     inotify: Inotify,
@@ -87,52 +134,31 @@ async def read_log(
     `last`: so many of what is there now (None: all), then what comes.
     """
     reader = _Reader(path)
-    news = asyncio.Event()
-    stops: list[Callable[[], None]] = []
-
-    def woken(_: object) -> None:
-        news.set()
-
-    def watch() -> None:
-        while stops:
-            stops.pop()()
-        try:
-            stops.append(inotify.watch(path, IN_MODIFY | IN_MOVE_SELF | IN_DELETE_SELF | IN_ATTRIB, woken))
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if not passes(error):  # ENOSPC: the user's watches are used up
-                raise
-
     reader.open(last)
-    if ended is not None:
-        ended.add_done_callback(woken)
-    if follow:
-        watch()
+    news = _News(path, inotify, ended)
     try:
+        if follow:
+            news.watch()
         while True:
-            news.clear()
+            news.forget()
             # Asked before reading: what comes after the end is then read in the next round.
             over = not follow or ended is None or ended.done()
             lines = list(reader.read())
-            for line in lines:
-                if since is None or line.timestamp >= since:
-                    yield line
+            for line in _not_before(since, lines):
+                yield line
             if not lines and reader.at_end():
                 if over:
                     break
-                watch()  # the file may be another one now
+                news.watch()  # the file may be another one now
                 if reader.at_end():
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(None if stops else _LOOK_AGAIN):
-                            await news.wait()
+                    await news.wait()
             await asyncio.sleep(0)  # a long log must not hold up everything else
-        for line in reader.rest():
-            if since is None or line.timestamp >= since:
-                yield line
+        for line in _not_before(since, reader.rest()):
+            yield line
     finally:
-        if ended is not None:
-            ended.remove_done_callback(woken)
-        for stop in stops:
-            stop()
+        news.close()
         reader.close()
+
+
+def _not_before(since: datetime | None, lines: Iterable[LogLine]) -> Iterator[LogLine]:
+    return (line for line in lines if since is None or line.timestamp >= since)

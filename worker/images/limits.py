@@ -69,7 +69,7 @@ def full(directory: Path) -> DiskFull:
     return DiskFull(f"no space left on the disk of {directory}; nothing was changed")
 
 
-def apply(limits: Limits, archive_size: int) -> None:
+def enforce(limits: Limits, archive_size: int) -> None:
     """Bind this process, for good."""
     seconds = limits.processor_seconds(archive_size)
     for what, most in (

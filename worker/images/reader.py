@@ -203,7 +203,7 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("500")  # rather this process than the daemon
     with suppress(OSError):
         size = Path(job.path).stat().st_size
-        limits.apply(job.limits, size)
+        limits.enforce(job.limits, size)
     answer = guarded(job, read)
     sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
     sys.stdout.buffer.flush()

@@ -32,7 +32,7 @@ class Networks(Protocol):
         """The keys of encrypted overlays are these from now on, oldest first."""
         ...
 
-    async def apply(self, tables: Mapping[str, NetworkTable]) -> None:
+    async def agree_with(self, tables: Mapping[str, NetworkTable]) -> None:
         """Return when the kernel, the balancers and the names of this host agree."""
         ...
 
@@ -80,7 +80,7 @@ class NetworkFeed:
             number, tables = self._number, self._tables
             if self._networks is not None:
                 try:
-                    await self._networks.apply(tables)
+                    await self._networks.agree_with(tables)
                 except (SwarmError, OSError) as error:
                     log.warning("networks are not as they should be yet", extra={"reason": str(error)})
                     await self._clock.sleep(_RETRY)

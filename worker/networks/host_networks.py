@@ -65,7 +65,7 @@ class HostNetworks:
         self._connected: dict[str, dict[str, ConnectedContainer]] = {}
         self._changing = asyncio.Lock()
 
-    def open(self) -> None:
+    def load(self) -> None:
         """Read what is on disk; a damaged file is set aside with a warning."""
         try:
             raw = self._file.read_bytes()
@@ -250,7 +250,7 @@ class HostNetworks:
             pools = [AddressPool(subnet=str(found), gateway=first_address(found))]
         return _segment(network.id, network.name, network.driver, pools, options, internal=network.internal)
 
-    def take(
+    def make_join(
         self, segment: HostSegment, container_id: str, name: str, interface: str, wanted: Sequence[str] = ()
     ) -> HostJoin:
         """An interface with one address of each subnet, all of them or none. Invalid or FailedPrecondition says which

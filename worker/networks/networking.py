@@ -35,7 +35,7 @@ class Segments(typing.Protocol):
 
     def of_swarm(self, network: OverlayNetwork) -> HostSegment: ...
 
-    def take(
+    def make_join(
         self, segment: HostSegment, container_id: str, name: str, interface: str, wanted: Sequence[str] = ()
     ) -> HostJoin: ...
 
@@ -72,13 +72,13 @@ class SwarmNetworking:
         await self._host.forget()
 
     def heard(self, tables: Mapping[str, NetworkTable]) -> None:
-        """What the managers say; `apply` comes next."""
+        """What the managers say; `agree_with` comes next."""
         self._tables = tables
 
     def keys(self, keys: tuple[EncryptionKey, ...]) -> None:
         self._host.keys(tuple(RingKey(tag=key.lamport_time, secret=key.key) for key in keys))
 
-    async def apply(self, tables: Mapping[str, NetworkTable]) -> None:
+    async def agree_with(self, tables: Mapping[str, NetworkTable]) -> None:
         """Return when this host agrees with `tables`."""
         self._tables = tables
         async with self._told:
@@ -122,7 +122,7 @@ class SwarmNetworking:
             place = len(spec.joins) + len(spec.host_joins)
             try:
                 segment = self._segments.of_swarm(network)
-                join = self._segments.take(segment, spec.id, plan.name, f"eth{place}")
+                join = self._segments.make_join(segment, spec.id, plan.name, f"eth{place}")
             except BaseException:
                 self._forget(spec)  # all of them or none
                 raise

@@ -96,7 +96,7 @@ class Spawner:
             if len(self._inbox) < 4 + size:
                 break
             frame, self._inbox = self._inbox[4 : 4 + size], self._inbox[4 + size :]
-            self._handle(json.loads(frame))
+            self._answer(json.loads(frame))
         return bool(chunk)
 
     def send(self, answer: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ class Spawner:
         self._selector.modify(self._channel, events)
 
     # -- requests ------------------------------------------------------------------------------------
-    def _handle(self, request: dict[str, Any]) -> None:
+    def _answer(self, request: dict[str, Any]) -> None:
         try:
             match request["op"]:
                 case "run":

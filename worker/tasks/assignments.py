@@ -59,7 +59,7 @@ class Statuses(Protocol):
 
 
 class AssignedTasks:
-    """All tasks of this node. `apply` returns when the change is on disk and its loops have been told."""
+    """All tasks of this node. `carry_out` returns when the change is on disk and its loops have been told."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class AssignedTasks:
         await self._executor.sweep(known)
         self._sweep_is_due = False
 
-    async def apply(self, message: Assignments) -> None:
+    async def carry_out(self, message: Assignments) -> None:
         if message.full:
             self._dependencies.reset(message.secrets, message.configs)
         else:
@@ -121,7 +121,7 @@ class AssignedTasks:
         unwritten = await self._remember(message.tasks)
         for task in message.tasks:
             if (manager := self._managers.get(task.id)) is not None:
-                manager.update(task)
+                manager.reassign(task)
             elif unwritten is not None and task.status.state < TaskState.STARTING:
                 self._reject(task, unwritten)
             else:

@@ -62,7 +62,7 @@ class TaskManager:
     def removed(self) -> bool:
         return self._removed
 
-    def update(self, task: Task) -> None:
+    def reassign(self, task: Task) -> None:
         """A newer assignment of the same task; only the desired state can have changed in a way that matters."""
         self.task = replace(task, desired_state=max(task.desired_state, self.task.desired_state))
         if self.task.desired_state >= TaskState.SHUTDOWN:

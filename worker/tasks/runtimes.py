@@ -14,7 +14,7 @@ from worker.tasks.controller import Controller, Executor
 
 
 class AttachmentControllers(Protocol):
-    """What of `worker.tasks.attachments.Attachments` is needed."""
+    """What of `worker.tasks.attachment_requests.AttachmentRequests` is needed."""
 
     def controller(self, task: Task) -> Controller: ...
 

@@ -38,7 +38,7 @@ async def test_long_lines_are_read_ahead_few_at_a_time_and_batches_have_a_size()
         await asyncio.sleep(0)
         assert len(put) == LONG_AHEAD
         while None not in taken:
-            batch = await ahead.take()
+            batch = await ahead.next_lines()
             taken += batch
             assert sum(len(each.data) for each in batch if each is not None) <= 2 * BATCH_BYTES
     assert len(taken) == 21
@@ -48,5 +48,5 @@ async def test_short_lines_share_batches() -> None:
     ahead = ReadAhead()
     for _ in range(READ_AHEAD):
         await ahead.put(line(LONG))
-    assert len(await ahead.take()) == BATCH
-    assert len(await ahead.take()) == READ_AHEAD - BATCH
+    assert len(await ahead.next_lines()) == BATCH
+    assert len(await ahead.next_lines()) == READ_AHEAD - BATCH

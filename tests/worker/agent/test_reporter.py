@@ -22,10 +22,10 @@ def test_only_the_newest_status_of_a_task_is_sent() -> None:
     reporter = Reporter(RealClock())
     reporter.put("t1", READY)
     reporter.put("t1", RUNNING)
-    batch = reporter.take()
+    batch = reporter.next_batch()
     assert batch is not None
     assert [(r.task_id, r.status) for r in batch.reports] == [("t1", RUNNING)]
-    assert reporter.take() is None
+    assert reporter.next_batch() is None
 
 
 def test_statuses_of_any_size_travel_in_messages_that_the_leader_takes() -> None:
@@ -33,7 +33,7 @@ def test_statuses_of_any_size_travel_in_messages_that_the_leader_takes() -> None
     for number in range(2 * BATCH):
         reporter.put(f"t{number}", replace(RUNNING, err="e" * (1 << 20), message="m" * 10_000))
     sent: list[str] = []
-    while (batch := reporter.take()) is not None:
+    while (batch := reporter.next_batch()) is not None:
         assert len(msgspec.msgpack.encode(batch)) < MAX_FROM_AGENT
         sent += [report.task_id for report in batch.reports]
     assert sorted(sent) == sorted(f"t{number}" for number in range(2 * BATCH))
@@ -42,7 +42,7 @@ def test_statuses_of_any_size_travel_in_messages_that_the_leader_takes() -> None
 def test_what_is_not_acknowledged_stays_pending() -> None:
     reporter = Reporter(RealClock())
     reporter.put("t1", READY)
-    first = reporter.take()
+    first = reporter.next_batch()
     reporter.put("t1", RUNNING)
     assert first is not None
     reporter.acknowledge(first.number)
@@ -52,9 +52,9 @@ def test_what_is_not_acknowledged_stays_pending() -> None:
 def test_a_new_session_reports_everything_again() -> None:
     reporter = Reporter(RealClock())
     reporter.put("t1", READY)
-    lost = reporter.take()
+    lost = reporter.next_batch()
     reporter.start_over({"t1": READY, "t2": RUNNING})
-    again = reporter.take()
+    again = reporter.next_batch()
     assert lost is not None and again is not None
     assert {r.task_id for r in again.reports} == {"t1", "t2"}
     reporter.acknowledge(lost.number)  # of the old session: means nothing now
@@ -66,7 +66,7 @@ def test_large_crowds_come_in_several_batches() -> None:
     for number in range(BATCH + 1):
         reporter.put(f"t{number}", RUNNING)
     sizes = []
-    while (batch := reporter.take()) is not None:
+    while (batch := reporter.next_batch()) is not None:
         sizes.append(len(batch.reports))
     assert sizes == [BATCH, 1]
 

@@ -29,7 +29,7 @@ class Host:
     def keys(self, keys: tuple[EncryptionKey, ...]) -> None:
         """No network of these tests is encrypted."""
 
-    async def apply(self, tables: Mapping[str, NetworkTable]) -> None:
+    async def agree_with(self, tables: Mapping[str, NetworkTable]) -> None:
         await asyncio.sleep(self.seconds)
         if self.failing:
             self.failing -= 1

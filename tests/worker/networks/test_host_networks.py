@@ -35,7 +35,7 @@ def networks(folder: Path, devices: Devices | None = None) -> HostNetworks:
     made = HostNetworks(
         folder / "networks.json", devices or Devices(), StepClock(), lambda: ["172.18.0.0/16"]
     )
-    made.open()
+    made.load()
     return made
 
 
@@ -122,7 +122,7 @@ async def test_containers_of_a_network_may_be_free_to_use_other_addresses(tmp_pa
     kept = networks(tmp_path)
     free = await kept.create(request("vrrp", "off"))
     bound = await kept.create(request("back", "on"))
-    joins = [kept.take(segment_of(each), "c1", "web", "eth0") for each in (free, bound)]
+    joins = [kept.make_join(segment_of(each), "c1", "web", "eth0") for each in (free, bound)]
     assert [join.antispoof for join in joins] == [False, True]
     with pytest.raises(Invalid, match=r"pyswarm\.antispoof='none'"):
         await kept.create(request("x", "none"))
@@ -132,24 +132,24 @@ async def test_addresses_are_given_once_and_come_back(tmp_path: Path) -> None:
     kept = networks(tmp_path)
     made = await kept.create(NetworkRequest(name="small", ipam=pool("10.9.0.0/24", within="10.9.0.8/30")))
     segment = segment_of(made)
-    taken = [kept.take(segment, f"c{n}", f"web{n}", "eth0") for n in range(4)]
+    taken = [kept.make_join(segment, f"c{n}", f"web{n}", "eth0") for n in range(4)]
     assert len({join.addresses for join in taken}) == 4
     assert all(join.addresses[0].startswith("10.9.0.") for join in taken)
     with pytest.raises(FailedPrecondition, match="no address is left on network small"):
-        kept.take(segment, "c9", "late", "eth0")
+        kept.make_join(segment, "c9", "late", "eth0")
     with pytest.raises(FailedPrecondition, match="active endpoints: web0, web1, web2, web3"):
         await kept.remove(made.id)
     kept.give_back(taken[0], "c0")
-    assert kept.take(segment, "c9", "late", "eth0").addresses == taken[0].addresses
+    assert kept.make_join(segment, "c9", "late", "eth0").addresses == taken[0].addresses
 
 
 async def test_a_restarted_daemon_gives_no_address_that_a_container_has(tmp_path: Path) -> None:
     kept = networks(tmp_path)
     made = await kept.create(NetworkRequest(name="back"))
-    join = kept.take(segment_of(made), "c1", "web", "eth0")
+    join = kept.make_join(segment_of(made), "c1", "web", "eth0")
     again = networks(tmp_path)
     again.adopt([SandboxSpec(id="c1", task_id="t1", host_joins=(join,))], {"c1": "web"})
-    assert again.take(segment_of(made), "c2", "api", "eth0").addresses != join.addresses
+    assert again.make_join(segment_of(made), "c2", "api", "eth0").addresses != join.addresses
     assert again.list()[0].containers.keys() == {"c1", "c2"}
 
 
@@ -227,7 +227,7 @@ async def test_wishes_are_met_whole_or_nothing_is_taken(tmp_path: Path) -> None:
     pools = (AddressPool(subnet="10.9.0.0/29"), AddressPool(subnet="fd09::/64"))
     made = await kept.create(NetworkRequest(name="x", enable_ipv6=True, ipam=IPAM(config=pools)))
     segment = segment_of(made)
-    first = kept.take(segment, "c1", "one", "eth0", ["fd09::7", "10.9.0.3"])
+    first = kept.make_join(segment, "c1", "one", "eth0", ["fd09::7", "10.9.0.3"])
     assert first.addresses == ("10.9.0.3/29", "fd09::7/64")
     wrong = (
         (FailedPrecondition, "fd09::7 is already in use", ["10.9.0.4", "fd09::7"]),
@@ -239,15 +239,18 @@ async def test_wishes_are_met_whole_or_nothing_is_taken(tmp_path: Path) -> None:
     )
     for kind, words, wishes in wrong:
         with pytest.raises(kind, match=words):
-            kept.take(segment, "c2", "two", "eth0", wishes)
+            kept.make_join(segment, "c2", "two", "eth0", wishes)
     # Four are left of the small subnet; of the other one nothing was lost.
-    rest = [kept.take(segment, f"d{n}", f"d{n}", "eth0") for n in range(4)]
+    rest = [kept.make_join(segment, f"d{n}", f"d{n}", "eth0") for n in range(4)]
     assert sorted(join.addresses[0] for join in rest) == [f"10.9.0.{n}/29" for n in (2, 4, 5, 6)]
     assert [join.addresses[1] for join in rest] == [f"fd09::{n}/64" for n in (2, 3, 4, 5)]
     with pytest.raises(FailedPrecondition, match="no address is left"):
-        kept.take(segment, "late", "late", "eth0", ["fd09::8"])
+        kept.make_join(segment, "late", "late", "eth0", ["fd09::8"])
     kept.give_back(first, "c1")
-    assert kept.take(segment, "late", "late", "eth0", ["fd09::8"]).addresses == ("10.9.0.3/29", "fd09::8/64")
+    assert kept.make_join(segment, "late", "late", "eth0", ["fd09::8"]).addresses == (
+        "10.9.0.3/29",
+        "fd09::8/64",
+    )
 
 
 async def test_what_an_earlier_release_stored_is_told_of(tmp_path: Path) -> None:
@@ -255,7 +258,7 @@ async def test_what_an_earlier_release_stored_is_told_of(tmp_path: Path) -> None
     made = await kept.create(NetworkRequest(name="x", ipam=pool(SUBNET)))
     segment = replace(segment_of(made), ranges=("nonsense",))
     with pytest.raises(FailedPrecondition, match="network x of this host makes no sense"):
-        kept.take(segment, "c1", "one", "eth0")
+        kept.make_join(segment, "c1", "one", "eth0")
 
 
 async def test_a_network_of_the_swarm_keeps_the_subnet_that_was_chosen_for_it(tmp_path: Path) -> None:
@@ -265,7 +268,7 @@ async def test_a_network_of_the_swarm_keeps_the_subnet_that_was_chosen_for_it(tm
     made = await kept.create(NetworkRequest(name="other"))
     assert made.pools[0].subnet != first.subnets[0]
     assert kept.of_swarm(wire) == first
-    join = kept.take(first, "c1", "one", "eth0")
+    join = kept.make_join(first, "c1", "one", "eth0")
     again = networks(tmp_path)
     again.adopt([SandboxSpec(id="c1", task_id="t1", host_joins=(join,))], {})
     assert again.of_swarm(wire).subnets == first.subnets

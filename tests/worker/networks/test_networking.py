@@ -80,19 +80,19 @@ async def test_addresses_of_networks_that_were_joined_later_are_given_back_too(w
     made = await world.local.create(NetworkRequest(name="lan"))
     segment = segment_of(made)
     sandbox = await world.attach("a")
-    join = world.local.take(segment, sandbox.id, "web", free_interface(sandbox))
+    join = world.local.make_join(segment, sandbox.id, "web", free_interface(sandbox))
     assert world.swarm.changed(await world.host.plug(sandbox.id, join))
     assert world.changes[sandbox.id].host_joins == (join,)
     await world.swarm.release(sandbox)  # as it was recorded before
     assert world.local.list()[0].containers == {}
-    again = world.local.take(segment, "other", "api", "eth0", [join.addresses[0].partition("/")[0]])
+    again = world.local.make_join(segment, "other", "api", "eth0", [join.addresses[0].partition("/")[0]])
     assert again.addresses == join.addresses
 
 
 async def test_a_container_that_has_ended_joins_nothing(world: World) -> None:
     segment = segment_of(await world.local.create(NetworkRequest(name="lan")))
     sandbox = await world.attach("a")
-    join = world.local.take(segment, sandbox.id, "web", free_interface(sandbox))
+    join = world.local.make_join(segment, sandbox.id, "web", free_interface(sandbox))
     await world.swarm.release(sandbox)
     with pytest.raises(NotFound):
         await world.host.plug(sandbox.id, join)
@@ -103,11 +103,11 @@ async def test_a_container_that_has_ended_joins_nothing(world: World) -> None:
 async def test_a_container_that_cannot_have_all_its_networks_holds_addresses_of_none(world: World) -> None:
     lan = OverlayNetwork(id="lan1", name="lan", driver="bridge")
     lost = OverlayNetwork(id="lost1", name="lost", driver="macvlan", config_from="nowhere")
-    await world.swarm.apply({each.id: NetworkTable(network=each) for each in (lan, lost)})
+    await world.swarm.agree_with({each.id: NetworkTable(network=each) for each in (lan, lost)})
     on = tuple(NetworkAttachment(network_id=each.id) for each in (lan, lost))
     with pytest.raises(NotFound, match="configuration network nowhere"):
         plan = network_plan(Task(id="a", networks_attachments=on))
         await world.swarm.make_network(plan, "a" * 12, "a")
     segment = world.local.of_swarm(lan)
     first = segment.subnets[0].removesuffix(".0.0/16") + ".0.2"
-    assert world.local.take(segment, "b", "b", "eth0", [first]).addresses == (f"{first}/16",)
+    assert world.local.make_join(segment, "b", "b", "eth0", [first]).addresses == (f"{first}/16",)

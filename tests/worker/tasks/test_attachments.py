@@ -24,8 +24,8 @@ from swarmcore.model.task import NetworkAttachmentSpec, RuntimeType, Task, TaskS
 from swarmcore.rpc.messages.attachments import AttachmentReply, RequestAttachment, RequestDetachment
 from tests.fakes.executor import FakeExecutor
 from tests.fakes.virtual_time import LoopClock, run_virtual
-from worker.tasks.attachment import AttachmentController
-from worker.tasks.attachments import PATIENCE, Attachments
+from worker.tasks.attachment_requests import PATIENCE, AttachmentRequests
+from worker.tasks.attachment_task import AttachmentTask
 from worker.tasks.dependencies import Dependencies
 from worker.tasks.manager import TaskManager
 from worker.tasks.runtimes import Runtimes
@@ -94,7 +94,7 @@ class Daemon:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.clock = LoopClock()
-        self.attachments = Attachments(
+        self.attachments = AttachmentRequests(
             plugs=host,
             containers=host,
             managers=self,
@@ -110,7 +110,7 @@ class Daemon:
         self.refuse: list[SwarmError] = []
         self.reaches_node = True
 
-    # -- the leader (worker.tasks.attachments.Asks) --
+    # -- the leader (worker.tasks.attachment_requests.Asks) --
     async def ask(self, request: msgspec.Struct, reply: type[R], *, patience: float) -> R:
         self.asked.append(request)
         await self.clock.sleep(0.01)
@@ -136,7 +136,7 @@ class Daemon:
                 spec.container_id == request.container_id and task.spec.networks[0].target == request.network
             )
             if task_id == request.task_id or (named and task.desired_state is not S.REMOVE):
-                manager.update(replace(task, desired_state=S.REMOVE))
+                manager.reassign(replace(task, desired_state=S.REMOVE))
                 return task_id
         raise NotFound("attachment not found")
 
@@ -428,7 +428,7 @@ def test_other_tasks_are_containers_still() -> None:
             await node.clock.sleep(1)
             assert set(node.executor.containers) == {"t1"}
             controller = await node.runtimes.controller(attachment("t2"), {}, {})
-            assert isinstance(controller, AttachmentController)
+            assert isinstance(controller, AttachmentTask)
             assert await node.runtimes.controller(attachment("t2"), {}, {}) is controller
             await node.runtimes.sweep([])
             assert node.executor.swept == ["t1"]

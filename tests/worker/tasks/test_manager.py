@@ -60,7 +60,7 @@ async def test_a_delayed_task_waits_ready_until_it_may_run() -> None:
     bench = Bench()
     async with bench.managed(task(desired=S.READY)) as manager:
         await until(lambda: manager.status.state is S.READY)
-        manager.update(task(desired=S.RUNNING))
+        manager.reassign(task(desired=S.RUNNING))
         await until(lambda: bench.executor.running == {"t1"})
 
 
@@ -103,7 +103,7 @@ async def test_shutdown_stops_a_running_task_and_keeps_its_container() -> None:
     bench = Bench()
     async with bench.managed(task()) as manager:
         await until(lambda: manager.status.state is S.RUNNING)
-        manager.update(task(desired=S.SHUTDOWN))
+        manager.reassign(task(desired=S.SHUTDOWN))
         await until(lambda: manager.status.state is S.SHUTDOWN)
     assert bench.executor.containers["t1"].log == ["prepare", "start", "shutdown"]
 
@@ -111,7 +111,7 @@ async def test_shutdown_stops_a_running_task_and_keeps_its_container() -> None:
 async def test_a_desired_state_never_goes_back() -> None:
     bench = Bench()
     async with bench.managed(task(desired=S.SHUTDOWN)) as manager:
-        manager.update(task(desired=S.RUNNING))
+        manager.reassign(task(desired=S.RUNNING))
         await until(lambda: manager.status.state is S.SHUTDOWN)
     assert bench.executor.containers == {}
 
@@ -121,7 +121,7 @@ async def test_a_hanging_preparation_is_broken_off_by_a_shutdown() -> None:
     bench.executor.hang_prepare.add("t1")
     async with bench.managed(task()) as manager:
         await until(lambda: manager.status.state is S.PREPARING)
-        manager.update(task(desired=S.SHUTDOWN))
+        manager.reassign(task(desired=S.SHUTDOWN))
         await until(lambda: manager.status.state is S.SHUTDOWN)
     assert bench.executor.containers == {}
 
@@ -131,7 +131,7 @@ async def test_a_stop_that_fails_is_tried_again() -> None:
     bench.executor.fail_shutdown["t1"] = [Unavailable("busy"), OSError("busy")]
     async with bench.managed(task()) as manager:
         await until(lambda: manager.status.state is S.RUNNING)
-        manager.update(task(desired=S.SHUTDOWN))
+        manager.reassign(task(desired=S.SHUTDOWN))
         await until(lambda: manager.status.state is S.SHUTDOWN)
     assert bench.executor.running == set()
 

@@ -56,7 +56,7 @@ class Containers(Protocol):
         ...
 
 
-class AttachmentController:
+class AttachmentTask:
     """Implements worker.tasks.controller.Controller. Plugging runs to its end even if the caller gives up waiting.
 
     `settled` hears once the container is on the network, or what went wrong; `removed` that nothing is left.

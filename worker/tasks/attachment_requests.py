@@ -19,7 +19,7 @@ from swarmcore.errors import FailedPrecondition, NotFound, SwarmError, Unavailab
 from swarmcore.ids import NewId
 from swarmcore.model.task import Task
 from swarmcore.rpc.messages.attachments import AttachmentReply, RequestAttachment, RequestDetachment
-from worker.tasks.attachment import AttachmentController, Containers, Plugs
+from worker.tasks.attachment_task import AttachmentTask, Containers, Plugs
 
 log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Struct)
@@ -33,7 +33,7 @@ class Asks(Protocol):
     async def ask(self, request: Struct, reply: type[R], *, patience: float) -> R: ...
 
 
-class Attachments:
+class AttachmentRequests:
     """All of this node. `close` leaves containers on their networks."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Attachments:
     ) -> None:
         self._plugs, self._containers, self._managers = plugs, containers, managers
         self._clock, self._new_id = clock, new_id
-        self._controllers: dict[str, AttachmentController] = {}  # by task
+        self._controllers: dict[str, AttachmentTask] = {}  # by task
         # By task that somebody waits for: what it failed with, None once the container is on the network.
         self._waiting: dict[str, asyncio.Future[SwarmError | None]] = {}
         self._tasks = Tasks()
@@ -129,10 +129,10 @@ class Attachments:
             log.warning("an attachment cannot be taken back", extra={"task": task_id, "reason": str(error)})
 
     # -- for the task managers -----------------------------------------------------------------------
-    def controller(self, task: Task) -> AttachmentController:
+    def controller(self, task: Task) -> AttachmentTask:
         """The task's controller; the same for every call until it is removed."""
         if (known := self._controllers.get(task.id)) is None:
-            known = self._controllers[task.id] = AttachmentController(
+            known = self._controllers[task.id] = AttachmentTask(
                 task,
                 plugs=self._plugs,
                 containers=self._containers,
