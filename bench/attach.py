@@ -84,8 +84,8 @@ class Bench:
         self._wiring.release(spec)
 
     def _apply(self, tables: dict[str, NetworkTable]) -> None:
-        self._dns.update(tables)
-        self._wiring.apply(tables, HERE, VTEP)
+        self._dns.follow(tables)
+        self._wiring.follow(tables, HERE, VTEP)
 
     def _attach(self) -> None:
         network = samples.network(0)
@@ -282,9 +282,9 @@ class Bench:
             value = balancing({network.id: samples.table(network, few, self._revision)}, [network.id])
             if turn:
                 with times.taken():
-                    rules.update(value)
+                    rules.balance(value)
             else:
-                rules.update(value)
+                rules.balance(value)
         self._plain.remove(name)
 
     # -- peers -------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ class HostNetwork:
 
     async def forget(self) -> None:
         """This host has left its swarm."""
-        self._dns.update({})
+        self._dns.follow({})
         await self._do(self._wiring.forget)
         self._tables, self._identity = {}, ("", "")
 
@@ -102,7 +102,7 @@ class HostNetwork:
             )
 
     def keys(self, keys: tuple[RingKey, ...]) -> None:
-        """The keys of encrypted overlays, from the next `apply` on."""
+        """The keys of encrypted overlays, from the next `follow` on."""
         self._wiring.keys = keys
 
     # -- tables ------------------------------------------------------------------------------------
@@ -110,16 +110,16 @@ class HostNetwork:
     def tables(self) -> Tables:
         return self._tables
 
-    async def apply(self, tables: Tables, node_id: str, vtep: str) -> None:
+    async def follow(self, tables: Tables, node_id: str, vtep: str) -> None:
         """Return when this host's kernel and names agree with `tables`."""
         before, self._tables, self._identity = self._tables, tables, (node_id, vtep)
         # Of an earlier daemon's containers nothing is known, but that all was reachable.
-        self._dns.update(between(before, tables) if before else tables)
+        self._dns.follow(between(before, tables) if before else tables)
         try:
-            await self._do(self._wiring.apply, tables, node_id, vtep)
+            await self._do(self._wiring.follow, tables, node_id, vtep)
         finally:
             # Also if something failed: everything was tried, and all else is reachable.
-            self._dns.update(tables)
+            self._dns.follow(tables)
             self._applied.set()
 
     # -- sandboxes ---------------------------------------------------------------------------------

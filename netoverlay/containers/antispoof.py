@@ -114,7 +114,7 @@ class PortChecks:
             return
         table = self._table or KeptTable(self._namespace.nft, _plans, apart=True)
         try:
-            table.apply((self._frame, *(part for _, part in self._ports.values())))
+            table.keep((self._frame, *(part for _, part in self._ports.values())))
         except NftError as error:
             if self._table is not None or error.errno not in _UNSUPPORTED:
                 self._stale = True

@@ -35,7 +35,7 @@ class LivingSandbox:
     def balance(self, tables: Mapping[str, NetworkTable]) -> None:
         """Virtual addresses lead where `tables` have it, once names work."""
         if self.rules is not None:
-            self.rules.update(balancing(tables, self.networks))
+            self.rules.balance(balancing(tables, self.networks))
 
     def live_connections(self) -> int:
         """How many TCP connections others hold with the container."""

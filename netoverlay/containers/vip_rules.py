@@ -45,20 +45,20 @@ class ContainerRules:
         self._frame = (_frame(), *(() if dns_port is None else (_dns(dns_port),)))
 
     def install(self, fresh: bool = False) -> None:
-        """Names resolve from here on. Balancing of an earlier daemon goes on until the first `update`. `fresh`: the
+        """Names resolve from here on. Balancing of an earlier daemon goes on until the first `balance`. `fresh`: the
         namespace has seen no packet yet."""
         self._table.adopt(self._frame, fresh)
 
-    def update(self, value: Balancing) -> None:
+    def balance(self, value: Balancing) -> None:
         """Balance like this: only the difference to the value before reaches the kernel."""
-        self._table.apply((*self._frame, *(_parts(each) for each in value.networks)))
+        self._table.keep((*self._frame, *(_parts(each) for each in value.networks)))
 
     def reconcile(self) -> int:
         """Repair what is not as it was last wanted; the number of differences found."""
         return self._table.reconcile()
 
     def finished(self, addresses: Collection[str]) -> int:
-        """Forget the flows that were balanced to these addresses, after the `update` without them; how many.
+        """Forget the flows that were balanced to these addresses, after the `balance` without them; how many.
 
         A flow sticks to its replica as long as the kernel remembers it: UDP with one source port would go to an
         address without a container for ever. Its next packet goes to another replica, and TCP learns that it ended.
@@ -67,7 +67,7 @@ class ContainerRules:
         met: list[str] = []
         for version in "46":
             asked = {types.ip(each): each for each in addresses if (":" in each) == (version == "6")}
-            met += [asked[key] for key in self._table.take(f"met{version}", asked)]
+            met += [asked[key] for key in self._table.take_out(f"met{version}", asked)]
         return forget_translated(self._namespace, met) if met else 0
 
 

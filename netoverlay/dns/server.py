@@ -101,7 +101,7 @@ class DnsServer:
         if (container := self._containers.pop(sandbox_id, None)) is not None:
             container.close()
 
-    def update(self, tables: Mapping[str, NetworkTable]) -> None:
+    def follow(self, tables: Mapping[str, NetworkTable]) -> None:
         """From now on names are those of `tables`. Only containers on networks that changed notice."""
         before, self._tables = self._tables, dict(tables)
         changed = {

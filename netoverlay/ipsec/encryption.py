@@ -47,7 +47,7 @@ class Encryption:
         if self._reason:
             raise FailedPrecondition(f"network {network.name} is encrypted, but {self._reason}", HINT)
 
-    def update(
+    def follow(
         self, tables: Mapping[str, NetworkTable], carried: Sequence[str], vtep: str, keys: Sequence[RingKey]
     ) -> None:
         """Protect the encrypted ones among the networks that are `carried` here."""
@@ -61,8 +61,8 @@ class Encryption:
         peers = sorted({node.vtep for table in encrypted for node in table.nodes.values()} - {vtep})
         wanted = protection(vtep, peers, keys, port) if encrypted else Protection()
         # First nothing leaves or enters in clear, then the associations: what is lost is sent again.
-        self._table().apply((_rules(tuple(vnis), port),) if vnis else ())
-        self._open().update(wanted)
+        self._table().keep((_rules(tuple(vnis), port),) if vnis else ())
+        self._open().converge(wanted)
 
     def reconcile(self) -> int:
         if self._rules is None or self._xfrm is None:
@@ -73,7 +73,7 @@ class Encryption:
         if remove and self._rules is not None:
             self._rules.remove()
             if self._xfrm is not None:
-                self._xfrm.update(Protection())
+                self._xfrm.converge(Protection())
         if self._xfrm is not None:
             self._xfrm.close()
         self._xfrm, self._rules = None, None

@@ -57,7 +57,7 @@ class Xfrm:
         return ""
 
     # -- converging --------------------------------------------------------------------------------
-    def update(self, wanted: Protection) -> None:
+    def converge(self, wanted: Protection) -> None:
         """From the last wanted state to this one: new associations first, old ones last, so that nothing is lost."""
         before, self._wanted = self._wanted, wanted
         self._move(before, wanted)

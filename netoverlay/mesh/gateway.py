@@ -18,7 +18,7 @@ from msgspec import Struct
 from netoverlay.containers.sandboxes import SandboxSpec
 from netoverlay.mesh.gateway_pool import Network, free_address
 from netoverlay.mesh.ports import Way
-from netoverlay.mesh.routes import take_localhost, takes_localhost
+from netoverlay.mesh.routes import accept_localhost, accepts_localhost
 from netoverlay.netlink.batch import RouteBatch
 from netoverlay.netlink.links import Veth
 from netoverlay.netlink.numbers import PROTOCOL
@@ -144,7 +144,7 @@ class Gateways:
         links = {link.name: link for link in route.links()}
         found = self._remove_others(links.values())
         reached = {(each.destination, each.index) for each in route.routes() if each.protocol == PROTOCOL}
-        localhost = takes_localhost(route) if self._ipv6 else set[int]()
+        localhost = accepts_localhost(route) if self._ipv6 else set[int]()
         peers = {(each.index, each.address): each.mac for each in route.neighbours() if each.permanent}
         for gateway in list(self._known.values()):
             link = links.get(gateway.way.device)
@@ -212,7 +212,7 @@ class Gateways:
             batch.put_neighbour(link.index, address, _far_mac(spec))
             batch.put_route(Route(_whole(address), index=link.index))
         if self._ipv6:
-            take_localhost(batch, link.index)
+            accept_localhost(batch, link.index)
         self._home.route.commit(batch, ignore=(errno.EAFNOSUPPORT,))
 
     # -- addresses ---------------------------------------------------------------------------------

@@ -15,10 +15,10 @@ from netoverlay.mesh.routes import (
     NOTHING,
     Device,
     Mesh,
+    accepts_localhost,
     device,
     difference,
     mesh,
-    takes_localhost,
 )
 from netoverlay.netlink.batch import RouteBatch
 from netoverlay.netlink.links import Vxlan
@@ -62,7 +62,7 @@ class IngressLink:
         """Bytes of the largest packet on the ingress network; 0 where it is not known yet."""
         return self._mtu
 
-    def update(self, table: NetworkTable | None, node_id: str) -> None:
+    def follow(self, table: NetworkTable | None, node_id: str) -> None:
         """Agree with the table. FailedPrecondition where this host lacks its data path address, or somebody else
         has the VNI; NetlinkError for what the kernel refuses."""
         self._table = table
@@ -82,7 +82,7 @@ class IngressLink:
             self._settle()
 
     def reconcile(self) -> int:
-        """Compare with the kernel and repair; the number of differences. Before `update` nothing is wanted."""
+        """Compare with the kernel and repair; the number of differences. Before `follow` nothing is wanted."""
         return self._settle() if self._device is not None else 0
 
     def is_news(self, entry: Forwarding, gone: bool) -> bool:
@@ -190,7 +190,7 @@ class IngressLink:
             return Mesh(rules=rules)
         return Mesh(
             rules=rules,
-            localhost=index in takes_localhost(route),
+            localhost=index in accepts_localhost(route),
             addresses=frozenset(
                 str(ip_interface(f"{each.address}/{each.prefix}"))
                 for each in route.addresses(index)

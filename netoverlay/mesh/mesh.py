@@ -45,8 +45,8 @@ _OVERHEAD, _USUAL_MTU = 50, 1500  # what VXLAN adds; of Ethernet
 class HostRules:
     """The mesh of the host `namespaces.home`.
 
-    `open`, then `adopt` what runs already, then `update`; rules that an earlier daemon left work on until the first
-    `update`. NetlinkError for what the kernel refuses: the next call, or `reconcile`, tries again.
+    `forward_packets`, then `adopt` what runs already, then `follow`; rules that an earlier daemon left work on until
+    the first `follow`. NetlinkError for what the kernel refuses: the next call, or `reconcile`, tries again.
     """
 
     def __init__(self, namespaces: Namespaces) -> None:
@@ -62,7 +62,7 @@ class HostRules:
         self._rules: KeptTable | None = None
         self._notices: Notices | None = None
 
-    def open(self, vtep: str = "") -> None:
+    def forward_packets(self, vtep: str = "") -> None:
         """Let the host forward, and open other firewalls. `vtep` is its data path address, where it is known."""
         self._vtep = vtep
         if self._rules is None:
@@ -72,17 +72,17 @@ class HostRules:
         self._settings()
         self._firewall.open()
 
-    def update(self, table: NetworkTable | None, node_id: str) -> None:
+    def follow(self, table: NetworkTable | None, node_id: str) -> None:
         """Agree with the ingress network's table; None where the swarm has none (any more)."""
         if self._rules is None:
-            self.open()
+            self.forward_packets()
         before, self._table = self._table, table
         known = self._ports
         own = table.nodes.get(node_id) if table is not None else None
         self._vtep = own.vtep if own is not None else self._vtep
         self._ports = ports(table, node_id)
         # Rules after addresses: nothing is led to where nothing answers yet. In the other direction nothing breaks.
-        self._link.update(table, node_id)
+        self._link.follow(table, node_id)
         self._settings()
         self._apply()
         self._forget(gone(before, table))
@@ -93,7 +93,7 @@ class HostRules:
     def connect(self, spec: SandboxSpec, namespace: Namespace) -> None:
         """Give the container `gw0` in its `namespace`, before anything is led to it. Idempotent."""
         if self._rules is None:
-            self.open()
+            self.forward_packets()
         self._gateways.connect(spec, namespace, self._mtu())
         self._apply()
         self._forget_untranslated(
@@ -149,7 +149,7 @@ class HostRules:
 
     def _apply(self) -> None:
         if self._rules is not None and self._ports is not None:
-            self._rules.apply(self._parts(self._ports, self._gateways.ways))
+            self._rules.keep(self._parts(self._ports, self._gateways.ways))
 
     def _forget(self, addresses: Collection[str]) -> None:
         """UDP from one port would go to a replica that is gone for as long as it goes on; TCP learns that it ended."""

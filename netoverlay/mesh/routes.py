@@ -149,7 +149,7 @@ def difference(actual: Mesh, wanted: Mesh, index: int) -> RouteBatch:
     for cidr in wanted.addresses - actual.addresses:
         batch.put_address(index, cidr)
     if wanted.localhost and not actual.localhost:
-        take_localhost(batch, index)
+        accept_localhost(batch, index)
     for mac, vtep in wanted.entries - actual.entries:
         batch.put_fdb(index, mac, vtep)
     for address, mac in wanted.neighbours.items():
@@ -178,7 +178,7 @@ def difference(actual: Mesh, wanted: Mesh, index: int) -> RouteBatch:
     return batch
 
 
-def take_localhost(batch: RouteBatch, index: int) -> None:
+def accept_localhost(batch: RouteBatch, index: int) -> None:
     """Let connections of the host to [::1] be answered by way of this device."""
     # A metric of its own: of two IPv6 routes with the same one, the second would replace the first.
     batch.put_route(
@@ -186,6 +186,6 @@ def take_localhost(batch: RouteBatch, index: int) -> None:
     )
 
 
-def takes_localhost(route: RouteSocket) -> set[int]:
-    """The devices for which `take_localhost` was done."""
+def accepts_localhost(route: RouteSocket) -> set[int]:
+    """The devices for which `accept_localhost` was done."""
     return {each.index for each in route.routes(Table.LOCAL, AF_INET6) if each.destination == _LOCALHOST}

@@ -35,13 +35,13 @@ class KeptTable:
         self._complete = False  # whether rules have remembered all that passed since the namespace was made
 
     def adopt(self, parts: Iterable[Part], fresh: bool = False) -> None:
-        """Make these parts exist; what else is in the table stays until the first `apply`. `fresh`: the namespace has
+        """Make these parts exist; what else is in the table stays until the first `keep`. `fresh`: the namespace has
         seen no packet yet."""
         self._wanted = tuple(parts)
         self._prune = False
         self._complete = not self._settle() or fresh
 
-    def apply(self, parts: Iterable[Part]) -> None:
+    def keep(self, parts: Iterable[Part]) -> None:
         """Make the table consist of these parts. Only parts that are other objects than before are looked at.
 
         NetlinkError where the kernel refuses it; then the next call, or `reconcile`, tries again.
@@ -74,7 +74,7 @@ class KeptTable:
             log.warning("repaired a table", extra={"table": self._plans.table, "differences": differences})
         return differences
 
-    def take(self, name: str, keys: Iterable[bytes]) -> list[bytes]:
+    def take_out(self, name: str, keys: Iterable[bytes]) -> list[bytes]:
         """Those of the keys that rules have added to the set; they are out of it then. All of them where rules may
         have missed some, as the table was not always what it should be."""
         asked = list(keys)

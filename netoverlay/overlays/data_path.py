@@ -46,7 +46,7 @@ class Door:
         self._guarded = Part()
         self._known = False  # no manager has spoken yet: what an earlier daemon left stays as it is
 
-    def update(self, tables: Collection[NetworkTable]) -> None:
+    def follow(self, tables: Collection[NetworkTable]) -> None:
         """Let in whom these tables know as nodes, and nobody else. NetlinkError for what the kernel refuses."""
         told = tuple(table.nodes for table in tables)
         port = next((table.network.port for table in tables), self._port)
@@ -59,7 +59,7 @@ class Door:
 
     def guard(self, bridges: Collection[str]) -> None:
         """These bridges of the host have containers on them: nothing that comes from one passes, from the first
-        `update` on."""
+        `follow` on."""
         wanted = frozenset(bridges)
         if wanted == self._bridges:
             return
@@ -72,7 +72,7 @@ class Door:
             return
         if self._table is None:
             self._table = KeptTable(self._home.nft, _plans)
-        self._table.apply((frame(self._port), self._nodes, self._guarded))
+        self._table.keep((frame(self._port), self._nodes, self._guarded))
 
     def reconcile(self) -> int:
         """Repair what is not as it was last wanted; the number of differences found."""

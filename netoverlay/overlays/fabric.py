@@ -53,7 +53,7 @@ class Fabric:
         self._adopted: dict[str, dict[str, Wire]] = {}
 
     # -- the table ---------------------------------------------------------------------------------
-    def update(self, tables: Mapping[str, NetworkTable], node_id: str, vtep: str) -> None:
+    def follow(self, tables: Mapping[str, NetworkTable], node_id: str, vtep: str) -> None:
         """Bring all networks that are carried here to `tables`; `vtep` is this host's data path address.
 
         A network that is carried but not in `tables` stays as it is: its last containers are leaving. All networks
@@ -87,7 +87,7 @@ class Fabric:
                 self._namespaces.home, namespace, partial(self._evict, name)
             )
             overlay.wires |= self._adopted.pop(network_id, {})
-        overlay.apply(table, here)
+        overlay.follow(table, here)
         return overlay
 
     def _here(self) -> Here:
@@ -149,7 +149,7 @@ class Fabric:
 
     def adopt(self, specs: Sequence[SandboxSpec], sandboxes: Mapping[str, Namespace] | None = None) -> None:
         """After a restart: `specs` are the containers that live. Namespaces that none of them needs are removed; the
-        others are brought to their tables by the next `update`. Containers among `sandboxes` can be rewired then, the
+        others are brought to their tables by the next `follow`. Containers among `sandboxes` can be rewired then, the
         rest once they are joined again."""
         known = sandboxes or {}
         self._adopted = {}

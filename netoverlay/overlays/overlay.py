@@ -68,7 +68,7 @@ class Overlay:
         return len(self._peers.neighbours)
 
     # -- the table ---------------------------------------------------------------------------------
-    def apply(self, table: NetworkTable, here: Here) -> None:
+    def follow(self, table: NetworkTable, here: Here) -> None:
         """Bring the namespace to `table`. Only what differs from the last one is sent to the kernel, unless the
         devices change or there was none. NetlinkError or FailedPrecondition where it cannot be."""
         before, self.table = self.table, table

@@ -73,7 +73,7 @@ class Wiring:
     def _forward(self) -> None:
         """From the first container on this host forwards packets; before, it is left as it is."""
         if not self._forwarding:
-            self._mesh.open(self._vtep)
+            self._mesh.forward_packets(self._vtep)
             self._forwarding = True
 
     def adopt(self, found: Mapping[str, tuple[SandboxSpec, int]]) -> list[SandboxSpec]:
@@ -238,7 +238,7 @@ class Wiring:
         return sandbox.spec
 
     # -- tables ------------------------------------------------------------------------------------
-    def apply(self, tables: Tables, node_id: str, vtep: str) -> None:
+    def follow(self, tables: Tables, node_id: str, vtep: str) -> None:
         """Make the kernel agree with `tables`, given that it agreed with the last ones.
 
         Everything is tried; then the first failure is raised.
@@ -248,10 +248,10 @@ class Wiring:
         self._tables, self._node_id, self._vtep = tables, node_id, vtep
         self._forward()
         attempts = Attempts()
-        attempts(lambda: self._door.update(tables.values()))
+        attempts(lambda: self._door.follow(tables.values()))
         attempts(lambda: self._protect(tables))
         # Peers first: whoever is named or balanced to must be reachable.
-        attempts(lambda: self._fabric.update(tables, node_id, vtep))
+        attempts(lambda: self._fabric.follow(tables, node_id, vtep))
         attempts(lambda: self._update_mesh(tables))
         gone = _gone(before, tables)
         for sandbox in self._sandboxes.values():
@@ -268,7 +268,7 @@ class Wiring:
 
     def forget_some(self) -> bool:
         """Forget the flows of one container to endpoints that have gone; whether others are still to be asked. It can
-        take milliseconds for each, so it is no part of `apply`, which the whole swarm may wait for."""
+        take milliseconds for each, so it is no part of `follow`, which the whole swarm may wait for."""
         waiting = [each for each in self._sandboxes.values() if each.has_flows_to_forget]
         if waiting:
             waiting[0].forget_flows()
@@ -294,11 +294,11 @@ class Wiring:
         carried = {join.network_id for sandbox in self._sandboxes.values() for join in sandbox.spec.joins}
         if coming is not None:
             carried |= {join.network_id for join in coming.joins}
-        self._encryption.update(tables, sorted(carried), self._vtep, self.keys)
+        self._encryption.follow(tables, sorted(carried), self._vtep, self.keys)
 
     def _update_mesh(self, tables: Tables) -> None:
         ingress = next((table for table in tables.values() if table.network.ingress), None)
-        self._mesh.update(ingress, self._node_id)
+        self._mesh.follow(ingress, self._node_id)
 
     def reconcile(self) -> Repairs:
         """Compare the kernel with what it should hold, and mend it."""
@@ -319,7 +319,7 @@ class Wiring:
         """This host is in no swarm any more: nothing of one stays in its kernel."""
         for sandbox in tuple(self._sandboxes.values()):
             self._take_down(sandbox)
-        self._fabric.update({}, "", "")
+        self._fabric.follow({}, "", "")
         self._encryption.close(remove=True)
         self._mesh.close(remove=True)
         self._local.forget()

@@ -171,7 +171,7 @@ def bring_up(of: OverlayNetwork, hosts: tuple[Host, ...], *containers: Container
     """All hosts have the table, all containers are joined."""
     made = table(of, hosts, *containers)
     for host in hosts:
-        host.fabric.update({of.id: made}, host.id, host.vtep)
+        host.fabric.follow({of.id: made}, host.id, host.vtep)
     for each in containers:
         each.host.fabric.join(made, each.join, each.namespace, each.task)
     return made
@@ -204,7 +204,7 @@ def overlay_of(host: Host, made: NetworkTable) -> Namespace:
 
 def update(made: NetworkTable, *hosts: Host) -> None:
     for host in hosts:
-        host.fabric.update({made.network.id: made}, host.id, host.vtep)
+        host.fabric.follow({made.network.id: made}, host.id, host.vtep)
 
 
 def only(made: NetworkTable, *boxes: Container) -> NetworkTable:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.root
 def link(namespaces: Namespaces) -> Iterator[Link]:
     made = Link(namespaces)
     # Connections are tracked where rules ask for it.
-    ContainerRules(made.client, None).update(
+    ContainerRules(made.client, None).balance(
         value(balanced(SERVERS[0]), balanced(SERVERS6[0], vip=VIP6, network="six"))
     )
     yield made

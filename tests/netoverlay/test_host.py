@@ -93,7 +93,7 @@ class World:
         return where.run(lambda: subprocess.run(words, check=True, capture_output=True, text=True)).stdout
 
     async def apply(self, *active: int) -> None:
-        await self.host.apply({"n" * 25: table(*active)}, "w1", VTEP)
+        await self.host.follow({"n" * 25: table(*active)}, "w1", VTEP)
 
     async def restart(self, *sandboxes: SandboxSpec) -> None:
         """Another daemon; the kernel stays as it is."""
@@ -322,7 +322,7 @@ async def test_flows_to_an_endpoint_are_forgotten_in_the_update_that_gives_its_a
         assert answers(world, client) == {"10.5.0.3"}
         now = table(3)
         other = replace(now.endpoints["t3"], id="t9", mac="02:00:00:00:00:09")
-        await world.host.apply({"n" * 25: replace(now, endpoints={"t9": other})}, "w1", VTEP)
+        await world.host.follow({"n" * 25: replace(now, endpoints={"t9": other})}, "w1", VTEP)
         assert answers(world, client) == set()
 
 
@@ -348,7 +348,7 @@ async def test_no_container_puts_frames_into_an_overlay_that_it_is_not_on(world:
     secret = replace(
         table(), network=replace(network(), id="s" * 25, subnets=(replace(network().subnets[0], vni=4101),))
     )
-    await world.host.apply({"n" * 25: table(5), "s" * 25: secret}, "w1", VTEP)
+    await world.host.follow({"n" * 25: table(5), "s" * 25: secret}, "w1", VTEP)
     thief, victim = spec(5), spec(6)
     (join,) = victim.joins
     victim = replace(victim, joins=(replace(join, network_id="s" * 25),))

@@ -83,7 +83,7 @@ class SwarmNetworking:
         self._tables = tables
         async with self._told:
             self._told.notify_all()
-        await self._host.apply(tables, self._node_id, self._vtep)
+        await self._host.follow(tables, self._node_id, self._vtep)
 
     @property
     def tables(self) -> Mapping[str, NetworkTable]:

@@ -72,12 +72,12 @@ class Lab:
 
     async def open(self) -> None:
         await self.dns.open()
-        self.dns.update({self.table.network.id: self.table})
+        self.dns.follow({self.table.network.id: self.table})
         network_id = self.table.network.id
         for box in self.boxes:
             rules = ContainerRules(box.namespace, self.dns.add(spec(box), box.namespace, box.task))
             rules.install()
-            rules.update(balancing({network_id: self.table}, [network_id]))
+            rules.balance(balancing({network_id: self.table}, [network_id]))
             self.bench.agent(box.host.id, HostProbing(box.host, box, self.table))
         subnets = [each.subnet for each in self.table.network.subnets]
         await self.bench.put(

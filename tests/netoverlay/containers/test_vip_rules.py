@@ -70,7 +70,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_connections_spread_evenly(
     link: Link, rules: ContainerRules, vip: str, servers: tuple[str, ...]
 ) -> None:
-    rules.update(value(balanced(*servers, vip=vip)))
+    rules.balance(value(balanced(*servers, vip=vip)))
     taken = link.spread(link.listen(family(vip)), 1200, vip)
     assert set(taken) == set(servers)
     chi2 = sum((count - 200) ** 2 / 200 for count in taken.values())
@@ -82,7 +82,7 @@ def test_a_service_without_replicas_refuses_at_once(
     link: Link, rules: ContainerRules, vip: str, servers: tuple[str, ...]
 ) -> None:
     listener = link.listen(family(vip))
-    rules.update(value(balanced(vip=vip)))
+    rules.balance(value(balanced(vip=vip)))
     with pytest.raises(ConnectionRefusedError):
         link.open(link.client, family(vip), socket.SOCK_STREAM).connect((vip, PORT))
     asking = link.open(link.client, family(vip), socket.SOCK_DGRAM)
@@ -91,9 +91,9 @@ def test_a_service_without_replicas_refuses_at_once(
         asking.send(b"x")
     with pytest.raises(ConnectionRefusedError):
         asking.recv(10)
-    rules.update(value(balanced(*servers[:1], vip=vip)))
+    rules.balance(value(balanced(*servers[:1], vip=vip)))
     assert link.spread(listener, 5, vip) == {servers[0]: 5}
-    rules.update(value(balanced(vip=vip)))
+    rules.balance(value(balanced(vip=vip)))
     with pytest.raises(ConnectionRefusedError):
         link.open(link.client, family(vip), socket.SOCK_STREAM).connect((vip, PORT))
 
@@ -103,11 +103,11 @@ def test_live_connections_go_on_while_their_replica_gets_no_new_ones(
     link: Link, rules: ContainerRules, vip: str, servers: tuple[str, ...]
 ) -> None:
     listener = link.listen(family(vip))
-    rules.update(value(balanced(*servers[:2], vip=vip)))
+    rules.balance(value(balanced(*servers[:2], vip=vip)))
     live = [link.connect(listener, vip) for _ in range(40)]
     drained = [far for _, far in live if far.getsockname()[0] == servers[0]]
     assert 0 < len(drained) < 40
-    rules.update(value(balanced(servers[1], vip=vip)))
+    rules.balance(value(balanced(servers[1], vip=vip)))
     assert set(link.spread(listener, 100, vip)) == {servers[1]}
     for near, far in live:
         near.send(b"still here")
@@ -128,14 +128,14 @@ def test_udp_leaves_a_replica_that_is_finished(
     link: Link, rules: ContainerRules, vip: str, servers: tuple[str, ...]
 ) -> None:
     udp = link.receive(servers[:2])
-    rules.update(value(balanced(servers[0], vip=vip)))
+    rules.balance(value(balanced(servers[0], vip=vip)))
     clients = []
     for _ in range(20):
         client = link.open(link.client, family(vip), socket.SOCK_DGRAM)
         client.connect((vip, PORT))
         clients.append(client)
         assert udp.ask(client) == servers[0]
-    rules.update(value(balanced(servers[1], vip=vip)))
+    rules.balance(value(balanced(servers[1], vip=vip)))
     assert {udp.ask(client) for client in clients} == {servers[0]}
     assert rules.finished([servers[0]]) == 20
     assert {udp.ask(client) for client in clients} == {servers[1]}
@@ -149,7 +149,7 @@ def test_only_who_has_met_a_replica_looks_for_its_flows(
     udp, tcp = link.receive(servers[:2]), link.listen(family(vip))
     client = link.open(link.client, family(vip), socket.SOCK_DGRAM)
     client.connect((vip, PORT))
-    rules.update(value(balanced(servers[0], vip=vip)))
+    rules.balance(value(balanced(servers[0], vip=vip)))
     assert udp.ask(client) == servers[0]
     link.connect(tcp, servers[1])  # not balanced
     assert rules.finished([servers[1], servers[2]]) == 0
@@ -157,7 +157,7 @@ def test_only_who_has_met_a_replica_looks_for_its_flows(
     # Another daemon goes on with what this one's rules have seen.
     later = ContainerRules(link.client, DNS_PORT)
     later.install()
-    later.update(value(balanced(servers[1], vip=vip)))
+    later.balance(value(balanced(servers[1], vip=vip)))
     assert (later.reconcile(), looks) == (0, [])
     assert later.finished([servers[0], servers[1]]) == 1
     assert len(looks) == 1
@@ -177,10 +177,10 @@ def test_flows_that_damaged_rules_missed_are_found_all_the_same(
     udp = link.receive(SERVERS[:2])
     client = link.open(link.client, socket.AF_INET, socket.SOCK_DGRAM)
     client.connect((VIP, PORT))
-    rules.update(value(balanced(SERVERS[0])))
+    rules.balance(value(balanced(SERVERS[0])))
     assert udp.ask(client) == SERVERS[0]
     nft(link.client, damage)
-    rules.update(value(balanced(SERVERS[1])))
+    rules.balance(value(balanced(SERVERS[1])))
     assert rules.finished([SERVERS[0]]) == 1
     rules.reconcile()
     assert udp.ask(client) == SERVERS[1]
@@ -190,9 +190,9 @@ def test_flows_that_damaged_rules_missed_are_found_all_the_same(
 
 def test_a_connection_to_a_finished_replica_learns_that_it_ended(link: Link, rules: ContainerRules) -> None:
     listener = link.listen()
-    rules.update(value(balanced(SERVERS[0])))
+    rules.balance(value(balanced(SERVERS[0])))
     near, _ = link.connect(listener)
-    rules.update(value(balanced(SERVERS[1])))
+    rules.balance(value(balanced(SERVERS[1])))
     assert rules.finished([SERVERS[0]]) == 1
     near.send(b"anyone?")
     with pytest.raises(ConnectionResetError):
@@ -201,7 +201,7 @@ def test_a_connection_to_a_finished_replica_learns_that_it_ended(link: Link, rul
 
 def test_only_balanced_flows_to_the_finished_replica_are_forgotten(link: Link, rules: ContainerRules) -> None:
     listener = link.listen()
-    rules.update(value(balanced(SERVERS[1])))
+    rules.balance(value(balanced(SERVERS[1])))
     kept, _ = link.connect(listener)
     direct, far = link.connect(listener, SERVERS[0])
     assert rules.finished([SERVERS[0]]) == 0
@@ -211,7 +211,7 @@ def test_only_balanced_flows_to_the_finished_replica_are_forgotten(link: Link, r
 
 
 def test_a_container_reaches_itself_through_its_own_service(link: Link, rules: ContainerRules) -> None:
-    rules.update(value(balanced(CLIENT)))
+    rules.balance(value(balanced(CLIENT)))
     listener = link.listen(at=link.client)
     near, far = link.connect(listener)
     assert far.getsockname()[0] == far.getpeername()[0] == CLIENT
@@ -224,13 +224,13 @@ def test_what_the_container_forwards_is_balanced_and_refused_too(
 ) -> None:
     inner = link.inside(namespaces)
     listener = link.listen()
-    rules.update(value(balanced(SERVERS[3])))
+    rules.balance(value(balanced(SERVERS[3])))
     near = link.open(inner, socket.AF_INET, socket.SOCK_STREAM)
     near.connect((VIP, PORT))
     far, asker = listener.accept()
     with far:
         assert (far.getsockname()[0], asker[0]) == (SERVERS[3], "10.7.0.2")
-    rules.update(value(balanced()))
+    rules.balance(value(balanced()))
     with pytest.raises(ConnectionRefusedError):
         link.open(inner, socket.AF_INET, socket.SOCK_STREAM).connect((VIP, PORT))
 
@@ -265,12 +265,12 @@ def test_no_connection_fails_through_thousands_of_updates(
     link: Link, rules: ContainerRules, vip: str, servers: tuple[str, ...]
 ) -> None:
     values = [value(balanced(*servers[start : start + 3], vip=vip)) for start in range(4)]
-    rules.update(values[0])
+    rules.balance(values[0])
     with Connecting(link, vip) as connecting:
         turn = 0
         while (turn < 3000 or connecting.made < 2000) and not connecting.failures:
             turn += 1
-            rules.update(values[turn % 4])
+            rules.balance(values[turn % 4])
     assert connecting.failures == []
 
 
@@ -283,7 +283,7 @@ def test_rules_of_others_do_not_hinder_nor_get_hurt(link: Link, rules: Container
         """,
     )
     foreign = nft(link.client, "list table ip nat") + nft(link.client, "list table inet filter")
-    rules.update(value(balanced(*SERVERS)))
+    rules.balance(value(balanced(*SERVERS)))
     assert link.spread(link.listen(), 20).total() == 20
     assert nft(link.client, "list table ip nat") + nft(link.client, "list table inet filter") == foreign
 
@@ -299,7 +299,7 @@ def test_rules_of_others_do_not_hinder_nor_get_hurt(link: Link, rules: Container
     ],
 )
 def test_balancing_comes_back_after_damage(link: Link, rules: ContainerRules, damage: str) -> None:
-    rules.update(value(balanced(*SERVERS[:2])))
+    rules.balance(value(balanced(*SERVERS[:2])))
     listener = link.listen()
     before = listed(link.client)
     assert rules.reconcile() == 0
@@ -311,20 +311,20 @@ def test_balancing_comes_back_after_damage(link: Link, rules: ContainerRules, da
 
 
 def test_a_daemon_that_starts_again_keeps_balancing_all_the_time(link: Link, rules: ContainerRules) -> None:
-    rules.update(value(balanced(*SERVERS[:2])))
+    rules.balance(value(balanced(*SERVERS[:2])))
     before = listed(link.client)
     listener = link.listen()
     successor = ContainerRules(link.client, DNS_PORT)
     successor.install()
     assert listed(link.client) == before
     assert link.spread(listener, 10).total() == 10
-    successor.update(value(balanced(SERVERS[2])))
+    successor.balance(value(balanced(SERVERS[2])))
     assert set(link.spread(listener, 10)) == {SERVERS[2]}
     assert successor.reconcile() == 0
 
 
 def test_another_port_of_the_name_server_replaces_the_one_before(link: Link, rules: ContainerRules) -> None:
-    rules.update(value())
+    rules.balance(value())
     successor = ContainerRules(link.client, 5353)
     successor.install()
     shown = nft(link.client, "list chain inet pyswarm name-server")
@@ -365,10 +365,10 @@ def test_any_history_ends_with_the_rules_of_a_fresh_start(
                     ]
                     parts.append(NetworkBalancing(network_id=network, services=tuple(made)))
                 last = value(*parts)
-                rules.update(last)
+                rules.balance(last)
                 assert rules.reconcile() == 0
             other = ContainerRules(fresh, port)
-            other.update(last)
+            other.balance(last)
             assert listed(long) == listed(fresh)
         finally:
             for name in namespaces.names():

@@ -33,7 +33,7 @@ TABLES = {"shop-id": SHOP}
 
 @pytest.fixture
 async def client(server: DnsServer, box: Namespace) -> Client:
-    server.update(TABLES)
+    server.follow(TABLES)
     return Client(box, server.add(SPEC, box, "MyHost"))
 
 
@@ -92,19 +92,19 @@ async def test_the_oldest_connection_makes_room_for_a_new_one(client: Client) ->
 async def test_an_update_is_seen_at_once(server: DnsServer, client: Client) -> None:
     assert told(await client.ask(wire("tasks.api"))) == ["10.5.0.1", "10.5.0.2"]
     gone = replace(SHOP, endpoints={**SHOP.endpoints, "api-task2": endpoint(2, active=False)})
-    server.update({"shop-id": gone})
+    server.follow({"shop-id": gone})
     assert told(await client.ask(wire("tasks.api"))) == ["10.5.0.1"]
-    server.update({})
+    server.follow({})
     assert parsed(await client.ask(wire("tasks.api"))).rcode() == dns.rcode.SERVFAIL
 
 
 async def test_an_update_of_another_network_costs_this_one_nothing(server: DnsServer, client: Client) -> None:
     await client.ask(wire("api"))
     other: NetworkTable = table(name="other")
-    server.update({**TABLES, "other-id": other})
+    server.follow({**TABLES, "other-id": other})
     ready = server._containers[SPEC.id].resolver.ready
     assert len(ready) == 1
-    server.update({"shop-id": replace(SHOP), "other-id": other})
+    server.follow({"shop-id": replace(SHOP), "other-id": other})
     assert not ready
 
 
@@ -114,7 +114,7 @@ async def test_containers_see_only_their_own_networks(
     other = namespaces.create(client.namespace.name[:-1] + "x")
     spec = replace(SPEC, id="sandbox2", joins=(replace(SPEC.joins[0], network_id="other-id"),))
     stranger = Client(other, server.add(spec, other, "other"))
-    server.update({**TABLES, "other-id": table(services=(replace(API, vips=("10.9.0.9",)),), name="other")})
+    server.follow({**TABLES, "other-id": table(services=(replace(API, vips=("10.9.0.9",)),), name="other")})
     assert told(await stranger.ask(wire("api"))) == ["10.9.0.9"]
     assert told(await client.ask(wire("api"))) == ["10.5.0.200"]
     assert parsed(await stranger.ask(wire("db"))).rcode() == dns.rcode.SERVFAIL
@@ -144,7 +144,7 @@ async def test_a_restarted_server_takes_the_same_port(
     await server.close()
     second = DnsServer(Random(1))
     await second.open()
-    second.update(TABLES)
+    second.follow(TABLES)
     assert second.add(SPEC, box, "MyHost") == client.port
     assert told(await client.ask(wire("api"))) == told(answers[0])
     await second.close()
@@ -154,7 +154,7 @@ async def test_a_port_that_the_container_uses_is_left_to_it(box: Namespace, serv
     with box.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
         taken.bind(("0.0.0.0", 15_353))
         taken.listen()
-        server.update(TABLES)
+        server.follow(TABLES)
         client = Client(box, server.add(SPEC, box, "MyHost"))
         assert client.port != 15_353
         assert told(await client.ask(wire("api"))) == ["10.5.0.200"]
@@ -177,7 +177,7 @@ async def test_nothing_is_left_when_it_closes(home: Namespace, box: Namespace) -
     before = len(list(Path("/proc/self/fd").iterdir()))
     server = DnsServer(Random(1), Limits(), home=home)
     await server.open()
-    server.update(TABLES)
+    server.follow(TABLES)
     client = Client(box, server.add(SPEC, box, "x"))
     await client.ask(wire("api"))
     reader, writer = await client.connect()
@@ -241,7 +241,7 @@ async def test_the_c_library_and_busybox_resolve(client: Client, resolv_conf: Pa
 async def test_the_c_library_asks_over_tcp_what_does_not_fit(
     server: DnsServer, client: Client, resolv_conf: Path
 ) -> None:
-    server.update({"shop-id": table(*(endpoint(number) for number in range(1, 101)), services=(API,))})
+    server.follow({"shop-id": table(*(endpoint(number) for number in range(1, 101)), services=(API,))})
     found = await in_container(client, resolv_conf, "getent ahostsv4 tasks.api")
     assert len({line.split()[0] for line in found.splitlines()}) == 100
     assert server.counters.connections

@@ -76,7 +76,7 @@ def arrives(host: Namespaces, vni: int) -> bool:
 def without_esp(encryption: Encryption) -> None:
     """The rules are there even where the kernel then has no association for them."""
     try:
-        encryption.update(TABLES, ["open", "sealed"], "192.0.2.1", KEYS)
+        encryption.follow(TABLES, ["open", "sealed"], "192.0.2.1", KEYS)
     except OSError as error:
         assert error.errno  # this kernel has no ESP
 
@@ -96,14 +96,14 @@ def test_clear_packets_of_an_encrypted_network_are_dropped_and_no_others(host: N
 
 def test_a_host_without_encrypted_networks_has_no_rules(host: Namespaces) -> None:
     encryption = Encryption(host)
-    encryption.update(TABLES, ["open"], "192.0.2.1", KEYS)
+    encryption.follow(TABLES, ["open"], "192.0.2.1", KEYS)
     assert ruleset(host) == ""
     assert encryption.reconcile() == 0
 
 
 def test_nothing_is_carried_before_there_are_keys(host: Namespaces) -> None:
     with pytest.raises(FailedPrecondition, match="no keys"):
-        Encryption(host).update(TABLES, ["sealed"], "192.0.2.1", ())
+        Encryption(host).follow(TABLES, ["sealed"], "192.0.2.1", ())
 
 
 def test_a_kernel_that_cannot_encrypt_refuses_the_network_by_name(host: Namespaces) -> None:

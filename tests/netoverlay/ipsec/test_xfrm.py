@@ -73,12 +73,12 @@ def policies(*targets: str) -> Protection:
 
 
 def test_policies_follow_the_wanted_state(namespace: str, xfrm: Xfrm) -> None:
-    xfrm.update(policies("10.0.0.2", "10.0.0.3"))
+    xfrm.converge(policies("10.0.0.2", "10.0.0.3"))
     text = shown(namespace, "policy")
     assert text.count("dir out") == 2
     assert "dport 4789" in text
     assert "mark 0xd0c4e3/0xffffffff" in text
-    xfrm.update(policies("10.0.0.3"))
+    xfrm.converge(policies("10.0.0.3"))
     assert "10.0.0.2" not in shown(namespace, "policy")
     assert xfrm.reconcile() == 0
 
@@ -86,15 +86,15 @@ def test_policies_follow_the_wanted_state(namespace: str, xfrm: Xfrm) -> None:
 def test_a_change_of_the_sending_key_replaces_the_policy(namespace: str, xfrm: Xfrm) -> None:
     first = Policy(source="10.0.0.1", target="10.0.0.2", port=4789, spi=1000)
     second = Policy(source="10.0.0.1", target="10.0.0.2", port=4789, spi=2000)
-    xfrm.update(Protection(policies=frozenset([first])))
-    xfrm.update(Protection(policies=frozenset([second])))
+    xfrm.converge(Protection(policies=frozenset([first])))
+    xfrm.converge(Protection(policies=frozenset([second])))
     text = shown(namespace, "policy")
     assert text.count("dir out") == 1
     assert f"spi {2000:#010x}" in text
 
 
 def test_what_was_removed_or_added_by_hand_is_mended_and_counted(namespace: str, xfrm: Xfrm) -> None:
-    xfrm.update(policies("10.0.0.2", "10.0.0.3"))
+    xfrm.converge(policies("10.0.0.2", "10.0.0.3"))
     subprocess.run(["ip", "-n", namespace, "xfrm", "policy", "flush"], check=True)
     foreign = (
         "src 192.0.2.1/32 dst 192.0.2.2/32 dir out tmpl src 192.0.2.1 dst 192.0.2.2 proto esp mode tunnel"
@@ -110,9 +110,9 @@ def test_what_was_removed_or_added_by_hand_is_mended_and_counted(namespace: str,
 def test_what_an_earlier_daemon_left_is_replaced(
     namespace: str, xfrm: Xfrm, host_socket: socket.socket
 ) -> None:
-    xfrm.update(policies("10.0.0.2", "10.0.0.3"))
+    xfrm.converge(policies("10.0.0.2", "10.0.0.3"))
     later = Xfrm(host_socket.dup())
-    later.update(policies("10.0.0.2"))
+    later.converge(policies("10.0.0.2"))
     assert later.reconcile() == 1
     assert "10.0.0.3" not in shown(namespace, "policy")
     later.close()
@@ -125,8 +125,8 @@ def test_the_kernel_says_whether_it_can_encrypt(namespace: str, xfrm: Xfrm) -> N
     if reason:
         assert "ESP" in reason
         with pytest.raises(OSError, match=r"."):
-            xfrm.update(wanted)
+            xfrm.converge(wanted)
         return
-    xfrm.update(wanted)
+    xfrm.converge(wanted)
     assert shown(namespace, "state").count("proto esp") == 4
     assert xfrm.reconcile() == 0

@@ -270,7 +270,7 @@ class MeshHost:
         self.namespaces.close()
         self.namespaces = Namespaces(self.directory, home=self.outside.file(self.name))
         self.rules = HostRules(self.namespaces)
-        self.rules.open(self.vtep)
+        self.rules.forward_packets(self.vtep)
         self.rules.adopt([box.spec for box in self.boxes])
 
     def close(self) -> None:
@@ -296,7 +296,7 @@ class World:
     def begin(self) -> None:
         self._wire()
         for host in self.hosts:
-            host.rules.open(host.v4)
+            host.rules.forward_packets(host.v4)
             for each in (host.v4, host.v6):
                 wait_until_up(self.client, each, 9)
 
@@ -371,7 +371,7 @@ class World:
             endpoints=endpoints,
         )
         for host in members:
-            host.rules.update(self.table, host.id)
+            host.rules.follow(self.table, host.id)
 
     def close(self) -> None:
         for host in self.hosts:

@@ -106,7 +106,7 @@ def test_the_administrators_rules_count_and_survive_everything(world: World, box
         assert not is_reachable(world.client, host.v4, 8080, timeout=0.3)
         assert ask(world.client, host.v6) == ("b2", CLIENT[6])
         host.restart()
-        host.rules.update(world.table, host.id)
+        host.rules.follow(world.table, host.id)
         host.rules.reconcile()
     host.rules.close(remove=True)
     assert "drop" in nft(host.home, "list chain inet pyswarm-user forward")

@@ -158,7 +158,7 @@ def test_a_restarted_daemon_finds_the_addresses_and_removes_wires_of_nobody(worl
     lost.end()
     host.boxes.remove(lost)
     host.restart()
-    host.rules.update(world.table, host.id)
+    host.rules.follow(world.table, host.id)
     assert box.way == before
     assert [each.name for each in host.home.route.links() if each.name.startswith("gv")] == [before.device]
     host.rules.reconcile()
@@ -211,6 +211,6 @@ def test_replies_leave_by_the_wire_they_came_on_whatever_the_default_route_is(wo
 def test_a_host_that_begins_to_forward_goes_on_listening_to_its_routers(world: World) -> None:
     host = world.hosts[0]
     host.home.sysctls({"net.ipv6.conf.all.forwarding": 0, "net.ipv6.conf.eth0.accept_ra": 1})
-    host.rules.open()
+    host.rules.forward_packets()
     assert ip(host.home, *["sysctl", "-n", "net.ipv6.conf.eth0.accept_ra"]).strip() == "2"
     assert ip(host.home, *["sysctl", "-n", "net.ipv6.conf.all.forwarding"]).strip() == "1"

@@ -332,7 +332,7 @@ def test_a_killed_daemon_and_its_successor_are_not_noticed(world: World, replica
         for host in world.hosts:
             host.restart()
             assert ask(world.client, host.v4)[1] == CLIENT[4]
-            host.rules.update(world.table, host.id)
+            host.rules.follow(world.table, host.id)
             host.rules.reconcile()
             assert host.rules.reconcile() == 0
         assert all(each.alive() for each in held)

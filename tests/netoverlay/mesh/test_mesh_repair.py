@@ -74,7 +74,7 @@ def test_nothing_is_written_where_nothing_changed(world: World, box: Box) -> Non
     host = world.hosts[0]
     host.rules.reconcile()
     generation = host.home.nft.generation()
-    host.rules.update(world.table, host.id)
+    host.rules.follow(world.table, host.id)
     assert host.rules.reconcile() == 0
     assert host.home.nft.generation() == generation
 
@@ -88,7 +88,7 @@ def test_rules_of_others_with_other_protocols_are_left_alone(world: World, box: 
     left = ip(host.home, "ip", "rule")
     assert "from 192.0.2.7" in left
     assert "0x70005" in left
-    host.rules.open()
+    host.rules.forward_packets()
 
 
 def test_a_service_that_changes_does_not_touch_rules_of_another(world: World, box: Box) -> None:
@@ -105,8 +105,8 @@ def test_a_service_that_changes_does_not_touch_rules_of_another(world: World, bo
 
 def test_the_ingress_network_can_go_and_come_back(world: World, box: Box) -> None:
     for host in world.hosts:
-        host.rules.update(None, host.id)
+        host.rules.follow(None, host.id)
         assert host.home.route.link("vxi") is None
     for host in world.hosts:
-        host.rules.update(world.table, host.id)
+        host.rules.follow(world.table, host.id)
     assert ask(world.client, world.hosts[0].v4) == ("b2", CLIENT[4])

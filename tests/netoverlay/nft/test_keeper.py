@@ -91,7 +91,7 @@ def test_any_sequence_of_changes_ends_like_a_fresh_table(
                     for number, (count, part) in wanted.items()
                 }
                 value = [FRAME, ports(*numbers), *(part for _, part in parts.values())]
-                table.apply(value)
+                table.keep(value)
                 if damage and place == len(states) - 1:
                     if damage == 1:
                         nft(changed, "flush chain inet pyswarm out")
@@ -101,7 +101,7 @@ def test_any_sequence_of_changes_ends_like_a_fresh_table(
                         nft(changed, "insert rule inet pyswarm ports drop; add chain inet pyswarm foreign")
                     assert table.reconcile() > 0
                 assert table.reconcile() == 0
-            kept(fresh).apply(value)
+            kept(fresh).keep(value)
             assert listed(changed) == listed(fresh)
             difference = plan(INET, TABLE, found(changed), merged(value))
             assert (difference.first, difference.differences) == (None, 0)
@@ -135,7 +135,7 @@ DAMAGE = {
 def test_damage_is_found_and_repaired(namespace: Namespace, what: str) -> None:
     table = kept(namespace)
     value = [FRAME, service(1, 3), service(2, 2), ports(80)]
-    table.apply(value)
+    table.keep(value)
     before = listed(namespace)
     nft(namespace, DAMAGE[what])
     assert (
@@ -146,14 +146,14 @@ def test_damage_is_found_and_repaired(namespace: Namespace, what: str) -> None:
     assert table.reconcile() > 0
     assert listed(namespace) == before
     assert table.reconcile() == 0
-    table.apply([*value[:-1], ports(80, 81)])
+    table.keep([*value[:-1], ports(80, 81)])
     assert table.reconcile() == 0
 
 
 def test_a_changed_element_of_a_rules_own_map_is_noticed(namespace: Namespace) -> None:
     """The rule, its comment and its digest stay: only its anonymous map says something else."""
     table = kept(namespace)
-    table.apply([FRAME, service(1, 2)])
+    table.keep([FRAME, service(1, 2)])
     before = listed(namespace)
     comment = rule_comment(namespace, "svc1")
     nft(
@@ -173,38 +173,38 @@ def rule_comment(namespace: Namespace, chain: str) -> str:
 
 def test_a_change_meets_damage_and_repairs_it(namespace: Namespace) -> None:
     table = kept(namespace)
-    table.apply([FRAME, service(1, 3)])
+    table.keep([FRAME, service(1, 3)])
     nft(namespace, "flush ruleset")
-    table.apply([FRAME, service(1, 2)])
+    table.keep([FRAME, service(1, 2)])
     assert table.reconcile() == 0
     assert "svc1" in nft(namespace, "list table inet pyswarm")
 
 
 def test_other_tables_are_left_alone_and_ours_stays_known(namespace: Namespace) -> None:
     table = kept(namespace)
-    table.apply([FRAME, service(1, 3)])
+    table.keep([FRAME, service(1, 3)])
     nft(
         namespace,
         "table ip foreign { chain x { type nat hook output priority -150; ip daddr 10.5.0.1 accept; }; }",
     )
     foreign = nft(namespace, "list table ip foreign")
     assert table.reconcile() == 0
-    table.apply([FRAME, service(1, 2)])
+    table.keep([FRAME, service(1, 2)])
     table.remove()
     assert nft(namespace, "list ruleset") == foreign
 
 
 def test_a_second_daemon_takes_the_table_over_without_touching_equal_rules(namespace: Namespace) -> None:
-    kept(namespace).apply([FRAME, service(1, 3), service(2, 3)])
+    kept(namespace).keep([FRAME, service(1, 3), service(2, 3)])
     before = nft(namespace, "list table inet pyswarm")
     generation = namespace.nft.generation()
     second = kept(namespace)
     second.adopt([FRAME])
     assert nft(namespace, "list table inet pyswarm") == before
     assert second.reconcile() == 0
-    second.apply([FRAME, service(1, 3), service(2, 3)])
+    second.keep([FRAME, service(1, 3), service(2, 3)])
     assert namespace.nft.generation() == generation
-    second.apply([FRAME, service(2, 3)])
+    second.keep([FRAME, service(2, 3)])
     assert "svc1" not in nft(namespace, "list table inet pyswarm")
 
 
@@ -212,29 +212,29 @@ def test_an_element_of_two_parts_stays_while_one_of_them_does(namespace: Namespa
     table = kept(namespace)
     one, two = service(1, 1), service(2, 1)
     shared = Part(elements={"vips": dict(one.elements["vips"])})
-    table.apply([FRAME, one, two, shared])
-    table.apply([FRAME, one, two])
+    table.keep([FRAME, one, two, shared])
+    table.keep([FRAME, one, two])
     assert table.reconcile() == 0
     assert ip("10.5.0.1") in found(namespace).elements["vips"]
 
 
 def test_base_chains_change_by_making_the_table_anew(namespace: Namespace) -> None:
     table = kept(namespace)
-    table.apply([FRAME, service(1, 3)])
+    table.keep([FRAME, service(1, 3)])
     other = Part(
         chains={"out": Chain(FRAME.chains["out"].rules, Base(kind="nat", hook=Hook.OUTPUT, priority=-90))},
         sets=FRAME.sets,
     )
-    table.apply([other, service(1, 3)])
+    table.keep([other, service(1, 3)])
     assert "priority -90" in nft(namespace, "list chain inet pyswarm out")
-    table.apply([other, service(1, 4)])
+    table.keep([other, service(1, 4)])
     assert table.reconcile() == 0
 
 
 def test_the_unchanged_table_costs_no_dump(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     table = kept(namespace)
-    table.apply([FRAME, service(1, 3)])
-    table.apply([FRAME, service(1, 4)])
+    table.keep([FRAME, service(1, 3)])
+    table.keep([FRAME, service(1, 4)])
 
     def refuse(*arguments: object) -> None:
         raise AssertionError("the table was read")
@@ -248,14 +248,14 @@ def test_lost_answers_are_made_up_for_by_reading(
 ) -> None:
     """A receive buffer too small for the echoes: the batch is carried out, but nobody tells the handles."""
     table = kept(namespace)
-    table.apply([FRAME])
+    table.keep([FRAME])
     handle = socket.socket(fileno=os.dup(namespace.nft._socket.fileno()))
     with handle, caplog.at_level("INFO"):
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        table.apply([FRAME, ports(*range(1, 400))])
+        table.keep([FRAME, ports(*range(1, 400))])
         assert "not as we left it" in caplog.text
         assert len(found(namespace).chains["ports"].rules) == 399
-        table.apply([FRAME, ports(7)])
+        table.keep([FRAME, ports(7)])
     assert table.reconcile() == 0
     assert len(found(namespace).chains["ports"].rules) == 1
 

@@ -29,7 +29,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     for made in worlds(tmp_path):
         made.publish()
         for host in made.hosts:
-            Door(host.home).update([table_of(made)])
+            Door(host.home).follow([table_of(made)])
         yield made
 
 
@@ -101,7 +101,7 @@ def test_nor_a_container_on_a_bridge_of_its_host(world: World) -> None:
     door = Door(host.home)
     door.guard({bridge_name(segment)})  # no manager has spoken yet
     assert heard(world, host, 4, world.client) == b"a node's"
-    door.update([table_of(world)])
+    door.follow([table_of(world)])
     ip(sandbox, "ip", "address", "add", f"{host.v4}/32", "dev", "lo")
     with (
         world.hosts[1].home.socket(socket.AF_INET, UDP) as port,
@@ -136,13 +136,13 @@ def test_the_door_follows_the_tables_and_is_mended_and_goes_without_a_trace(worl
     host = world.hosts[0]
     door = Door(host.home)
     table = table_of(world)
-    door.update([table])
+    door.follow([table])
     assert door.reconcile() == 0
     ip(host.namespace, "nft", "delete", "table", "inet", "pyswarm-door")
     assert door.reconcile() > 0
     assert heard(world, host, 4, world.client) == b"a node's"
     few = replace(table, nodes={key: node for key, node in table.nodes.items() if key != world.hosts[1].id})
-    door.update([few])
+    door.follow([few])
     with listening(host) as port:
         send(world.hosts[1].home, host.v4, b"removed")
         send(world.hosts[2].home, host.v4, b"a node's")

@@ -102,7 +102,7 @@ def test_networks_do_not_hear_each_other(hosts: tuple[Host, Host]) -> None:
     two = hosts[1].container(second.id, unique("t"), "10.5.0.6/24")
     tables = {each.id: table(each, hosts, one, two) for each in (first, second)}
     for host in hosts:
-        host.fabric.update(tables, host.id, host.vtep)
+        host.fabric.follow(tables, host.id, host.vtep)
     for box, made in ((one, first), (two, second)):
         box.host.fabric.join(tables[made.id], box.join, box.namespace, box.task)
     assert not is_reachable(one, "10.5.0.6", timeout=0.3)

@@ -205,7 +205,7 @@ def adopted(host: Host, made: NetworkTable, *boxes: Container) -> None:
     for each, name in zip(boxes, names, strict=True):
         each.namespace = host.namespaces.open(name)
     host.fabric.adopt([spec(each) for each in boxes], {each.task: each.namespace for each in boxes})
-    host.fabric.update({made.network.id: made}, host.id, host.vtep)
+    host.fabric.follow({made.network.id: made}, host.id, host.vtep)
 
 
 def test_a_killed_daemon_is_followed_by_one_that_changes_nothing(hosts: tuple[Host, Host]) -> None:
@@ -292,9 +292,9 @@ def test_without_the_data_path_address_nothing_is_begun(hosts: tuple[Host, Host]
     full = table(made, hosts, box)
     with pytest.raises(FailedPrecondition, match="no data path address yet"):
         hosts[0].fabric.join(full, box.join, box.namespace, box.task)
-    hosts[0].fabric.update({made.id: full}, hosts[0].id, "192.0.2.1")
+    hosts[0].fabric.follow({made.id: full}, hosts[0].id, "192.0.2.1")
     with pytest.raises(FailedPrecondition, match=r"192\.0\.2\.1"):
         hosts[0].fabric.join(full, box.join, box.namespace, box.task)
     assert hosts[0].namespaces.names() == {box.namespace.name}
-    hosts[0].fabric.update({made.id: full}, hosts[0].id, hosts[0].vtep)
+    hosts[0].fabric.follow({made.id: full}, hosts[0].id, hosts[0].vtep)
     hosts[0].fabric.join(full, box.join, box.namespace, box.task)
