@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from manager.control import attachment, network, node, secret, service, swarm
+from manager.control import attachment_task, network, node, secret, service, swarm
 from manager.raft.proposer import Proposer
 from manager.store.once import once
 from manager.store.store import Store
@@ -32,8 +32,8 @@ class Control:
             messages.UpdateSwarm: swarm.update,
             messages.CreateNetwork: network.create,
             messages.RemoveNetwork: network.remove,
-            messages.AttachContainer: attachment.attach,
-            messages.DetachContainer: attachment.detach,
+            messages.AttachContainer: attachment_task.attach,
+            messages.DetachContainer: attachment_task.detach,
             messages.CreateSecret: secret.create_secret,
             messages.UpdateSecret: secret.update_secret,
             messages.RemoveSecret: secret.remove_secret,

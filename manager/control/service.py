@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from manager.control import ports, replicas, validate
-from manager.control.attachments import resolved
 from manager.control.lookup import lookup
+from manager.control.service_networks import resolved
 from manager.store.tx import Tx
 from swarmcore.errors import Conflict, FailedPrecondition, Invalid, OutOfSequence, Unimplemented
 from swarmcore.ids import random_name

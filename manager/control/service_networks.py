@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from msgspec.structs import replace
 
+from manager.control.aliases import check_aliases
 from manager.control.lookup import lookup_network
 from manager.store.tables import Reader
 from swarmcore.errors import Invalid, NotFound
 from swarmcore.model.endpoint import PublishMode
 from swarmcore.model.network import PREDEFINED, Network, NetworkAttachmentConfig
 from swarmcore.model.service import ServiceSpec
-from swarmcore.text.patterns import Pattern
-
-# Compose files hold names such as _db and db.local; labels have at most 63 characters, names 253 (RFC 1035, 2.3.4).
-_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_ALIAS = Pattern(rf"{_LABEL}(?:\.{_LABEL})*", 253)
 
 
 def resolved(networks: Reader[Network], spec: ServiceSpec) -> ServiceSpec:
@@ -36,18 +30,6 @@ def resolved(networks: Reader[Network], spec: ServiceSpec) -> ServiceSpec:
     if own := seen & PREDEFINED:
         _check_own(min(own), spec, alone=len(seen) == 1)
     return replace(spec, task_template=replace(spec.task_template, networks=attachments))
-
-
-def is_dns_name(text: str) -> bool:
-    return _ALIAS.fullmatch(text) is not None
-
-
-def check_aliases(network: str, aliases: Iterable[str]) -> None:
-    for alias in aliases:
-        if not is_dns_name(alias):
-            raise Invalid(
-                f"invalid alias {alias!r} on network {network}", "an alias is a name as DNS knows them"
-            )
 
 
 def _resolve(networks: Reader[Network], wanted: NetworkAttachmentConfig) -> NetworkAttachmentConfig:

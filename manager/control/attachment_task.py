@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 
 from msgspec.structs import replace
 
-from manager.control.attachments import check_aliases, is_dns_name
+from manager.control.aliases import check_aliases, is_dns_name
 from manager.control.lookup import lookup_network
 from manager.rules.current import is_attachment, is_on_network
 from manager.store.tables import Tables
