@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from manager.control import attachment_task, network, node, secret, service, swarm
+from manager.control import attachment_task, network, node, service, swarm
+from manager.control.secret import CONFIGS, SECRETS
 from manager.raft.proposer import Proposer
 from manager.store.once import once
 from manager.store.store import Store
@@ -34,12 +35,12 @@ class Control:
             messages.RemoveNetwork: network.remove,
             messages.AttachContainer: attachment_task.attach,
             messages.DetachContainer: attachment_task.detach,
-            messages.CreateSecret: secret.create_secret,
-            messages.UpdateSecret: secret.update_secret,
-            messages.RemoveSecret: secret.remove_secret,
-            messages.CreateConfig: secret.create_config,
-            messages.UpdateConfig: secret.update_config,
-            messages.RemoveConfig: secret.remove_config,
+            messages.CreateSecret: SECRETS.create,
+            messages.UpdateSecret: SECRETS.update,
+            messages.RemoveSecret: SECRETS.remove,
+            messages.CreateConfig: CONFIGS.create,
+            messages.UpdateConfig: CONFIGS.update,
+            messages.RemoveConfig: CONFIGS.remove,
         }
 
     async def carry_out(self, request: ControlRequest, write_id: str = "") -> ControlReply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from manager.control import container_spec, ports
 from manager.rules import constraints
@@ -174,8 +174,3 @@ def _data_name(name: str, what: str) -> None:
 def _size(data: bytes, limit: int, what: str) -> None:
     if not 0 < len(data) < limit:
         raise Invalid(f"{what} data must be larger than 0 and less than {limit} bytes")
-
-
-def only_labels_change(changed: Iterable[bool], what: str) -> None:
-    if any(changed):
-        raise Invalid("only updates to Labels are allowed", f"create a new {what} for new data")
