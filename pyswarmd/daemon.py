@@ -75,9 +75,8 @@ async def _serve(settings: Settings, tools: Tools, limit: Limit) -> None:
     clock = RealClock()
     images = ImageStore(settings.state_dir / "images")
     await images.open()
-    await in_thread(
-        remove_tree, settings.state_dir / "upload"
-    )  # earlier versions left files there when killed
+    # Earlier versions left files there when killed.
+    await in_thread(remove_tree, settings.state_dir / "upload")
     faults = Faults()
     networks = NodeNetworks(settings, clock, faults)
     engine = engine_of_host(
@@ -99,11 +98,7 @@ async def _serve(settings: Settings, tools: Tools, limit: Limit) -> None:
     await containers.open()
     networks.start()
     node = Node(settings, images, containers, executor, clock, networks, faults)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(on_loop_error)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = _end_by_signal()
     try:
         await node.start()
         calm_collector()
@@ -116,6 +111,15 @@ async def _serve(settings: Settings, tools: Tools, limit: Limit) -> None:
         await executor.close()
         await containers.close()
         await networks.close()
+
+
+def _end_by_signal() -> asyncio.Event:
+    """Set by SIGTERM or SIGINT. From here on, what fails outside of any task is a line in the log."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.set_exception_handler(on_loop_error)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
 
 
 @contextlib.asynccontextmanager

@@ -35,13 +35,7 @@ async def wait_converged(
             found = await client.get("/services", status="true", filters=filters(id=[service]))
             if not found:
                 return
-            status = found[0].get("ServiceStatus") or {}
-            running, desired = status.get("RunningTasks", 0), status.get("DesiredTasks", 0)
-            few = desired <= _MANY
-            fresh = await _up_to_date(client, service) if few or running == desired else running
-            text = f"{found[0]['Spec']['Name']}: {fresh}/{desired} running"
-            if few and (errors := await _errors(client, service)):
-                text += f" ({errors})"
+            text, enough = await _count(client, found[0], service)
             if not quiet and text != shown:
                 note(text)
                 shown = text
@@ -52,7 +46,7 @@ async def wait_converged(
                 raise FailedPrecondition(f"service {name}: {why}", f'see "pyswarm service ps {name}"')
             if update == "rollback_started" and not rollback:
                 undone = why
-            if running == desired == fresh and update not in ("updating", "rollback_started"):
+            if enough and update not in ("updating", "rollback_started"):
                 if undone:
                     raise FailedPrecondition(f"service {name}: {undone}", f'see "pyswarm service ps {name}"')
                 return
@@ -61,6 +55,18 @@ async def wait_converged(
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("the service goes on in the background", file=sys.stderr)
         raise
+
+
+async def _count(client: EngineClient, found: dict[str, Any], service: str) -> tuple[str, bool]:
+    """How far it is, as a line, and whether as many tasks of the current spec run as wanted."""
+    status = found.get("ServiceStatus") or {}
+    running, desired = status.get("RunningTasks", 0), status.get("DesiredTasks", 0)
+    few = desired <= _MANY
+    fresh = await _up_to_date(client, service) if few or running == desired else running
+    text = f"{found['Spec']['Name']}: {fresh}/{desired} running"
+    if few and (errors := await _errors(client, service)):
+        text += f" ({errors})"
+    return text, running == desired == fresh
 
 
 async def _tasks(client: EngineClient, service: str, **more: list[str]) -> list[dict[str, Any]]:

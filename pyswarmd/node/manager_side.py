@@ -14,22 +14,17 @@ from manager.raft.open import forget_raft, open_raft
 from manager.raft.recovery import Recovery
 from manager.store.store import Store
 from manager.store.watch import Lagged
-from pki.contexts import Contexts
-from pki.identity import Identity
 from pki.seal import DataKeyFile
-from pyswarmd.config import Settings
 from pyswarmd.node.addresses import split
 from pyswarmd.node.manager_parts import ManagerParts, wired
 from pyswarmd.node.membership import LocalState
 from pyswarmd.node.place_in_raft import PlaceInRaft
+from pyswarmd.node.shared import Shared
 from swarmcore.aio import Backoff, Tasks, supervise
-from swarmcore.clock import AgreedClock
 from swarmcore.errors import Unavailable
 from swarmcore.ids import new_id
 from swarmcore.model.cluster import Cluster
 from swarmcore.model.node import Node as NodeObject
-from swarmcore.process.faults import Faults
-from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.messages.members import ReadIndex, ReadIndexReply
 from swarmcore.rpc.server import RpcServer
 
@@ -41,27 +36,20 @@ class ManagerSide:
 
     def __init__(
         self,
-        *,
-        settings: Settings,
-        node_id: str,
+        shared: Shared,
         local: LocalState,
-        contexts: Contexts,
-        identify: Callable[[bytes], Identity],
-        client: RpcClient,
-        clock: AgreedClock,
+        *,
         on_fatal: Callable[[Exception], None],
-        faults: Faults | None = None,
-        cluster_id: str = "",
-        on_superseded: Callable[[str], None] = lambda reason: None,
+        on_superseded: Callable[[str], None],
     ) -> None:
-        self._faults = faults or Faults()
-        self._settings, self._node_id, self._local = settings, node_id, local
-        self._cluster_id, self._on_superseded = cluster_id, on_superseded
-        self._contexts, self._client, self._clock = contexts, client, clock
-        self._on_fatal = on_fatal
+        self._settings, self._local = shared.settings, local
+        self._node_id, self._cluster_id = shared.keystore.node_id, shared.keystore.cluster_id
+        self._contexts, self._client, self._clock = shared.contexts, shared.client, shared.clock
+        self._faults = shared.faults
+        self._on_fatal, self._on_superseded = on_fatal, on_superseded
         self._tasks = Tasks(on_failure=lambda _, error: on_fatal(Unavailable(str(error))))
-        self._store = Store(clock)
-        self._server = RpcServer(identify, Admission(self._store, clock))
+        self._store = Store(shared.clock)
+        self._server = RpcServer(shared.identify, Admission(self._store, shared.clock))
         self._raft: RaftNode | None = None
         self._parts: ManagerParts | None = None
 

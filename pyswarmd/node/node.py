@@ -15,7 +15,7 @@ from pyswarmd.node.connecting import Connector
 from pyswarmd.node.entering import Entering
 from pyswarmd.node.manager_parts import ManagerParts
 from pyswarmd.node.member import Member
-from pyswarmd.node.membership import InitOptions, JoinOptions, LocalState, Status, check_leave, forget
+from pyswarmd.node.membership import InitOptions, JoinOptions, LocalState, Status, forget
 from pyswarmd.node.networks import NodeNetworks
 from pyswarmd.node.taking_up import TakingUp
 from swarmcore.clock import Clock
@@ -167,9 +167,7 @@ class Node:
                 return
             if member is None:
                 raise NotInSwarm("This node is not part of a swarm")
-            if member.manager is not None:
-                check_leave(len(member.manager.parts.raft.members), force)
-                await member.retire(force=force)
+            await member.retire(force=force)
             await member.end_tasks()
             if self.networks is not None:
                 await self.networks.swarm.left()

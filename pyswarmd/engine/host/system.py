@@ -30,13 +30,16 @@ PLUGINS = {
     "Log": ["json-file", "none"],
 }
 _REGISTRIES = {
-    "AllowNondistributableArtifactsCIDRs": [],
-    "AllowNondistributableArtifactsHostnames": [],
-    "InsecureRegistryCIDRs": ["127.0.0.0/8"],
-    "IndexConfigs": {
-        DEFAULT_DOMAIN: {"Name": DEFAULT_DOMAIN, "Mirrors": [], "Secure": True, "Official": True}
+    "IndexServerAddress": f"https://index.{DEFAULT_DOMAIN}/v1/",
+    "RegistryConfig": {
+        "AllowNondistributableArtifactsCIDRs": [],
+        "AllowNondistributableArtifactsHostnames": [],
+        "InsecureRegistryCIDRs": ["127.0.0.0/8"],
+        "IndexConfigs": {
+            DEFAULT_DOMAIN: {"Name": DEFAULT_DOMAIN, "Mirrors": [], "Secure": True, "Official": True}
+        },
+        "Mirrors": [],
     },
-    "Mirrors": [],
 }
 _NO_PROXIES = {"HttpProxy": "", "HttpsProxy": "", "NoProxy": ""}  # nothing is pulled through one yet
 _NO_COMMIT = {"ID": "N/A", "Expected": "N/A"}  # as dockerd says of a program whose version it does not know
@@ -114,8 +117,7 @@ async def info(request: web.Request) -> web.Response:
             "CgroupVersion": features.cgroup_version,
             "NEventsListener": 0,
             **_machine(),
-            "IndexServerAddress": f"https://index.{DEFAULT_DOMAIN}/v1/",
-            "RegistryConfig": _REGISTRIES,
+            **_REGISTRIES,
             "GenericResources": None,
             "DockerRootDir": str(node.settings.state_dir),
             **_NO_PROXIES,
