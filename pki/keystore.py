@@ -18,11 +18,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
-from pki.files import private_directory, remove, write_atomically
 from pki.identity import Identity, identity_of
 from pki.keys import PrivateKey, dump_key, load_key
 from pki.root import issued_by, load_certificate
 from swarmcore.errors import FailedPrecondition, Invalid, NotInSwarm, Unauthenticated
+from swarmcore.files import private_directory, remove_durably, write_atomically
 from swarmcore.model.node import NodeRole
 from swarmcore.text.patterns import Pattern
 
@@ -89,7 +89,7 @@ class KeyStore:
         held = self._check(key, cert_pem, root_pem, self._now.headers if self._now else {})
         private_directory(self.directory)
         if self._now is None or self._now.root_pem != root_pem:
-            write_atomically(self.root_file, root_pem)
+            write_atomically(self.root_file, root_pem, durable=True)
         self._write(held, self._kek)
         self._now = held
 
@@ -109,14 +109,15 @@ class KeyStore:
 
     def forget(self) -> None:
         """The node leaves its swarm: key first, for without it the rest is worth nothing."""
-        remove(self.node_file)
-        remove(self.root_file)
+        remove_durably(self.node_file)
+        remove_durably(self.root_file)
         self._now = None
 
     def _write(self, held: _Held, kek: bytes | None) -> None:
         lines = "".join(f"{name}: {value}\n" for name, value in sorted(held.headers.items()))
         certificate = held.certificate.public_bytes(Encoding.PEM)
-        write_atomically(self.node_file, lines.encode() + dump_key(held.key, kek) + certificate)
+        content = lines.encode() + dump_key(held.key, kek) + certificate
+        write_atomically(self.node_file, content, durable=True)
 
     @staticmethod
     def _check(key: PrivateKey, cert_pem: bytes, root_pem: bytes, headers: Mapping[str, str]) -> _Held:

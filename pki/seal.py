@@ -17,10 +17,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
 
-from pki.files import private_directory, remove, write_atomically
 from pki.keys import Locked
 from pki.tokens import RandomBytes
 from swarmcore.errors import FailedPrecondition
+from swarmcore.files import private_directory, remove_durably, write_atomically
 
 FILE = "raft-dek"
 KEY_BYTES = 32
@@ -98,11 +98,11 @@ class DataKeyFile:
         return keys
 
     def remove(self) -> None:
-        remove(self._path)
+        remove_durably(self._path)
 
     def _write(self, lines: list[str]) -> None:
         private_directory(self._path.parent)
-        write_atomically(self._path, "".join(f"{line}\n" for line in lines).encode())
+        write_atomically(self._path, "".join(f"{line}\n" for line in lines).encode(), durable=True)
 
     def _wrap(self, keys: DataKeys, kek: bytes | None) -> str:
         raw = b"".join((keys.current, *keys.older))

@@ -7,18 +7,18 @@ import os
 from pathlib import Path
 
 from manager.raft.interfaces import DiskFile, DiskReader
+from swarmcore.files import private_directory
 
-_FILE_MODE, _DIRECTORY_MODE = 0o600, 0o700
+_FILE_MODE = 0o600
 
 
 class RealDisk:
     """Implements interfaces.Disk. A second process (or a second RealDisk) on the directory gets BlockingIOError."""
 
     def __init__(self, directory: Path) -> None:
-        _make(directory)
+        private_directory(directory)
         self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fchmod(self._fd, _DIRECTORY_MODE)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._fd)
@@ -95,16 +95,3 @@ class _Reader:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
-
-
-def _make(directory: Path) -> None:
-    """Make it and its missing parents; their names are durable too."""
-    if directory.is_dir():
-        return
-    _make(directory.parent)
-    directory.mkdir(_DIRECTORY_MODE, exist_ok=True)
-    fd = os.open(directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

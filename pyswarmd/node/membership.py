@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from pki.files import remove, write_atomically
 from pyswarmd.config import Settings
 from swarmcore.errors import FailedPrecondition, Unavailable
+from swarmcore.files import remove_durably, write_atomically
 from swarmcore.model.cluster import SwarmSpec
 from swarmcore.model.node import Availability
 from swarmcore.rpc.messages.session import ManagerAddress
@@ -57,7 +57,7 @@ class LocalState(Struct, frozen=True, kw_only=True):
     managers: tuple[ManagerAddress, ...] = ()
 
     def save(self, path: Path) -> None:
-        write_atomically(path, msgspec.json.encode(self))
+        write_atomically(path, msgspec.json.encode(self), durable=True)
 
     @staticmethod
     def load(path: Path) -> LocalState:
@@ -76,7 +76,7 @@ class LocalState(Struct, frozen=True, kw_only=True):
     @staticmethod
     def forget(path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
-            remove(path)
+            remove_durably(path)
 
 
 class Status(Struct, frozen=True, kw_only=True):

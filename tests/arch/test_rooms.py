@@ -16,7 +16,7 @@ ROOTS = {
     "manager": "leader manager",
     "worker": "",
     "netoverlay": "host netns conntrack features host_facts",
-    "pki": "contexts csr dates files identity join keys keystore renewer root seal tokens",
+    "pki": "contexts csr dates identity join keys keystore renewer root seal tokens",
     "swarmcore": "errors ids clock aio log durations files addresses ipam",
 }
 

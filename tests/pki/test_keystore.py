@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pki.csr import make_csr
-from pki.files import write_atomically
 from pki.keys import Locked, new_key
 from pki.keystore import KeyStore
 from pki.root import RootAuthority
 from swarmcore.errors import FailedPrecondition, Invalid, NotInSwarm
+from swarmcore.files import write_atomically
 from swarmcore.model.node import NodeRole
 from tests.pki.nodes import CLUSTER, node
 
@@ -101,7 +101,7 @@ def test_forgetting_leaves_no_file(root: RootAuthority, tmp_path: Path) -> None:
 def test_a_write_that_fails_leaves_the_old_file_and_no_stray_one(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(OSError):
-        write_atomically(tmp_path / "taken", b"new")
+        write_atomically(tmp_path / "taken", b"new", durable=True)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
@@ -109,20 +109,20 @@ def test_a_stray_file_of_a_crash_is_taken_over_with_the_right_mode(tmp_path: Pat
     stray = tmp_path / ".key.new"
     stray.write_bytes(b"half a ke")
     stray.chmod(0o644)
-    write_atomically(tmp_path / "key", b"whole")
+    write_atomically(tmp_path / "key", b"whole", durable=True)
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
     assert (mode(tmp_path / "key"), (tmp_path / "key").read_bytes()) == (0o600, b"whole")
 
 
 def test_a_reader_sees_the_old_or_the_new_file_and_never_a_part(tmp_path: Path) -> None:
     path, versions = tmp_path / "key", {bytes([n]) * 50_000 for n in range(3)}
-    write_atomically(path, bytes(50_000))
+    write_atomically(path, bytes(50_000), durable=True)
     done = threading.Event()
 
     def write() -> None:
         for _ in range(10):
             for version in versions:
-                write_atomically(path, version)
+                write_atomically(path, version, durable=True)
         done.set()
 
     writer = threading.Thread(target=write)

@@ -176,7 +176,7 @@ class Container:
         before = msgspec.json.decode(file.read_bytes())
         after = with_network_path(before, path)
         if after != before:
-            write_atomically(file, msgspec.json.encode(after))
+            write_atomically(file, msgspec.json.encode(after), durable=False)
 
     def _watch(self) -> None:
         engine = self._engine

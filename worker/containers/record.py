@@ -45,8 +45,8 @@ class ContainerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def save(directory: Path, record: ContainerRecord) -> None:
-    # Not fsynced: a power loss ends the container as well, and a torn file is cleaned up like it.
-    write_atomically(directory / _FILE, msgspec.json.encode(record))
+    # Not durable: a power loss ends the container as well, and a torn file is cleaned up like it.
+    write_atomically(directory / _FILE, msgspec.json.encode(record), durable=False)
 
 
 def load(directory: Path) -> ContainerRecord | None:

@@ -229,7 +229,7 @@ class ImageStore:
             remove_tree(target)  # an image that was removed while the layer was busy left it
             (self._staging / made.directory).rename(target)
         for each in answer.images:
-            write_atomically(self._blob_path(each.image.id), each.image.raw_config, mode=0o600)
+            write_atomically(self._blob_path(each.image.id), each.image.raw_config, durable=False)
 
     async def _switch(self, changed: Index, *, collect: bool = False) -> None:
         """What goes, goes from the list before it goes from the disk: whoever holds an image has it whole."""

@@ -53,7 +53,7 @@ class Volumes:
             return found
         volume = Volume(name=wanted, created=self._now(), labels=dict(labels or {}), anonymous=not name)
         self.path(wanted).mkdir(parents=True, exist_ok=True, mode=0o755)
-        write_atomically(self._folder(wanted) / "volume.json", msgspec.json.encode(volume))
+        write_atomically(self._folder(wanted) / "volume.json", msgspec.json.encode(volume), durable=False)
         return volume
 
     def _read(self, name: str) -> Volume | None:
