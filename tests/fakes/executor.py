@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from swarmcore.errors import NotFound
 from swarmcore.model.endpoint import PortConfig
 from swarmcore.model.resources import Resources
 from swarmcore.model.secret import Config, Secret
@@ -35,6 +36,7 @@ class FakeContainer:
     def end(self, exit_code: int) -> None:
         self.running, self.exit_code = False, exit_code
         self.ended.set()
+        self.more_lines.set()  # who follows sees that there will be none
 
 
 class FakeExecutor:
@@ -61,22 +63,30 @@ class FakeExecutor:
         since: datetime | None = None,
         tail: int | None = None,
     ) -> AsyncIterator[LogLine]:
-        container = self.containers[task_id]
+        if (container := self.containers.get(task_id)) is None:
+            raise NotFound(f"task {task_id} has no container on this node")
         sent = 0 if tail is None else max(0, len(container.lines) - tail)
         while True:
             for line in container.lines[sent:]:
                 if since is None or line.timestamp >= since:
                     yield line
             sent = len(container.lines)
-            if not follow:
+            if not follow or container.ended.is_set():
                 return
             container.more_lines.clear()
             await container.more_lines.wait()
 
     async def sweep(self, known: Collection[str]) -> None:
         for task_id in [t for t in self.containers if t not in known]:
-            del self.containers[task_id]
+            self.discard(task_id)
             self.swept.append(task_id)
+
+    def discard(self, task_id: str) -> bool:
+        """Whether there was a container; whoever waits for its end hears of it."""
+        container = self.containers.pop(task_id, None)
+        if container is not None and container.exit_code is None:
+            container.end(137)
+        return container is not None
 
     async def resources(self) -> Resources:
         return Resources(nano_cpus=2_000_000_000, memory_bytes=1 << 30)
@@ -115,23 +125,22 @@ class FakeController:
             await asyncio.Event().wait()
         if (error := self._executor.fail_prepare.get(self._task.id)) is not None:
             raise error
-        container = self._executor.containers.setdefault(
-            self._task.id, FakeContainer(self._task, self._secrets)
-        )
-        container.log.append("prepare")
+        self._prepared().log.append("prepare")
+
+    def _prepared(self) -> FakeContainer:
+        return self._executor.containers.setdefault(self._task.id, FakeContainer(self._task, self._secrets))
 
     async def start(self) -> None:
         if (error := self._executor.fail_start.get(self._task.id)) is not None:
             raise error
-        container = self._container
-        assert container is not None, "start before prepare"
+        container = self._prepared()
         if not container.running and container.exit_code is None:
             container.running = True
             container.log.append("start")
 
     async def wait(self) -> int:
         if (container := self._container) is None:
-            raise ContainerFailed(exit_code=-1, oom=False, message="container is gone")
+            raise ContainerFailed(255, message="container is gone")
         await container.ended.wait()
         assert container.exit_code is not None
         if container.exit_code:
@@ -145,24 +154,25 @@ class FakeController:
     async def shutdown(self) -> None:
         if errors := self._executor.fail_shutdown.get(self._task.id):
             raise errors.pop(0)
-        if (container := self._container) is not None and container.running:
+        if (container := self._container) is not None and container.exit_code is None:
             container.log.append("shutdown")
-            container.end(0)
+            container.end(0 if container.running else 137)
 
     async def terminate(self) -> None:
-        if (container := self._container) is not None and container.running:
+        if (container := self._container) is not None and container.exit_code is None:
             container.log.append("terminate")
             container.end(137)
 
     async def remove(self) -> None:
-        if self._executor.containers.pop(self._task.id, None) is not None:
+        if self._executor.discard(self._task.id):
             self._executor.removed.append(self._task.id)
 
     def ports(self) -> tuple[PortConfig, ...]:
         return ()
 
-    def status(self) -> ContainerStatus:
+    def status(self) -> ContainerStatus | None:
         container = self._container
         if container is None:
-            return ContainerStatus()
-        return ContainerStatus(container_id=f"c-{self._task.id}", pid=42, exit_code=container.exit_code or 0)
+            return None
+        pid = 42 if container.running else 0
+        return ContainerStatus(container_id=f"c-{self._task.id}", pid=pid, exit_code=container.exit_code or 0)

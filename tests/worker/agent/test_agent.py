@@ -43,7 +43,7 @@ from swarmcore.rpc.messages.session import (
     ToDispatcher,
 )
 from swarmcore.rpc.peers import Remotes
-from tests.fakes.executor import FakeExecutor
+from tests.fakes.executor import FakeContainer, FakeExecutor
 from tests.fakes.networks import FakeNetworks
 from tests.fakes.streams import StreamEnd, stream_pair
 from tests.worker.sample import secret, task, until, with_secret
@@ -322,8 +322,7 @@ async def test_a_restarted_agent_works_without_any_manager_and_sweeps_strangers(
         leader = await host.leader()
         await leader.full(task("t1"))
         await until(lambda: leader.states.get("t1") is S.RUNNING)
-    stranger = host.executor.containers["t1"]
-    host.executor.containers["stranger"] = stranger
+    host.executor.containers["stranger"] = FakeContainer(task("stranger"), {}, running=True)
     host.managers.up = set()
     async with host.agent() as agent:
         await until(lambda: host.executor.swept == ["stranger"])
