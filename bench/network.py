@@ -27,6 +27,7 @@ from pyswarmd.lab.demo_image import DEMO_REFERENCE, build_demo_image
 from pyswarmd.lab.lab import Lab, temporary_lab
 from pyswarmd.lab.network import ip
 from pyswarmd.lab.wires import DEFAULT
+from swarmcore.addresses import bare
 
 PORT, PUBLISHED = 8000, 8080
 _ROOT = Path(__file__).resolve().parents[1]
@@ -92,7 +93,7 @@ def _pid(task: dict[str, Any]) -> int:
 def _address(task: dict[str, Any], network: str) -> str:
     for attachment in task["NetworksAttachments"]:
         if attachment["Network"]["Spec"]["Name"] == network:
-            return str(attachment["Addresses"][0]).partition("/")[0]
+            return bare(str(attachment["Addresses"][0]))
     raise LookupError(f"the task is not on {network}")
 
 
@@ -161,7 +162,7 @@ class Bench:
             service = await client.get("/services/far")
         network_ids = {a["Network"]["Spec"]["Name"]: a["Network"]["ID"] for a in far["NetworksAttachments"]}
         vip = next(
-            str(entry["Addr"]).partition("/")[0]
+            bare(str(entry["Addr"]))
             for entry in service["Endpoint"]["VirtualIPs"]
             if entry["NetworkID"] == network_ids["bench"]
         )

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from swarmcore.addresses import bare
+
 Subnet = IPv4Network | IPv6Network
 
 _BITS = {4: 32, 6: 128}
@@ -193,7 +195,7 @@ class AddressSet:
 def address_number(address: str, version: int) -> int | None:
     """The address (a prefix length behind it is dropped) as an integer; None if it is none of this IP version."""
     try:
-        return int.from_bytes(socket.inet_pton(_FAMILY[version], address.partition("/")[0]), "big")
+        return int.from_bytes(socket.inet_pton(_FAMILY[version], bare(address)), "big")
     except OSError:
         return None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ipaddress import ip_interface, ip_network
 
 from manager.store.tables import Tables
+from swarmcore.addresses import bare
 from swarmcore.model.cluster import DATA_PATH_PORT
 from swarmcore.model.endpoint import INGRESS_LABEL, EndpointMode, EndpointSpec
 from swarmcore.model.naming import task_name
@@ -75,7 +76,7 @@ def overlay_services(service: Service) -> Iterator[tuple[str, OverlayService]]:
     endpoint = service.endpoint
     vips: dict[str, list[str]] = {}
     for vip in endpoint.virtual_ips if endpoint is not None else ():
-        vips.setdefault(vip.network_id, []).append(_bare(vip.addr))
+        vips.setdefault(vip.network_id, []).append(bare(vip.addr))
     spec = service.spec.endpoint_spec or EndpointSpec()
     wishes = service.spec.task_template.networks or service.spec.networks
     aliases = {wish.target: wish.aliases for wish in wishes}
@@ -104,7 +105,7 @@ def mesh_service(service: Service, ingress_id: str) -> OverlayService | None:
         id=service.id,
         name=service.spec.name,
         mode=EndpointMode.DNSRR,
-        vips=tuple(_bare(vip.addr) for vip in service.endpoint.virtual_ips if vip.network_id == ingress_id),
+        vips=tuple(bare(vip.addr) for vip in service.endpoint.virtual_ips if vip.network_id == ingress_id),
         ports=service.endpoint.ports,
         local_only=service.spec.labels.get(INGRESS_LABEL) == "local",
     )
@@ -141,7 +142,7 @@ def overlay_endpoints(task: Task, node: Node | None) -> Iterator[tuple[str, Over
                 name=task_name(task),
                 service_id=task.service_id,
                 aliases=tuple(dict.fromkeys(name for name in own if name)),
-                addresses=tuple(_bare(address) for address in attachment.addresses),
+                addresses=tuple(bare(address) for address in attachment.addresses),
                 mac=endpoint_mac(task.id, attachment.network_id),
                 active=is_active(task),
             ),
@@ -164,14 +165,10 @@ def overlay_node(node: Node, ingress: Network | None) -> OverlayNode | None:
     return OverlayNode(
         id=node.id,
         vtep=vtep,
-        addresses=tuple(_bare(a) for a in own),
+        addresses=tuple(bare(a) for a in own),
         number=number,
-        host_addresses=tuple(_bare(a) for a in node.description.host_subnets) if node.description else (),
+        host_addresses=tuple(bare(a) for a in node.description.host_subnets) if node.description else (),
     )
-
-
-def _bare(address: str) -> str:
-    return address.partition("/")[0]
 
 
 def data_path_port(view: Tables) -> int:

@@ -25,6 +25,7 @@ from netoverlay.nft.socket import NftError
 from netoverlay.nft.table import Base, Chain, Hook, NamedSet, Part, Rule, rule
 from netoverlay.nft.types import ETHER, INTERFACE, IPV4, IPV6, Value, concatenation
 from netoverlay.nft.wire import Family
+from swarmcore.addresses import bare
 
 log = logging.getLogger(__name__)
 TABLE = "pyswarm-ports"
@@ -142,9 +143,9 @@ def _given(port: Port) -> Part:
     name, mac = types.interface(port.name), types.ether(port.mac)
     if port.free:
         return Part(elements={"free": {name: None}})
-    bare = [each.partition("/")[0] for each in port.addresses]
-    sixes = [each for each in bare if ":" in each]
-    fours = [each for each in bare if ":" not in each]
+    own = [bare(each) for each in port.addresses]
+    sixes = [each for each in own if ":" in each]
+    fours = [each for each in own if ":" not in each]
     elements: dict[str, dict[bytes, Value]] = {
         kind: {types.key(name, mac, types.ip(each)): None for each in addresses}
         for kind, addresses in (

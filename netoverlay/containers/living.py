@@ -10,6 +10,7 @@ from netoverlay.containers.sandboxes import SandboxSpec
 from netoverlay.containers.vip import balancing
 from netoverlay.containers.vip_rules import ContainerRules
 from netoverlay.netns import Namespace
+from swarmcore.addresses import bare
 from swarmcore.model.overlay import NetworkTable
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class LivingSandbox:
     def live_connections(self) -> int:
         """How many TCP connections others hold with the container."""
         own = [address for join in self.spec.joins for address in join.addresses] + list(self.spec.ingress)
-        return live_connections(self.namespace, [address.partition("/")[0] for address in own])
+        return live_connections(self.namespace, [bare(address) for address in own])
 
     # -- flows to endpoints that have gone ---------------------------------------------------------
     @property

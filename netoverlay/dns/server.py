@@ -20,6 +20,7 @@ from netoverlay.dns.records import Names, key, pack
 from netoverlay.dns.resolv_conf import ADDRESS
 from netoverlay.dns.resolver import Resolver
 from netoverlay.dns.streams import Streams
+from swarmcore.addresses import bare
 from swarmcore.model.overlay import NetworkTable
 
 # Not 53: a container's own name server could not bind 0.0.0.0:53 then. Rules within the container lead here. The
@@ -125,7 +126,7 @@ class DnsServer:
         return len(self._containers)
 
     def _view(self, spec: SandboxSpec, hostname: str) -> View:
-        own = tuple(pack(address.partition("/")[0]) for join in spec.joins for address in join.addresses)
+        own = tuple(pack(bare(address)) for join in spec.joins for address in join.addresses)
         networks = tuple(join.network_id for join in spec.joins)
 
         def names() -> list[Names]:

@@ -17,6 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from netoverlay.containers.sandboxes import HostJoin, HostSegment
 from netoverlay.netns import Namespace, Namespaces
+from swarmcore.addresses import split_prefix
 from swarmcore.errors import FailedPrecondition, Invalid, clipped
 from swarmcore.text.numbers import whole
 
@@ -234,7 +235,7 @@ def _ensure_bridge(netlink: Any, segment: HostSegment) -> None:
             f"{entry.get_attr('IFA_ADDRESS')}/{entry['prefixlen']}" for entry in netlink.get_addr(index=index)
         }
         for subnet, gateway in zip(segment.subnets, segment.gateways, strict=True):
-            length = int(subnet.rpartition("/")[2])
+            _, length = split_prefix(subnet)
             if gateway and f"{gateway}/{length}" not in held:
                 netlink.addr("add", index=index, address=gateway, prefixlen=length, **_nodad(gateway))
     netlink.link("set", index=index, state="up")
@@ -270,8 +271,8 @@ def _configure(join: HostJoin, port: str) -> None:
         (index,) = netlink.link_lookup(ifname=f"{port}p")
         netlink.link("set", index=index, ifname=join.interface)
         for address in join.addresses:
-            host, _, length = address.partition("/")
-            netlink.addr("add", index=index, address=host, prefixlen=int(length), **_nodad(host))
+            host, length = split_prefix(address)
+            netlink.addr("add", index=index, address=host, prefixlen=length, **_nodad(host))
         netlink.link("set", index=index, state="up")
         segment = join.segment
         if segment.driver == BRIDGE or segment.internal:

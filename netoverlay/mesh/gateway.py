@@ -27,6 +27,7 @@ from netoverlay.netlink.route import RouteSocket
 from netoverlay.netlink.routing import Route, Rule
 from netoverlay.netlink.wire import NetlinkError
 from netoverlay.netns import Namespace
+from swarmcore.addresses import bare
 from swarmcore.model.overlay import endpoint_mac
 
 log = logging.getLogger(__name__)
@@ -264,7 +265,7 @@ class Gateways:
 
     def _addresses_on(self, index: int) -> tuple[str, ...]:
         return tuple(
-            each.destination.partition("/")[0]
+            bare(each.destination)
             for each in self._home.route.routes()
             if each.index == index and each.protocol == PROTOCOL
         )

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
 
+from swarmcore.addresses import split_prefix
+
 ERROR, DONE, OVERRUN = 2, 3, 4  # NLMSG_*
 REQUEST, MULTI, ACK, ECHO, DUMP_INTERRUPTED = 0x1, 0x2, 0x4, 0x8, 0x10  # NLM_F_*
 DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
@@ -127,9 +129,9 @@ def unpack_address(value: bytes) -> str:
 
 def pack_network(network: str) -> tuple[int, bytes, int]:
     """Family, address and prefix length of a CIDR; a bare address has its full length."""
-    address, _, length = network.partition("/")
+    address, length = split_prefix(network)
     family, packed = pack_address(address)
-    bits = int(length) if length else len(packed) * 8
+    bits = len(packed) * 8 if length is None else length
     if not 0 <= bits <= len(packed) * 8:
         raise ValueError(f"{network!r} is not a network")
     return family, packed, bits

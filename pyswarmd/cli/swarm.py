@@ -9,9 +9,8 @@ from pyswarmd.cli import units
 from pyswarmd.cli.render import out
 from pyswarmd.client import EngineClient, at
 from pyswarmd.config import PORT
-from swarmcore.errors import Invalid
+from swarmcore.addresses import with_port
 from swarmcore.model.cluster import MAX_REPLICAS_LABEL
-from swarmcore.text.numbers import whole
 
 Commands = Any  # argparse keeps its sub-parser type private
 
@@ -66,7 +65,7 @@ async def _init(client: EngineClient, options: argparse.Namespace) -> None:
     node_id = await client.post(
         "/swarm/init",
         {
-            "ListenAddr": _with_port(options.listen_addr),
+            "ListenAddr": with_port(options.listen_addr, PORT),
             "AdvertiseAddr": options.advertise_addr,
             "DataPathAddr": options.data_path_addr,
             "DataPathPort": options.data_path_port,
@@ -95,11 +94,11 @@ async def _join(client: EngineClient, options: argparse.Namespace) -> None:
     await client.post(
         "/swarm/join",
         {
-            "ListenAddr": _with_port(options.listen_addr),
+            "ListenAddr": with_port(options.listen_addr, PORT),
             "AdvertiseAddr": options.advertise_addr,
             "DataPathAddr": options.data_path_addr,
             "Availability": options.availability,
-            "RemoteAddrs": [_with_port(options.remote)],
+            "RemoteAddrs": [with_port(options.remote, PORT)],
             "JoinToken": options.token,
         },
     )
@@ -132,15 +131,3 @@ async def _print_join(client: EngineClient, role: str) -> None:
     token, address = swarm["JoinTokens"][role.capitalize()], node["ManagerStatus"]["Addr"]
     out(f"To add a {role} to this swarm, run the following command:\n")
     out(f"    pyswarm join --token {token} {address}\n")
-
-
-def _with_port(address: str) -> str:
-    """`address` with the default port where it names none."""
-    host, colon, port = address.rpartition(":")
-    if address.count(":") > 1 and not address.startswith("["):
-        return f"[{address}]:{PORT}"  # an IPv6 address: its last part is no port
-    if not colon or address.endswith("]"):
-        return f"{address}:{PORT}"
-    if whole(port, 65535, 1) is None or not host:
-        raise Invalid(f"invalid address {address!r}", "write it like 10.0.0.1:2377")
-    return address

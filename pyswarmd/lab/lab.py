@@ -22,7 +22,7 @@ from pyswarmd.lab import processes
 from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.network import LabNetwork
 from pyswarmd.lab.wires import Wires
-from pyswarmd.node.addresses import joined
+from swarmcore.addresses import joined
 from swarmcore.errors import FailedPrecondition, Invalid, NotFound, SwarmError, Unavailable
 from swarmcore.text.patterns import Pattern
 

@@ -9,25 +9,11 @@ import socket
 from collections.abc import Sequence
 
 from pyswarmd.config import PORT
+from swarmcore.addresses import joined, split, split_or
 from swarmcore.errors import FailedPrecondition, Invalid, clipped
-from swarmcore.text.numbers import whole
-from swarmcore.text.patterns import Pattern
 
 FIRST_PORT, LAST_PORT = 1024, 49151  # of overlay traffic
 _MOST_REMOTES = 100
-_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_NAME = Pattern(rf"{_LABEL}(?:\.{_LABEL})*\.?", 253)
-
-
-def split(address: str) -> tuple[str, int]:
-    """Host and port of `10.0.0.1:2377` or `[fd00::1]:2377`."""
-    host, colon, port = address.rpartition(":")
-    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
-    number = whole(port, 65535, 1)
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if not colon or bare or number is None or not _is_host(host):
-        raise Invalid(f"invalid address {clipped(address)}", "write it like 10.0.0.1:2377")
-    return host, number
 
 
 def check_remotes(addresses: Sequence[str]) -> None:
@@ -38,29 +24,16 @@ def check_remotes(addresses: Sequence[str]) -> None:
         split(address)
 
 
-def _is_host(text: str) -> bool:
-    """An IP address, or a name as DNS knows them."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return _NAME.fullmatch(text) is not None
-    return True
-
-
-def joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 async def listen_address(text: str) -> tuple[str, int]:
     """Where to listen, of an address, an interface name, either with a port, or nothing."""
-    host, port = _host_and_port(text or f"0.0.0.0:{PORT}")
+    host, port = split_or(text or f"0.0.0.0:{PORT}", PORT)
     return await _address_of(host, "listen address"), port
 
 
 async def advertise_address(text: str, listen: tuple[str, int], remote: str = "") -> str:
     """What other nodes shall dial: what the user said, else the one address that can be meant."""
     if text:
-        host, port = _host_and_port(text, listen[1])
+        host, port = split_or(text, listen[1])
         address = await _address_of(host, "advertise address")
         if ipaddress.ip_address(address).is_unspecified:
             raise Invalid(
@@ -98,14 +71,6 @@ def check_data_path_port(port: int) -> None:
     """0 stands for the default. Above 49151 the kernel may have lent the port to somebody else (RFC 6335)."""
     if port and not FIRST_PORT <= port <= LAST_PORT:
         raise Invalid(f"Datapath port number is not in valid range ({FIRST_PORT}-{LAST_PORT}) : {port}")
-
-
-def _host_and_port(text: str, default: int = PORT) -> tuple[str, int]:
-    if text.count(":") == 1 or text.startswith("["):
-        if text.endswith("]"):
-            return text[1:-1], default
-        return split(text)
-    return text, default
 
 
 async def _address_of(host: str, what: str) -> str:

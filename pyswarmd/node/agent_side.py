@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from manager.membership.bootstrap import issued_by
 from pyswarmd.config import ENGINE_VERSION
-from pyswarmd.node.addresses import split
 from pyswarmd.node.known_managers import KnownManagers
 from pyswarmd.node.networks import NodeNetworks
 from pyswarmd.node.shared import Shared
+from swarmcore.addresses import split
 from swarmcore.errors import Unavailable
 from swarmcore.ids import new_id
 from swarmcore.model.node import Node, NodeRole, NodeState

@@ -20,11 +20,11 @@ from pyswarmd.node.addresses import (
     advertise_address,
     check_remotes,
     data_path_address,
-    joined,
     listen_address,
 )
 from pyswarmd.node.member import Member
 from pyswarmd.node.membership import InitOptions, JoinOptions, LocalState, forget
+from swarmcore.addresses import joined
 from swarmcore.aio import in_thread
 from swarmcore.clock import Clock
 from swarmcore.errors import FailedPrecondition

@@ -15,11 +15,11 @@ from manager.raft.recovery import Recovery
 from manager.store.store import Store
 from manager.store.watch import Lagged
 from pki.seal import DataKeyFile
-from pyswarmd.node.addresses import split
 from pyswarmd.node.manager_parts import ManagerParts, wired
 from pyswarmd.node.membership import LocalState
 from pyswarmd.node.place_in_raft import PlaceInRaft
 from pyswarmd.node.shared import Shared
+from swarmcore.addresses import split
 from swarmcore.aio import Backoff, Tasks, supervise
 from swarmcore.errors import Unavailable
 from swarmcore.ids import new_id

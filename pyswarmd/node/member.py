@@ -19,6 +19,7 @@ from pyswarmd.node.membership import LocalState, Status, check_leave
 from pyswarmd.node.networks import NodeNetworks
 from pyswarmd.node.role import Role
 from pyswarmd.node.shared import Shared
+from swarmcore.addresses import host_of
 from swarmcore.aio import Backoff, Tasks, supervise
 from swarmcore.clock import AgreedClock, Clock
 from swarmcore.errors import NotManager, SwarmError, Unavailable
@@ -182,7 +183,7 @@ class Member:
             managers = tuple(ManagerAddress(node_id=m.node_id, address=m.address) for m in members)
         return Status(
             node_id=self._keystore.node_id,
-            address=local.advertise.rpartition(":")[0].strip("[]"),
+            address=host_of(local.advertise),
             state="error" if self._error else "active",
             control_available=manager is not None,
             error=self._error or self._shared.faults.text,

@@ -10,7 +10,6 @@ from random import Random
 from netoverlay.netlink.surroundings import Surroundings
 from pki.keystore import KeyStore
 from pyswarmd.config import Settings
-from pyswarmd.node.addresses import split
 from pyswarmd.node.connecting import Connector
 from pyswarmd.node.entering import Entering
 from pyswarmd.node.manager_parts import ManagerParts
@@ -18,6 +17,7 @@ from pyswarmd.node.member import Member
 from pyswarmd.node.membership import InitOptions, JoinOptions, LocalState, Status, forget
 from pyswarmd.node.networks import NodeNetworks
 from pyswarmd.node.taking_up import TakingUp
+from swarmcore.addresses import split
 from swarmcore.clock import Clock
 from swarmcore.errors import NotInSwarm, Unavailable
 from swarmcore.model.node import NodeDescription

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
+from swarmcore.addresses import bare
 from swarmcore.errors import Invalid
 from swarmcore.ipam import Subnet
 from swarmcore.model.network import IPAMConfig
@@ -41,7 +42,7 @@ def subnet_in(what: str, text: str) -> Subnet:
         ) from None
     if "/" not in text:
         raise Invalid(f"invalid {what} {text}: invalid CIDR block notation", "write it like 10.1.0.0/24")
-    if ip_address(text.partition("/")[0]) != subnet.network_address:
+    if ip_address(bare(text)) != subnet.network_address:
         raise Invalid(f"invalid {what} {text}: it should be {subnet}")
     return subnet
 

@@ -15,6 +15,7 @@ from netoverlay.dns.resolv_conf import container_text, parse, resolving
 from netoverlay.host import HostNetwork
 from netoverlay.ipsec.plan import RingKey
 from netoverlay.netns import Namespace
+from swarmcore.addresses import bare
 from swarmcore.errors import NotFound, Unavailable
 from swarmcore.model.cluster import EncryptionKey
 from swarmcore.model.endpoint import PortConfig, Protocol
@@ -109,7 +110,7 @@ class SwarmNetworking:
         address = _address(spec)
         if not address:
             own = await self._host.addresses(spec.id)
-            address = own[0].partition("/")[0] if own else "127.0.0.1"
+            address = bare(own[0]) if own else "127.0.0.1"
         return ContainerNetwork(
             resolv_conf=container_text(plan.dns, host), path=path, address=address, sandbox=spec
         )
@@ -234,4 +235,4 @@ def _address(spec: SandboxSpec) -> str:
     addresses = [address for join in spec.joins for address in join.addresses]
     addresses += [address for join in spec.host_joins for address in join.addresses]
     addresses += spec.ingress
-    return addresses[0].partition("/")[0] if addresses else ""
+    return bare(addresses[0]) if addresses else ""

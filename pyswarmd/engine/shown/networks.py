@@ -11,6 +11,7 @@ from manager.allocator.addresses import holds, usage
 from manager.rules.network_plan import trouble
 from manager.store.tables import Tables
 from pyswarmd.engine.shown.objects import ZERO_TIME, builtins
+from swarmcore.addresses import bare
 from swarmcore.model.endpoint import PortConfig, PublishMode
 from swarmcore.model.naming import task_name
 from swarmcore.model.network import IPAMOptions, Network, NetworkAttachment
@@ -208,7 +209,7 @@ def swarm_services(view: Tables, item: Network) -> Shown:
 def _service(vips: Sequence[str], ports: Iterable[PortConfig]) -> Shown:
     published = [p for p in ports if p.publish_mode is PublishMode.INGRESS]
     return {
-        "VIP": vips[0].partition("/")[0] if vips else "",
+        "VIP": bare(vips[0]) if vips else "",
         "Ports": [f"Target: {port.target_port}, Publish: {port.published_port}" for port in published],
         "LocalLBIndex": 0,  # the mark of Docker's balancer, which has no counterpart here
         "Tasks": [],
@@ -219,7 +220,7 @@ def _endpoint(name: str, task_id: str, network_id: str, addresses: Sequence[str]
     return {
         "Name": name,
         "EndpointID": _stable_id(f"endpoint/{task_id}/{network_id}"),
-        "EndpointIP": addresses[0].partition("/")[0] if addresses else "",
+        "EndpointIP": bare(addresses[0]) if addresses else "",
         "Info": {"Host IP": host},
     }
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pyswarmd.cli.main import build, main
-from pyswarmd.cli.swarm import _with_port
+from pyswarmd.config import PORT
+from swarmcore.addresses import with_port
 from swarmcore.errors import Invalid
 from swarmcore.text import booleans
 
@@ -98,10 +99,10 @@ def test_a_lab_command_starts_after_the_dashes() -> None:
     ],
 )
 def test_an_address_without_a_port_gets_the_default_one(typed: str, whole: str) -> None:
-    assert _with_port(typed) == whole
+    assert with_port(typed, PORT) == whole
 
 
 @pytest.mark.parametrize("typed", ["10.0.0.1:", "10.0.0.1:0", "10.0.0.1:70000", "10.0.0.1:http", ":2377"])
 def test_a_wrong_port_is_refused(typed: str) -> None:
     with pytest.raises(Invalid, match="invalid address"):
-        _with_port(typed)
+        with_port(typed, PORT)

@@ -13,8 +13,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from pyswarmd.config import VERSION, Settings
 from pyswarmd.engine.app import build_app
 from pyswarmd.engine.swarm.swarm import InitRequest, JoinRequest
-from pyswarmd.node.addresses import split
 from pyswarmd.node.node import Node
+from swarmcore.addresses import split
 from swarmcore.clock import RealClock
 from swarmcore.errors import Invalid
 from tests.fakes.hostile import documents

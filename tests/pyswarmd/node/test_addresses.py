@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pyswarmd.node.addresses import advertise_address, joined, listen_address, split
+from pyswarmd.node.addresses import advertise_address, listen_address
+from swarmcore.addresses import joined, split
 from swarmcore.errors import Invalid
 
 ANYWHERE = ("0.0.0.0", 2377)
