@@ -16,7 +16,7 @@ from swarmcore.addresses import split
 from swarmcore.errors import Unavailable
 from swarmcore.ids import new_id
 from swarmcore.model.node import Node, NodeRole, NodeState
-from worker.agent.agent import Agent
+from worker.agent.agent import Agent, Notify
 from worker.agent.asking import Managers
 from worker.agent.describe import Describer
 from worker.checks.checker import NetworkChecker
@@ -61,11 +61,13 @@ class AgentSide:
             describe=self._describer(tasks),
             clock=shared.clock,
             random=shared.random,
-            on_node=self._on_node,
-            on_root=self._on_root,
-            on_managers=known.are,
-            on_removed=on_removed,
-            on_time=shared.clock.told,
+            notify=Notify(
+                node=self._on_node,
+                root=self._on_root,
+                managers=known.are,
+                removed=on_removed,
+                time=shared.clock.told,
+            ),
             networks=networks.swarm if networks is not None else None,
             checker=NetworkChecker(networks.swarm) if networks is not None else None,
             faults=shared.faults,

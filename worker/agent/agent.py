@@ -54,13 +54,25 @@ class Client(Protocol):
     async def call(self, address: str, request: Struct, reply: None, *, timeout: float = 5.0) -> None: ...
 
 
+class Notify(Struct, frozen=True, kw_only=True):
+    """Who hears what sessions bring. None of them may block: they start something.
+
+    `node`: the Node object, whenever a session opens or it changes (the daemon renews its certificate when the role
+    differs). `root`: the trusted root bundle. `managers`: all of them. `removed`: that the swarm refuses this node (it
+    was removed, or its certificate counts no more), and why. `time`: the managers' clock.
+    """
+
+    node: Callable[[Node], None]
+    root: Callable[[bytes], None]
+    managers: Callable[[tuple[ManagerAddress, ...]], None]
+    removed: Callable[[str], None]
+    time: Callable[[float], None] = lambda time: None
+
+
 class Agent:
     """`run` for as long as this node belongs to a swarm; `close` afterwards, containers go on. `run` may be repeated.
 
-    `on_node` hears the Node object whenever a session opens or it changes (the daemon renews its
-    certificate when the role differs), `on_root` the trusted root bundle, `on_managers` the managers,
-    `on_removed` that the swarm refuses this node (it was removed, or its certificate counts no more).
-    None of them may block: they start something.
+    `describe_period` is the time in seconds between two looks at this node.
     """
 
     def __init__(
@@ -73,41 +85,24 @@ class Agent:
         describe: Callable[[], Awaitable[NodeDescription]],
         clock: Clock,
         random: Random,
-        on_node: Callable[[Node], None],
-        on_root: Callable[[bytes], None],
-        on_managers: Callable[[tuple[ManagerAddress, ...]], None],
-        on_removed: Callable[[str], None],
-        on_time: Callable[[float], None] = lambda time: None,
+        notify: Notify,
         networks: Networks | None = None,
         checker: NetworkChecker | None = None,
         describe_period: float = DESCRIBE_PERIOD,
         faults: Faults | None = None,
     ) -> None:
-        self._client = client
-        self._remotes = remotes
-        self._executor = executor
-        self._db = db
-        self._describe = describe
-        self._clock = clock
-        self._random = random
-        self._on_node = on_node
-        self._on_root = on_root
-        self._on_managers = on_managers
-        self._on_removed = on_removed
-        self._on_time = on_time
-        self._describe_period = describe_period
-        self._faults = faults or Faults()
+        self._client, self._remotes, self._db, self._notify = client, remotes, db, notify
+        self._describe, self._describe_period = describe, describe_period
+        self._clock, self._random, self._faults = clock, random, faults or Faults()
         self._description: NodeDescription | None = None
         self._backoff = Backoff(random, limit=RETRY_LIMIT)
         self._leader: str | None = None  # whom the session is, or may come to be, with
-        self._connected = False
+        self._connected, self._node_id = False, ""
         self._failed: tuple[str, ...] = ()  # whom not to ask next, if there is any other
         self._goto: str | None = None  # whom a manager named as the leader
-        self._node_id = ""
         self._info: SessionInfo | None = None
         self._reporter = Reporter(clock)
-        self._networks = NetworkFeed(networks, clock)
-        self._checker = checker
+        self._networks, self._checker = NetworkFeed(networks, clock), checker
         self._tasks = AssignedTasks(
             executor=executor,
             db=db,
@@ -178,7 +173,7 @@ class Agent:
                 self._goto = redirected.address
         except (Forbidden, Unauthenticated) as error:
             log.warning("the swarm refuses this node", extra={"reason": str(error)})
-            self._on_removed(str(error))
+            self._notify.removed(str(error))
         except (SwarmError, OSError) as error:
             self._remotes.observe(address, up=False)
             self._failed = (address,)
@@ -231,18 +226,18 @@ class Agent:
         if before is None or before.managers != info.managers:
             self._learn(info.managers)
         if info.root_ca and (before is None or before.root_ca != info.root_ca):
-            self._on_root(info.root_ca)
+            self._notify.root(info.root_ca)
         if before is None or before.network_keys != info.network_keys:
             self._networks.keys(info.network_keys)
         if before is None or before.node != info.node:
-            self._on_node(info.node)
+            self._notify.node(info.node)
 
     def _learn(self, managers: tuple[ManagerAddress, ...]) -> None:
         if not managers:
             return
         self._remotes.update(manager.address for manager in managers)
         self._db.put_managers(managers)
-        self._on_managers(managers)
+        self._notify.managers(managers)
 
     async def assigned(self, message: Assignments) -> None:
         await self._tasks.carry_out(message)
@@ -260,7 +255,7 @@ class Agent:
         self._publisher.unsubscribe(message.subscription_id)
 
     def time_is(self, time: float) -> None:
-        self._on_time(time)
+        self._notify.time(time)
 
     def checking(self, message: CheckStep) -> None:
         """Without networking of its own a host takes no part; the leader says so of it."""

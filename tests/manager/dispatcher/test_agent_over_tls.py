@@ -37,7 +37,7 @@ from tests.fakes.raft import SoloRaft
 from tests.manager.dispatcher.bench import secret, task
 from tests.pki.nodes import CLUSTER, node
 from tests.worker.sample import until
-from worker.agent.agent import Agent
+from worker.agent.agent import Agent, Notify
 from worker.tasks.state_db import StateDb
 
 CLOCK = RealClock()
@@ -124,10 +124,12 @@ class Swarm:
             describe=describe,
             clock=CLOCK,
             random=Random(1),
-            on_node=self.nodes.append,
-            on_root=lambda _: None,
-            on_managers=lambda _: None,
-            on_removed=self.removed.append,
+            notify=Notify(
+                node=self.nodes.append,
+                root=lambda _: None,
+                managers=lambda _: None,
+                removed=self.removed.append,
+            ),
         )
         try:
             async with owned(agent.run(), "agent"):

@@ -47,7 +47,7 @@ from tests.fakes.executor import FakeContainer, FakeExecutor
 from tests.fakes.networks import FakeNetworks
 from tests.fakes.streams import StreamEnd, stream_pair
 from tests.worker.sample import secret, task, until, with_secret
-from worker.agent.agent import Agent
+from worker.agent.agent import Agent, Notify
 from worker.tasks.state_db import StateDb
 
 S = TaskState
@@ -178,11 +178,13 @@ class Host:
             describe=describe,
             clock=RealClock(),
             random=Random(1),
-            on_node=self.nodes.append,
-            on_root=self.roots.append,
-            on_managers=lambda _: None,
-            on_removed=self.removed.append,
-            on_time=self.times.append,
+            notify=Notify(
+                node=self.nodes.append,
+                root=self.roots.append,
+                managers=lambda _: None,
+                removed=self.removed.append,
+                time=self.times.append,
+            ),
             networks=self.networks,
             describe_period=describe_period,
             faults=self.faults,
