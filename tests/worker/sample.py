@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from swarmcore.model.base import Annotations, Driver
 from swarmcore.model.container import ConfigReference, ContainerSpec, FileTarget, SecretReference
 from swarmcore.model.node import NodeDescription
 from swarmcore.model.secret import Secret, SecretSpec
 from swarmcore.model.task import Task, TaskSpec, TaskState, TaskStatus
+from worker.containers.plan import ContainerPlan
+from worker.tasks.container_plan import container_plan
 
 DESCRIPTION = NodeDescription(hostname="host1")
 
@@ -48,6 +52,12 @@ def with_secret(secret_id: str = "x1", target: str = "password") -> ContainerSpe
 def with_config(config_id: str) -> ContainerSpec:
     reference = ConfigReference(file=FileTarget(name="/c"), config_id=config_id, config_name=config_id)
     return ContainerSpec(image="demo", configs=(reference,))
+
+
+def plan(spec: ContainerSpec) -> ContainerPlan:
+    """That of a task with this spec."""
+    named = replace(spec, image=spec.image or "i")
+    return container_plan(Task(id="t1", spec=TaskSpec(container_spec=named)))
 
 
 async def until(condition: Callable[[], object]) -> None:

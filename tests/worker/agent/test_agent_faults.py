@@ -13,7 +13,7 @@ import pytest
 from netoverlay.netlink.wire import NetlinkError
 from swarmcore.model.task import TaskState
 from swarmcore.rpc.messages.session import DescriptionUpdate
-from tests.worker.agent.test_agent import A, Host, Leader
+from tests.worker.agent.conftest import A, Host, Leader
 from tests.worker.sample import task, until
 from worker.tasks.state_db import StateDb
 
