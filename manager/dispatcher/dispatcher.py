@@ -1,9 +1,7 @@
 """Who is there, what each node is told, and what it reports: the leader's side of all agent sessions.
 
 `serve` is registered on every manager; one that does not lead names the leader. `run` is a leader loop:
-sessions exist only while it runs. A node is DISCONNECTED when its stream breaks, DOWN when it does not come
-back within the reconnect grace or falls silent for three heartbeats, and ORPHANED are its tasks a day later.
-A new leader knows no leases, so every node that was not down is UNKNOWN at first, with a longer grace.
+sessions exist only while it runs. node_lives.py knows which nodes live, statuses.py writes.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from manager.dispatcher import nodes
 from manager.dispatcher.descriptions import Descriptions
 from manager.dispatcher.drain import DrainBarrier
 from manager.dispatcher.endpoints import EndpointTables
-from manager.dispatcher.heartbeat import Leases
+from manager.dispatcher.node_lives import ORPHAN_AFTER, NodeLives
 from manager.dispatcher.session import AgentStream, Session
 from manager.dispatcher.statuses import StatusChange, Writer
 from manager.leader import other_leader
@@ -30,7 +28,7 @@ from swarmcore.clock import Clock
 from swarmcore.errors import Forbidden, Invalid
 from swarmcore.ids import NewId
 from swarmcore.model.cluster import Cluster, overlay_keys
-from swarmcore.model.node import Node, NodeDescription, NodeRole, NodeState
+from swarmcore.model.node import Node, NodeDescription, NodeRole
 from swarmcore.model.task import Task
 from swarmcore.rpc.messages.session import (
     MAX_FROM_AGENT,
@@ -50,15 +48,6 @@ from swarmcore.rpc.stream import Stream
 
 log = logging.getLogger(__name__)
 
-# Docker's period is 5 s; a dead node's tasks shall run elsewhere within 5 s of its death, so ours is 1 s.
-HEARTBEAT_PERIOD = 1.0
-GRACE = 3.0
-# A dead leader may have been a worker too: with the election its tasks are back within 5 s of its death.
-NEW_LEADER_GRACE = 4.0
-# Heartbeats, as the two above. Long enough for a daemon to be restarted without its tasks being moved; whose restarts
-# take longer chooses longer heartbeats.
-RECONNECT_GRACE = 2.5
-ORPHAN_AFTER = 24 * 3600.0
 Listener = Callable[[str, bool], None]
 
 
@@ -76,13 +65,18 @@ class Dispatcher:
         self._proposer = proposer
         self._clock = clock
         self._new_id = new_id
-        self._orphan_after = orphan_after
         self._leading = False
         self._feed: Feed | None = None  # while leading
         self._sessions: dict[str, Session] = {}
-        self._leases = Leases(clock)
-        self._given_up = Leases(clock, tick=1.0)
         self._writer = Writer(store, clock)
+        self._lives = NodeLives(
+            store,
+            clock,
+            self._writer,
+            connected=self.connected,
+            silent=self._silent,
+            orphan_after=orphan_after,
+        )
         self._descriptions = Descriptions(self._writer)
         self._refusals = Refusals(clock)
         self._listeners: list[Listener] = []
@@ -152,8 +146,7 @@ class Dispatcher:
             older.end("replaced by a newer session of the same node")
         self._sessions[node_id] = session
         self._drain.joined(session, self._store.view().tasks.find("node_id", node_id))
-        self.heard(session)
-        self._given_up.end(node_id)
+        self._lives.came(node_id)
         self._writer.submit(node_id, [nodes.ready(node_id, description, peer.address)])
         log.info("session opened", extra={"node": node_id, "session": session.session_id})
         session.info_changed()
@@ -168,7 +161,7 @@ class Dispatcher:
                 del self._sessions[node_id]
                 self._notify(node_id, False)
                 if self._leading:
-                    self._disconnected(node_id)
+                    self._lives.disconnected(node_id)
             log.info(
                 "session ended", extra={"node": node_id, "session": session.session_id, "reason": reason}
             )
@@ -176,17 +169,6 @@ class Dispatcher:
     def _notify(self, node_id: str, connected: bool) -> None:
         for listener in self._listeners:
             listener(node_id, connected)
-
-    def _disconnected(self, node_id: str) -> None:
-        if node_id not in self._leases:
-            return  # its lease ran out before: it is down already
-        self._leases.renew(node_id, RECONNECT_GRACE * self._period())
-        self._mark(node_id, NodeState.DISCONNECTED, "the agent's connection broke")
-
-    def _mark(self, node_id: str, state: NodeState, message: str) -> None:
-        self._writer.submit(
-            node_id, [nodes.absent(node_id, state, message, holds=lambda: node_id not in self._sessions)]
-        )
 
     # -- what sessions ask (session.Callbacks) ------------------------------------------------------
 
@@ -226,18 +208,13 @@ class Dispatcher:
                 ManagerAddress(node_id=member.node_id, address=member.address)
                 for member in sorted(self._proposer.members.values(), key=lambda member: member.node_id)
             ),
-            heartbeat_period=int(self._period() * 1e9),
+            heartbeat_period=int(self._lives.period() * 1e9),
             root_ca=cluster.root_ca.ca_cert if cluster is not None else b"",
             network_keys=overlay_keys(cluster) if cluster is not None else (),
         )
 
-    def _period(self) -> float:
-        cluster = next(iter(self._store.view().clusters), None)
-        period = cluster.spec.dispatcher.heartbeat_period if cluster is not None else 0
-        return period / 1e9 if period > 0 else HEARTBEAT_PERIOD
-
     def heard(self, session: Session) -> None:
-        self._leases.renew(session.node_id, GRACE * self._period())
+        self._lives.heard(session.node_id)
 
     def reported(self, session: Session, message: StatusReports) -> asyncio.Future[bool]:
         node_id = session.node_id
@@ -256,8 +233,7 @@ class Dispatcher:
         """While this manager leads."""
         # An agent believes what we say about its tasks: say nothing before all that was committed is here.
         await self._proposer.read_barrier()
-        self._leases.clear()
-        self._given_up.clear()
+        self._lives.forget()
         self._writer.clear()
         try:
             with self._store.view_and_watch() as (view, feed):
@@ -265,8 +241,8 @@ class Dispatcher:
                 self._feed, self._leading = feed, True
                 async with TaskGroup() as group:
                     group.create_task(self._writer.run(), name="dispatcher writer")
-                    group.create_task(self._leases.watch(self._expired), name="dispatcher leases")
-                    group.create_task(self._given_up.watch(self._abandoned), name="dispatcher orphans")
+                    group.create_task(self._lives.watch(), name="dispatcher leases")
+                    group.create_task(self._lives.watch_the_dead(), name="dispatcher orphans")
                     group.create_task(self._drain.run(), name="dispatcher drain")
                     while True:
                         try:
@@ -284,26 +260,14 @@ class Dispatcher:
         """Before the first session; what is committed meanwhile waits in the feed."""
         yield from self.tables.reset_in_turns(view, view.index)
         yield from self._drain.restart_in_turns(view.tasks)
-        grace = NEW_LEADER_GRACE * self._period()
-        for node in view.nodes:
-            if node.status.state is NodeState.DOWN:
-                self._given_up.renew(node.id, self._orphan_after)
-            else:
-                self._leases.renew(node.id, grace)
-                self._mark(node.id, NodeState.UNKNOWN, "the leader changed, waiting for the node")
-        self._orphan_the_nodeless(view)
-
-    def _orphan_the_nodeless(self, view: View) -> None:
-        known = {node.id for node in view.nodes}
-        for node_id in sorted({task.node_id for task in view.tasks if task.node_id} - known):
-            self._orphan(view, node_id, "the node was removed from the swarm")
+        self._lives.expect_all(view)
 
     def _catch_up(self) -> None:
         """The watch lagged: what it did not tell is compared."""
         view = self._store.view()
         self.tables.reset(view, view.index)
         self._drain.catch_up(view.tasks, self._sessions.values())
-        self._orphan_the_nodeless(view)
+        self._lives.orphan_the_nodeless(view)
         for node_id, session in tuple(self._sessions.items()):
             if node_id not in view.nodes:
                 self._removed(node_id)
@@ -324,7 +288,7 @@ class Dispatcher:
                     if change.kind == "remove":
                         self._removed(node.id)
                     elif change.kind == "create" and node.id not in self._sessions:
-                        self._expect(node)
+                        self._lives.expect(node.id)
                     infos.add(node.id)
                     if _managers_differ(change):
                         infos.update(self._sessions)
@@ -348,36 +312,15 @@ class Dispatcher:
             if node_id and (session := self._sessions.get(node_id)) is not None:
                 session.task_changed(task.id)
 
-    def _expect(self, node: Node) -> None:
-        """A node that has just joined counts as down if it never opens a session."""
-        self._leases.renew(node.id, NEW_LEADER_GRACE * self._period())
-
     def _removed(self, node_id: str) -> None:
-        self._leases.end(node_id)
-        self._given_up.end(node_id)
         if (session := self._sessions.get(node_id)) is not None:
             session.end("this node was removed from the swarm", forbidden=True)
-        self._orphan(self._store.view(), node_id, "the node was removed from the swarm")
+        self._lives.removed(node_id)
 
-    async def _expired(self, node_ids: list[str]) -> None:
-        for node_id in node_ids:
-            log.warning("node is down", extra={"node": node_id})
-            if (session := self._sessions.pop(node_id, None)) is not None:
-                session.end(nodes.HEARTBEAT_FAILURE)
-                self._notify(node_id, False)
-            self._mark(node_id, NodeState.DOWN, nodes.HEARTBEAT_FAILURE)
-            self._given_up.renew(node_id, self._orphan_after)
-
-    async def _abandoned(self, node_ids: list[str]) -> None:
-        for node_id in node_ids:
-            self._orphan(self._store.view(), node_id, "the node has been down for too long")
-
-    def _orphan(self, view: View, node_id: str, message: str) -> None:
-        lost = nodes.lost_tasks(view, node_id)
-        if lost:
-            log.warning("tasks orphaned", extra={"node": node_id, "tasks": len(lost)})
-            now = self._clock.now()
-            self._writer.submit(node_id, [nodes.orphaned(task.id, node_id, now, message) for task in lost])
+    def _silent(self, node_id: str) -> None:
+        if (session := self._sessions.pop(node_id, None)) is not None:
+            session.end(nodes.HEARTBEAT_FAILURE)
+            self._notify(node_id, False)
 
 
 def _managers_differ(change: Change) -> bool:
