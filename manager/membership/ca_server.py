@@ -99,7 +99,7 @@ class CAServer:
         return issued
 
     def _check_rate(self, node_id: str) -> None:
-        if self._rate.take(node_id):
+        if self._rate.spend(node_id):
             raise TooOften(f"node {node_id} asks for certificates too often: try again in a few seconds")
 
     def _sign(self, tx: Tx, request: IssueCertificate, node_id: str | None) -> IssuedCertificate:

@@ -22,8 +22,8 @@ class Remotes:
     def addresses(self) -> tuple[str, ...]:
         return tuple(self._weights)
 
-    def update(self, addresses: Iterable[str]) -> None:
-        """The managers are these now; known ones keep their weight. An empty list is ignored: it would strand us."""
+    def managers_are(self, addresses: Iterable[str]) -> None:
+        """From now on; known ones keep their weight. An empty list is ignored: it would strand us."""
         if wanted := tuple(addresses):
             self._weights = {address: self._weights.get(address, BEST) for address in wanted}
 

@@ -19,8 +19,8 @@ class Rate:
         self._remembered = remembered
         self._owed: OrderedDict[str, float] = OrderedDict()  # asker -> when all that it took is earned again
 
-    def take(self, asker: str) -> float:
-        """Counts one, and returns 0.0; or counts nothing and returns the seconds after which it may be tried again."""
+    def spend(self, asker: str) -> float:
+        """Spends one, and returns 0.0; or spends nothing and returns the seconds after which it may be tried again."""
         now = self._clock.monotonic()
         owed = max(self._owed.get(asker, now), now)
         wait = owed - now - (self._burst - 1) * self._period

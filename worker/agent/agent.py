@@ -235,7 +235,7 @@ class Agent:
     def _learn(self, managers: tuple[ManagerAddress, ...]) -> None:
         if not managers:
             return
-        self._remotes.update(manager.address for manager in managers)
+        self._remotes.managers_are(manager.address for manager in managers)
         self._db.put_managers(managers)
         self._notify.managers(managers)
 

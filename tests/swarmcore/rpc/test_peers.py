@@ -41,8 +41,8 @@ def test_the_one_to_avoid_is_taken_only_if_there_is_no_other() -> None:
 
 def test_an_update_replaces_the_managers_and_never_leaves_none() -> None:
     remotes = Remotes(Random(1), ["a"])
-    remotes.update(["b", "c"])
-    remotes.update([])
+    remotes.managers_are(["b", "c"])
+    remotes.managers_are([])
     before = remotes.addresses
     assert before == ("b", "c")
     remotes.observe("d", up=False)

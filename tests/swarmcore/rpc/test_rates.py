@@ -33,25 +33,25 @@ def test_in_any_time_no_more_than_the_burst_and_what_was_earned(
     taken = 0
     for wait in waits:
         clock.time += wait
-        taken += asked.take("n1") == 0.0
+        taken += asked.spend("n1") == 0.0
         assert taken <= burst + clock.time / period + 1e-6
 
 
 def test_it_says_when_to_come_back_and_then_gives() -> None:
     clock = Hands()
     asked = rate(clock)
-    assert [asked.take("n1") for _ in range(4)] == [0.0, 0.0, 0.0, 5.0]
-    assert asked.take("n2") == 0.0, "others are not held up"
+    assert [asked.spend("n1") for _ in range(4)] == [0.0, 0.0, 0.0, 5.0]
+    assert asked.spend("n2") == 0.0, "others are not held up"
     clock.time += 4.9
-    assert 0 < asked.take("n1") < 0.2
+    assert 0 < asked.spend("n1") < 0.2
     clock.time += 0.1
-    assert asked.take("n1") == 0.0
+    assert asked.spend("n1") == 0.0
     clock.time += 3600
-    assert [asked.take("n1") for _ in range(4)][:3] == [0.0, 0.0, 0.0], "nothing is saved beyond the burst"
+    assert [asked.spend("n1") for _ in range(4)][:3] == [0.0, 0.0, 0.0], "nothing is saved beyond the burst"
 
 
 def test_its_memory_is_bounded() -> None:
     asked = rate(Hands())
     for number in range(1000):
-        asked.take(f"n{number}")
+        asked.spend(f"n{number}")
     assert len(asked._owed) == 10
