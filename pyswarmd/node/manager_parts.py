@@ -9,7 +9,7 @@ from msgspec import Struct
 from manager.checks.conversation import NetworkChecks
 from manager.control.control import Control
 from manager.control.proxy import ControlProxy
-from manager.dispatcher.attachment_requests import AttachmentRequests
+from manager.dispatcher.attachment_server import AttachmentServer
 from manager.dispatcher.dispatcher import Dispatcher
 from manager.leader import Leader
 from manager.logs.broker import LogBroker
@@ -78,7 +78,7 @@ def wired(store: Store, raft: RaftNode, server: RpcServer, client: RpcClient, cl
     )
     ca = CAServer(store, leader, clock=clock, new_id=new_id)
     members = Members(store, raft, leader)
-    attachments = AttachmentRequests(control, store, leader, clock)
+    attachments = AttachmentServer(control, store, leader, clock)
     for part in (ca, members, dispatcher, parts.control, parts.logs, parts.checks, attachments):
         part.register(server)
     return parts

@@ -43,7 +43,7 @@ class Writes(Protocol):
     async def carry_out(self, request: ControlRequest, write_id: str = "") -> ControlReply: ...
 
 
-class AttachmentRequests:
+class AttachmentServer:
     def __init__(self, control: Writes, store: Store, leader: Leader, clock: Clock) -> None:
         self._control, self._store, self._clock = control, store, clock
         self.on_leader = OnLeader(

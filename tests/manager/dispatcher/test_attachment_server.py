@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from manager.control.control import Control
-from manager.dispatcher.attachment_requests import GRACE, PATIENCE, AttachmentRequests
+from manager.dispatcher.attachment_server import GRACE, PATIENCE, AttachmentServer
 from manager.leader import Leader
 from manager.manager import own_loops
 from manager.membership.bootstrap import new_swarm, seed
@@ -52,7 +52,7 @@ class Wire:
     """Carries a follower's forwarded calls to the leader, as an mTLS peer."""
 
     def __init__(self) -> None:
-        self.leader: AttachmentRequests | None = None
+        self.leader: AttachmentServer | None = None
         self.sender = "manager2"
 
     async def call(self, address: str, request: msgspec.Struct, reply: type[R], *, timeout: float = 5.0) -> R:
@@ -80,10 +80,10 @@ class Scene:
         self.behind.attach(self.follower_raft)
         self.control = Control(self.store, self.raft, self.clock)
         self.wire = Wire()
-        self.leader = AttachmentRequests(
+        self.leader = AttachmentServer(
             self.control, self.store, Leader(self.store, self.raft, self.wire), self.clock
         )
-        self.follower = AttachmentRequests(
+        self.follower = AttachmentServer(
             Control(self.behind, self.follower_raft, self.clock),
             self.behind,
             Leader(self.behind, self.follower_raft, self.wire),
