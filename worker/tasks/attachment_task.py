@@ -45,7 +45,7 @@ class Plugs(Protocol):
 
 
 class Containers(Protocol):
-    """What of `worker.containers.executor.ContainerExecutor` is needed."""
+    """What of `worker.containers.registry.ContainerRegistry` is needed."""
 
     def lives(self, container_id: str) -> bool:
         """There is this container (full id), and it has not ended."""
