@@ -43,7 +43,7 @@ class AskedNode:
             raise NotManager("This node is not a swarm manager.")
         return SimpleNamespace(read=self.read, checks=self)
 
-    async def check(self, network_id: str) -> NetworkReport:
+    async def check(self, network_id: str = "") -> NetworkReport:
         self.asked.append(network_id)
         return NetworkReport(network="shop")
 
