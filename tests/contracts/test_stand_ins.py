@@ -20,13 +20,13 @@ from tests.fakes.networks import FakeNetworks
 from tests.manager.checks.bench import CheckBench
 from tests.manager.checks.bench import Link as CheckLink
 from tests.manager.control import test_proxy
-from tests.manager.dispatcher import test_attachment_requests
+from tests.manager.dispatcher import test_attachment_server
 from tests.manager.logs.test_broker import Link as LogLink
 from tests.manager.membership import test_ca_server
 from tests.manager.test_leader import Silent
 from tests.pyswarmd.engine.swarm.test_network_check import AskedNode
 from tests.pyswarmd.engine.swarm.test_networks import Daemon, Local, WithLocal
-from tests.worker.agent.test_agent import Managers
+from tests.worker.agent.conftest import Managers
 from tests.worker.agent.test_asking import FakeClient
 from worker.containers.registry import ContainerRegistry
 from worker.networks.feed import Networks
@@ -48,7 +48,7 @@ STAND_INS: list[tuple[type, tuple[type, ...], set[str]]] = [
     (CheckLink, (Dispatcher,), {"session_breaks"}),
     (LogLink, (Dispatcher,), {"asked", "session"}),
     (test_ca_server.Wire, (RpcClient,), set()),
-    (test_attachment_requests.Wire, (RpcClient,), set()),
+    (test_attachment_server.Wire, (RpcClient,), set()),
     (test_proxy.Wire, (RpcClient,), set()),
     (test_proxy.Cable, (RpcClient,), set()),
     (Silent, (RpcClient,), set()),
