@@ -75,11 +75,11 @@ def without_test() -> Sizes:
     return {
         module.name: 1
         for module in modules().values()
-        if not module.is_folder and module.path.name != "__main__.py" and not test_file(module.path).exists()
+        if not module.is_folder and module.path.name != "__main__.py" and not mirror_of(module.path).exists()
     }
 
 
-def test_file(path: Path) -> Path:
+def mirror_of(path: Path) -> Path:
     place = path.relative_to(ROOT)
     return ROOT / "tests" / place.parent / f"test_{place.name}"
 

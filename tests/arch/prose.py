@@ -19,7 +19,8 @@ from tests.arch.graph import ROOT
 
 WIDTH = 120
 _ITEM = re.compile(r"(\s*(?:[-*+]|\d+\.)\s+|\s*)")
-_STANDS_ALONE = re.compile(r"\s*(#|\||>|<|!\[|$)")
+_BEGINS = re.compile(r"\s*([-*+]|\d+\.)\s")
+_FIXED = re.compile(r"\s*(#|\||>|<|!\[|$)")
 
 
 def pages() -> list[Path]:
@@ -42,38 +43,35 @@ def too_long(page: Path) -> list[str]:
 
 def wrapped(text: str) -> str:
     """The same page, with each paragraph or item of a list that has a line too long filled anew."""
-    return "".join(f"{line}\n" for part in _parts(text.splitlines()) for line in _filled(part))
+    parts = _parts(text.splitlines())
+    return "".join(f"{line}\n" for part, fixed in parts for line in (part if fixed else _filled(part)))
 
 
-def _parts(lines: list[str]) -> Iterator[list[str]]:
-    """Paragraphs and items; what must stay as it is comes line by line."""
+def _parts(lines: list[str]) -> Iterator[tuple[list[str], bool]]:
+    """Paragraphs and items; what must stay as it is (code, tables, headings) comes line by line, with True."""
     part: list[str] = []
     fenced = False
     for line in lines:
         fence = line.lstrip().startswith("```")
-        alone = fenced or fence or _STANDS_ALONE.match(line) or (line.startswith("    ") and not part)
-        if fence:
-            fenced = not fenced
-        begins = bool(re.match(r"\s*([-*+]|\d+\.)\s", line))
-        if part and (alone or begins):
-            yield part
+        fixed = fenced or fence or bool(_FIXED.match(line)) or (line.startswith("    ") and not part)
+        fenced = fenced != fence
+        if part and (fixed or _BEGINS.match(line)):
+            yield part, False
             part = []
-        if alone:
-            yield [line]
+        if fixed:
+            yield [line], True
         else:
             part.append(line)
     if part:
-        yield part
+        yield part, False
 
 
 def _filled(part: list[str]) -> list[str]:
-    first = part[0]
-    alone = first.startswith("    ") or _STANDS_ALONE.match(first) or first.lstrip().startswith("```")
-    if alone or not any(is_too_long(line) for line in part):
+    if not any(is_too_long(line) for line in part):
         return part
-    match = _ITEM.match(first)
+    match = _ITEM.match(part[0])
     head = match[0] if match else ""
-    text = " ".join(line.strip() for line in [first[len(head) :], *part[1:]])
+    text = " ".join(line.strip() for line in [part[0][len(head) :], *part[1:]])
     # A line must not begin with what Markdown takes for an item or a heading: such a word stays with the last one.
     text = re.sub(r" (?=([-*+#]+|\d+\.)( |$))", "\N{NO-BREAK SPACE}", text)
     filled = textwrap.wrap(text, WIDTH - len(head), break_long_words=False, break_on_hyphens=False)

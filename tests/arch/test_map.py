@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from tests.arch.drawing import Box, draw, in_rows, reduced, text_width, without_circles, wrap
+from tests.arch.drawing import draw
 from tests.arch.graph import PACKAGES, ROOT, Graph, first_sentence, modules, rooms
+from tests.arch.layout import Box, in_rows, reduced, text_width, without_circles, wrap
 from tests.arch.map import text
 
 
