@@ -1,4 +1,4 @@
-"""The documents: links lead somewhere, every command is described, no two decisions share a number."""
+"""The documents: links and paths lead somewhere, commands are described, lines are short, decisions have numbers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyswarmd.cli.main import build
+from tests.arch import prose
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -48,6 +49,48 @@ def leads_nowhere(page: Path, link: str) -> bool:
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links(page) if leads_nowhere(page, link)] == []
+
+
+# Where a path is whole: from the root of the tree.
+_PATH = re.compile(
+    r"`((?:swarmcore|pki|netoverlay|manager|worker|stacks|pyswarmd|tests|bench|docs)/[\w./-]*)`"
+)
+# Decisions and the changelog tell of the time when they were written.
+_OF_TODAY = [page for page in PAGES if page.name != "CHANGELOG.md" and page.parent.name != "decisions"]
+
+
+@pytest.mark.parametrize("page", _OF_TODAY, ids=_name)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    assert [path for path in _PATH.findall(page.read_text()) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "# " + "a heading " * 3 + "\n\nShort.\n",
+        "```\n" + "code stays " * 20 + "\n```\n",
+        "| " + "a row stays " * 20 + "|\n",
+        "    " + "indented code stays " * 20 + "\n",
+        "short lines\nare left\nas they are\n",
+    ],
+    ids=["heading", "fence", "table", "code", "short"],
+)
+def test_what_cannot_or_need_not_be_broken_stays(page: str) -> None:
+    assert prose.wrapped(page) == page
+
+
+def test_a_paragraph_with_a_long_line_is_filled_anew() -> None:
+    page = "- " + "one item " * 20 + "\n  and more\n- another\n"
+    lines = prose.wrapped(page).splitlines()
+    assert prose.wrapped(page).split() == page.split()
+    assert all(len(line) <= prose.WIDTH for line in lines)
+    assert lines[1].startswith("  ") and lines[-1] == "- another"
+
+
+def test_no_line_begins_with_what_markdown_takes_for_an_item() -> None:
+    for words in range(20, 40):
+        page = "word " * words + "- 1. # end" + " more" * 30 + "\n"
+        assert not re.search(r"^(-|1\.|#) ", prose.wrapped(page), re.MULTILINE)
 
 
 Command = tuple[tuple[str, ...], argparse.ArgumentParser]

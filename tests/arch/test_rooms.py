@@ -8,6 +8,7 @@ import pytest
 
 from tests.arch.contracts import ordered, unnamed
 from tests.arch.graph import PACKAGES, first_sentence, modules, rooms
+from tests.arch.limits import faults
 
 # What belongs to no room: the entry, the composition root, and what every room of the package stands on.
 ROOTS = {
@@ -48,6 +49,10 @@ def test_a_folder_has_its_docstring_and_nothing_else() -> None:
     """So no import goes through a folder to somewhere else, and no arrow is hidden."""
     folders = [module for module in modules().values() if module.is_folder]
     assert [folder.name for folder in folders if len(ast.parse(folder.path.read_text()).body) != 1] == []
+
+
+def test_contracts_name_every_room() -> None:
+    assert faults("in-no-contract") == []
 
 
 def test_a_contract_that_leaves_a_room_out_is_noticed() -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.arch.limits import faults
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 PACKAGES = ("swarmcore", "pki", "netoverlay", "manager", "worker", "stacks", "pyswarmd")
-LONGEST = 450
 
 
 @pytest.mark.parametrize(
@@ -33,12 +34,7 @@ def test_the_checker_is_content(command: list[str]) -> None:
 
 
 def test_files_stay_small() -> None:
-    sizes = {
-        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
-    }
-    assert {name: size for name, size in sizes.items() if size > LONGEST} == {}
+    assert faults("lines-of-files") == []
 
 
 def test_every_module_says_what_it_is_for() -> None:
