@@ -167,7 +167,7 @@ def _arrows(panel: Panel) -> Iterator[str]:
     level = {box.room: number for number, row in enumerate(panel.rows) for box in row}
     lanes: dict[tuple[int, float], int] = {}
     for room in boxes:
-        for target in sorted(panel.arrows[room], key=lambda name: boxes[name].middle):
+        for target in sorted(panel.arrows[room], key=lambda name: (boxes[name].middle, name)):
             start = (_port(boxes, room, panel.arrows, out=True, other=target), boxes[room].bottom)
             end = (_port(boxes, target, panel.arrows, out=False, other=room), boxes[target].y - 4)
             passed = panel.rows[level[room] + 1 : level[target]]

@@ -64,6 +64,11 @@ def test_files_that_a_page_names_are_there(page: Path) -> None:
     assert [path for path in _PATH.findall(page.read_text()) if not (ROOT / path).exists()] == []
 
 
+def test_lines_of_documents_are_short() -> None:
+    """`python -m tests.arch.prose --wrap` breaks those that are not."""
+    assert [place for page in prose.pages() for place in prose.too_long(page)] == []
+
+
 @pytest.mark.parametrize(
     "page",
     [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import textwrap
 
+import pytest
+
 from tests.arch.graph import ROOT
 from tests.arch.limits import (
     RULES,
@@ -14,12 +16,22 @@ from tests.arch.limits import (
     functions,
     listed,
     mirror_of,
+    needless,
     shrunk,
 )
 
 
 def test_functions_stay_small() -> None:
     assert faults("lines-of-functions") == []
+
+
+def test_every_module_has_its_test_file() -> None:
+    assert faults("without-test") == []
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_list_of_exceptions_only_shrinks(rule: str) -> None:
+    assert needless(rule) == [], "run: .venv/bin/python -m tests.arch.limits --shrink"
 
 
 def test_the_list_is_as_the_command_writes_it() -> None:
