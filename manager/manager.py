@@ -96,9 +96,6 @@ class Manager:
                     for task in running:
                         task.cancel()
             except ExceptionGroup as failures:
-                if (me := asyncio.current_task()) is not None and me.cancelling():
-                    # A loop failed while it was ended with us: the group tells of that alone.
-                    raise asyncio.CancelledError from failures
                 return failures
         return None
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from contextvars import Context
 from itertools import islice
 from random import Random
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from swarmcore.clock import Clock
 from swarmcore.process.faults import Faults, log_level, one_line, passes
@@ -18,6 +19,7 @@ from swarmcore.process.faults import Faults, log_level, one_line, passes
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
+CANCELLED_AGAIN = 10.0  # seconds
 
 
 class Tasks:
@@ -57,23 +59,48 @@ class Tasks:
     async def close(self) -> None:
         self._closed = True
         while pending := [t for t in self._tasks if t is not asyncio.current_task()]:
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+            await end(*pending)
             # From Python 3.12 on, gathering tasks that are done gives the loop no turn, in which they would leave.
             self._tasks.difference_update([task for task in pending if task.done()])
 
 
+async def end(*tasks: asyncio.Task[Any], again: float = CANCELLED_AGAIN) -> None:
+    """Cancel the tasks and return when all have ended, however they did.
+
+    Whatever runs in them, also others' libraries, may lose a request to cancel. So who has not ended is asked again
+    every `again` seconds: long enough for whoever clears up first.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        ended, pending = await asyncio.wait(pending, timeout=again)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()  # whoever has use for it heard of it elsewhere
+        for task in pending:
+            log.warning("a task goes on that was cancelled", extra={"task_name": task.get_name()})
+
+
 class TaskGroup(asyncio.TaskGroup):
-    """asyncio's, but waits for its tasks before it begins to end.
+    """asyncio's, but waits for its tasks before it begins to end, and a parent that is cancelled ends as cancelled.
 
     Up to Python 3.12, a task that fails while the group ends leaves the parent with a request to cancel that nobody
     takes back. In Python 3.11.2, Debian 12's, the parent's next `asyncio.timeout` then ends it silently.
+
+    Where a task fails while the parent is being cancelled, asyncio's raises what it failed with: up to Python 3.12
+    the request to cancel is lost, and a parent that handles the failure goes on for ever (gh-117407).
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._running: set[asyncio.Task[Any]] = set()
+        self._requests = 0  # to cancel the parent, before it came here
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self._requests = _current().cancelling()
+        return self
 
     def create_task(
         self,
@@ -99,7 +126,23 @@ class TaskGroup(asyncio.TaskGroup):
                     await asyncio.wait(self._running)
             except BaseException as raised:  # noqa: BLE001 - the group decides what becomes of it
                 kind, error, trace = type(raised), raised, raised.__traceback__
-        await super().__aexit__(kind, error, trace)
+        try:
+            await super().__aexit__(kind, error, trace)
+        except BaseExceptionGroup as failures:
+            if _current().cancelling() <= self._requests:
+                raise
+            if sys.version_info >= (
+                3,
+                13,
+            ):  # asyncio asks the parent once more: what is raised here is the answer
+                _current().uncancel()
+            raise asyncio.CancelledError from failures
+
+
+def _current() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None, "only a task has a group"
+    return task
 
 
 @asynccontextmanager
@@ -153,9 +196,7 @@ async def unless(work: Coroutine[Any, Any, T], stop: Coroutine[Any, Any, object]
         stopping.result()
         raise Pointless
     finally:
-        for task in (working, stopping):
-            task.cancel()
-        await asyncio.gather(working, stopping, return_exceptions=True)
+        await end(working, stopping)
 
 
 class Changes:

@@ -20,7 +20,7 @@ from pyswarmd.node.networks import NodeNetworks
 from pyswarmd.node.role import Role
 from pyswarmd.node.shared import Shared
 from swarmcore.addresses import host_of
-from swarmcore.aio import Backoff, Tasks, supervise
+from swarmcore.aio import Backoff, Tasks, end, supervise
 from swarmcore.clock import AgreedClock, Clock
 from swarmcore.errors import NotManager, SwarmError, Unavailable
 from swarmcore.model.node import NodeRole
@@ -133,8 +133,7 @@ class Member:
     async def end_tasks(self) -> None:
         """Stop every task of this node and remove its containers."""
         if self._agent is not None and self._agent_runs is not None:
-            self._agent_runs.cancel()
-            await asyncio.wait([self._agent_runs])
+            await end(self._agent_runs)
             await self._agent.end_agent()
             self._agent_runs = None
         await self._executor.sweep(frozenset())

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 
 from pyswarmd.node.membership import Status
-from swarmcore.aio import Backoff, Tasks
+from swarmcore.aio import Backoff, Tasks, end
 from swarmcore.clock import Clock
 from swarmcore.errors import Conflict, SwarmError, Unavailable
 from swarmcore.process.faults import one_line, passes
@@ -72,8 +72,7 @@ class TakingUp:
     async def stop(self) -> None:
         """No more attempts: somebody decides otherwise."""
         if self._trying is not None:
-            self._trying.cancel()
-            await asyncio.wait([self._trying])
+            await end(self._trying)
             self._trying = None
 
     async def close(self) -> None:

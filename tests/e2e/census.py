@@ -103,7 +103,10 @@ def _process(pid: int) -> Counter[str]:
     process = Path(f"/proc/{pid}")
     found[_THREADS] = len(list((process / "task").iterdir()))
     for descriptor in (process / "fd").iterdir():
-        kind = str(descriptor.readlink()).partition(":")[0]
+        try:
+            kind = str(descriptor.readlink()).partition(":")[0]
+        except FileNotFoundError:  # closed since the list was made
+            continue
         found[f"daemon descriptors {'file' if kind.startswith('/') else kind}"] += 1
     return found
 

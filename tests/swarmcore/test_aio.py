@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from netoverlay.netlink.wire import NetlinkError
-from swarmcore.aio import Backoff, Changes, TaskGroup, Tasks, in_thread, owned, supervise, to_the_end
+from swarmcore.aio import Backoff, Changes, TaskGroup, Tasks, end, in_thread, owned, supervise, to_the_end
 from swarmcore.errors import Internal
 from swarmcore.process.faults import Faults, passes
 
@@ -87,6 +87,60 @@ async def test_a_cancelled_group_ends_its_tasks_and_is_cancelled() -> None:
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
+
+
+async def test_a_cancelled_group_is_cancelled_whatever_its_tasks_fail_with() -> None:
+    """Else a caller that handles the failure goes on, and whoever ends it waits for ever."""
+
+    async def fail_when_ended() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise Broken
+
+    async def run() -> None:
+        try:
+            async with TaskGroup() as group:
+                group.create_task(fail_when_ended())
+                await asyncio.sleep(0.001)
+                started.set()
+        except* Broken:
+            pass
+        await asyncio.Event().wait()
+
+    started = asyncio.Event()
+    running = asyncio.get_running_loop().create_task(run())
+    await started.wait()
+    running.cancel()
+    assert await asyncio.wait({running}, timeout=10) == ({running}, set())
+    assert running.cancelled()
+
+
+async def test_a_group_that_fails_before_it_is_cancelled_tells_what_failed() -> None:
+    with pytest.raises(ExceptionGroup) as raised:
+        async with TaskGroup() as group:
+            group.create_task(fail())
+            group.create_task(asyncio.sleep(0))
+    assert raised.group_contains(Broken)
+    await asyncio.sleep(0)  # nothing is left of the group's own request to cancel
+
+
+async def test_a_task_that_loses_a_request_to_cancel_is_asked_again() -> None:
+    lost = 0
+
+    async def careless() -> None:
+        nonlocal lost
+        for _ in range(2):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                lost += 1
+        await asyncio.Event().wait()
+
+    running = asyncio.get_running_loop().create_task(careless())
+    await asyncio.sleep(0)
+    await end(running, again=0.01)
+    assert running.cancelled() and lost == 2
 
 
 async def test_a_group_waits_for_tasks_that_its_tasks_start() -> None:
