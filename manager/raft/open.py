@@ -22,6 +22,7 @@ from manager.raft.transport import RaftTransport
 from pki.seal import DataKeys
 from swarmcore.clock import AgreedClock, monotonic
 from swarmcore.errors import FailedPrecondition
+from swarmcore.process.faults import Faults
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.server import RpcServer
 
@@ -45,12 +46,20 @@ async def open_raft(
     recovery: Recovery | None = None,
     cluster: str = "",
     on_superseded: Callable[[str], None] = lambda reason: None,
+    faults: Faults | None = None,
 ) -> RaftNode:
     """`bootstrap` (node id to address) founds a swarm; `recovery` makes a lone survivor its only member. Raises
     FailedPrecondition where the directory is in use, unreadable or not what was written."""
     disk, journal, snapshots = await asyncio.to_thread(_open, directory, keys)
     transport = RaftTransport(
-        node_id, server, client, Random(), cluster=cluster, clock=clock, on_superseded=on_superseded
+        node_id,
+        server,
+        client,
+        Random(),
+        cluster=cluster,
+        clock=clock,
+        on_superseded=on_superseded,
+        faults=faults,
     )
     async with _closed_if_refused(directory, partial(_close, transport, journal, snapshots, disk)) as close:
         if recovery is not None:

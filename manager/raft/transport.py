@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import Random
 
 import msgspec
@@ -13,11 +13,12 @@ from msgspec import Struct
 
 from manager.raft.fence import Fence, superseded
 from manager.raft.messages import Message
-from swarmcore.aio import Backoff, Tasks, owned
+from swarmcore.aio import Backoff, Tasks, owned, supervise
 from swarmcore.clock import AgreedClock
 from swarmcore.errors import Conflict, Invalid, Superseded, SwarmError
 from swarmcore.model.generation import FIRST, Generation
 from swarmcore.model.node import NodeRole
+from swarmcore.process.faults import Faults
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.codec import decode
 from swarmcore.rpc.messages.raft import AskGeneration, GenerationReply, RaftStream, RaftWelcome
@@ -125,9 +126,11 @@ class RaftTransport:
         cluster: str = "",
         clock: AgreedClock,
         on_superseded: Callable[[str], None] = lambda reason: None,
+        faults: Faults | None = None,
     ) -> None:
         self._node_id = node_id
         self._cluster = cluster
+        self._faults = faults or Faults()
         self._clock = clock
         self._on_superseded = on_superseded
         self._told: set[tuple[str, str]] = set()  # what was logged of whom: dialling goes on
@@ -142,7 +145,11 @@ class RaftTransport:
         self._connection: Callable[[str, bool], None] = lambda peer, up: None
         server.stream(RaftStream, self._accept, roles=MANAGERS)
         server.call(AskGeneration, self._generation, roles=MANAGERS)
-        self._tasks.start(self._tell_time(), "raft clock readings")
+        self._supervised(self._tell_time, "raft clock readings")
+
+    def _supervised(self, run: Callable[[], Awaitable[None]], name: str) -> asyncio.Task[None]:
+        watched = supervise(run, name, self._clock, Backoff(self._random), self._faults)
+        return self._tasks.start(watched, name)
 
     # -- PeerTransport -----------------------------------------------------------------------------
     def add_peer(self, node_id: str, address: str) -> None:
@@ -151,7 +158,8 @@ class RaftTransport:
             return
         if task is not None:
             task.cancel()
-        self._dialling[node_id] = (address, self._tasks.start(self._dial(node_id, address), "raft link"))
+        task = self._supervised(lambda: self._dial(node_id, address), "raft link")
+        self._dialling[node_id] = (address, task)
 
     def drop_peer(self, node_id: str) -> None:
         _, task = self._dialling.pop(node_id, ("", None))

@@ -93,6 +93,7 @@ class ManagerSide:
             cluster=self._cluster_id,
             clock=self._clock,
             on_superseded=self._on_superseded,
+            faults=self._faults,
         )
 
     async def _ask_leader(self, address: str) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from manager.raft.config import RaftConfig
+from manager.raft.fence import Fence
 from manager.raft.messages import AppendEntries, Heartbeat
 from manager.raft.open import open_raft
 from manager.raft.proposer import Member
@@ -22,7 +23,7 @@ from pki.root import RootAuthority
 from pki.seal import DataKeyFile
 from swarmcore.clock import AgreedClock, RealClock
 from swarmcore.errors import Conflict, FailedPrecondition, Superseded, SwarmError, WrongRole
-from swarmcore.model.generation import FIRST
+from swarmcore.model.generation import FIRST, Generation
 from swarmcore.model.node import NodeRole
 from swarmcore.rpc.client import RpcClient
 from swarmcore.rpc.codec import decode
@@ -360,5 +361,40 @@ async def test_links_send_in_order_and_drop_what_exceeds_the_buffer(
     await until(lambda: up == [True, False])
     for transport, side in zip(transports, sides, strict=True):
         await transport.close()
+        await side.client.close()
+        await side.server.close()
+
+
+async def test_a_link_that_a_fault_of_ours_ended_is_dialled_again(
+    root: RootAuthority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sides = [RealMember(name, root, tmp_path) for name in ("m1", "m2")]
+    transports: list[RaftTransport] = []
+    for side in sides:
+        await side.listen()
+        transports.append(
+            RaftTransport(side.name, side.server, side.client, Random(1), clock=AgreedClock(RealClock()))
+        )
+    asked = 0
+
+    def generation() -> Generation:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise RuntimeError("a fault of ours")
+        return FIRST
+
+    one, _ = transports
+    one.set_fence(Fence(generation))
+    up: list[bool] = []
+    one.on_connection(lambda peer, is_up: up.append(is_up))
+    one.add_peer("m2", sides[1].address)
+    await until(lambda: up == [True])
+    assert [record.levelname for record in caplog.records if "starting it again" in record.message] == [
+        "ERROR"
+    ]
+    for transport in transports:
+        await transport.close()
+    for side in sides:
         await side.client.close()
         await side.server.close()
