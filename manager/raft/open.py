@@ -51,16 +51,9 @@ async def open_raft(
     """`bootstrap` (node id to address) founds a swarm; `recovery` makes a lone survivor its only member. Raises
     FailedPrecondition where the directory is in use, unreadable or not what was written."""
     disk, journal, snapshots = await asyncio.to_thread(_open, directory, keys)
-    transport = RaftTransport(
-        node_id,
-        server,
-        client,
-        Random(),
-        cluster=cluster,
-        clock=clock,
-        on_superseded=on_superseded,
-        faults=faults,
-    )
+    chance = Random()
+    links = partial(RaftTransport, node_id, server, client, chance, cluster=cluster, clock=clock)
+    transport = links(on_superseded=on_superseded, faults=faults)
     async with _closed_if_refused(directory, partial(_close, transport, journal, snapshots, disk)) as close:
         if recovery is not None:
             generation = force_new_cluster(node_id, recovery, journal, snapshots)
@@ -74,7 +67,7 @@ async def open_raft(
             ask_leader=ask_leader,
             on_fatal=on_fatal,
             clock=monotonic,
-            random=Random(),
+            random=chance,
             config=config,
             bootstrap=bootstrap,
             on_close=close,
