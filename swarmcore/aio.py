@@ -82,6 +82,13 @@ async def end(*tasks: asyncio.Task[Any], again: float = CANCELLED_AGAIN) -> None
             log.warning("a task goes on that was cancelled", extra={"task_name": task.get_name()})
 
 
+async def _end_now(*tasks: asyncio.Task[Any]) -> None:
+    """As `end`, for what is short and often: a timer for each, which is hardly ever needed, would cost more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class TaskGroup(asyncio.TaskGroup):
     """asyncio's, but waits for its tasks before it begins to end, and a parent that is cancelled ends as cancelled.
 
@@ -149,10 +156,12 @@ def _current() -> asyncio.Task[Any]:
 async def owned(coro: Coroutine[Any, Any, Any], name: str) -> AsyncIterator[asyncio.Task[Any]]:
     """Run `coro` beside the block; it is cancelled and awaited when the block ends."""
     tasks = Tasks()
+    task = tasks.start(coro, name)
     try:
-        yield tasks.start(coro, name)
+        yield task
     finally:
-        await tasks.close()
+        if not task.done():
+            await _end_now(task)
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
@@ -196,7 +205,7 @@ async def unless(work: Coroutine[Any, Any, T], stop: Coroutine[Any, Any, object]
         stopping.result()
         raise Pointless
     finally:
-        await end(working, stopping)
+        await _end_now(working, stopping)
 
 
 class Changes:
