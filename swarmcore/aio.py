@@ -60,7 +60,7 @@ class Tasks:
         self._closed = True
         while pending := [t for t in self._tasks if t is not asyncio.current_task()]:
             await end(*pending)
-            # From Python 3.12 on, gathering tasks that are done gives the loop no turn, in which they would leave.
+            # Waiting for tasks that are done gives the loop no turn, in which they would leave by themselves.
             self._tasks.difference_update([task for task in pending if task.done()])
 
 
@@ -138,10 +138,8 @@ class TaskGroup(asyncio.TaskGroup):
         except BaseExceptionGroup as failures:
             if _current().cancelling() <= self._requests:
                 raise
-            if sys.version_info >= (
-                3,
-                13,
-            ):  # asyncio asks the parent once more: what is raised here is the answer
+            # From Python 3.13 on, asyncio asks the parent once more: what is raised here is the answer.
+            if sys.version_info >= (3, 13):
                 _current().uncancel()
             raise asyncio.CancelledError from failures
 
@@ -265,26 +263,30 @@ async def supervise(
     """
     faults = faults or Faults()
     failed = False
-    while True:
-        try:
-            if failed:
-                async with owned(_healthy(clock, healthy_after, backoff, faults, name), f"{name} recovers"):
+    try:
+        while True:
+            try:
+                if failed:
+                    async with owned(
+                        _healthy(clock, healthy_after, backoff, faults, name), f"{name} recovers"
+                    ):
+                        await run()
+                else:
                     await run()
-            else:
-                await run()
-            faults.over(name)
-            return
-        except Exception as error:
-            failed = True
-            news = faults.failed(name, error)
-            fault = news and not passes(error)
-            log.log(
-                logging.ERROR if fault else logging.WARNING,
-                "component failed, starting it again",
-                exc_info=error if fault else None,
-                extra={"component": name, "reason": one_line(error)},
-            )
-        await clock.sleep(backoff.next())
+                return
+            except Exception as error:
+                failed = True
+                news = faults.failed(name, error)
+                fault = news and not passes(error)
+                log.log(
+                    logging.ERROR if fault else logging.WARNING,
+                    "component failed, starting it again",
+                    exc_info=error if fault else None,
+                    extra={"component": name, "reason": one_line(error)},
+                )
+            await clock.sleep(backoff.next())
+    finally:
+        faults.over(name)  # a part that is not there any more is in no trouble
 
 
 async def _healthy(clock: Clock, seconds: float, backoff: Backoff, faults: Faults, name: str) -> None:

@@ -143,6 +143,15 @@ async def test_a_task_that_loses_a_request_to_cancel_is_asked_again() -> None:
     assert running.cancelled() and lost == 2
 
 
+async def test_a_part_that_its_owner_ends_is_in_no_trouble_any_more() -> None:
+    faults, clock = Faults(), Lived()
+    async with owned(supervise(fail, "link", clock, Backoff(Random(1)), faults), "link"):
+        while not faults.text:
+            await asyncio.sleep(0)
+    assert faults.text == ""
+    assert faults.counts["link"] >= 1
+
+
 async def test_a_group_waits_for_tasks_that_its_tasks_start() -> None:
     done: list[int] = []
 

@@ -13,9 +13,10 @@ from manager.orchestrator.replicated_slots import choose_slots
 from manager.orchestrator.steps import Around, Plan
 from swarmcore.model.base import Version
 from swarmcore.model.node import Availability, NodeState
+from swarmcore.model.policy import FailureAction, UpdateConfig, UpdateOrder
 from swarmcore.model.service import Service
 from swarmcore.model.task import Task, TaskState, TaskStatus
-from tests.manager.orchestrator.objects import S, at, node, plan, service, template
+from tests.manager.orchestrator.objects import SECOND, S, at, node, plan, service, template
 
 NODES = ("n1", "n2", "n3")
 
@@ -101,6 +102,13 @@ class Model:
         raise AssertionError("it never comes to rest")
 
 
+CONFIGS = st.builds(
+    UpdateConfig,
+    parallelism=st.integers(0, 3),
+    delay=st.sampled_from((0, SECOND)),
+    order=st.sampled_from(UpdateOrder),
+    failure_action=st.just(FailureAction.CONTINUE),
+)
 EVENTS = st.one_of(
     st.tuples(st.just("end"), st.integers(0, 40), st.sampled_from((S.FAILED, S.COMPLETE, S.REJECTED))),
     st.tuples(st.just("node"), st.sampled_from(NODES), st.sampled_from((NodeState.DOWN, NodeState.READY))),

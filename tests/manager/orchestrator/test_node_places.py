@@ -18,10 +18,10 @@ from swarmcore.aio import Turns
 from swarmcore.model.base import Version
 from swarmcore.model.node import Availability, Node, NodeState
 from swarmcore.model.place import place_of
-from swarmcore.model.policy import FailureAction, RestartPolicy, UpdateConfig, UpdateOrder
+from swarmcore.model.policy import FailureAction, RestartPolicy, UpdateConfig
 from swarmcore.model.service import Service, UpdateState, UpdateStatus
 from swarmcore.model.task import Task, TaskState
-from tests.manager.orchestrator.model import EVENTS, NODES, Model, happen
+from tests.manager.orchestrator.model import CONFIGS, EVENTS, NODES, Model, happen
 from tests.manager.orchestrator.objects import SECOND, S, at, by_place, node, plan, service, task, template
 
 TWICE = RestartPolicy(max_attempts=1)
@@ -112,13 +112,7 @@ def test_too_many_nodes_that_fail_roll_an_update_back() -> None:
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(EVENTS, max_size=30),
-    st.builds(
-        UpdateConfig,
-        parallelism=st.integers(0, 3),
-        delay=st.sampled_from((0, SECOND)),
-        order=st.sampled_from(UpdateOrder),
-        failure_action=st.just(FailureAction.CONTINUE),
-    ),
+    CONFIGS,
 )
 def test_whatever_happens_every_node_runs_the_wanted_task_in_the_end_and_the_plan_rests(
     events: list[tuple[str, object, object]], config: UpdateConfig

@@ -10,7 +10,7 @@ from manager.rules.current import is_current
 from swarmcore.model.node import Availability, NodeState
 from swarmcore.model.policy import FailureAction, RestartPolicy, UpdateConfig, UpdateOrder
 from swarmcore.model.service import UpdateState, UpdateStatus
-from tests.manager.orchestrator.model import EVENTS, NODES, Model, happen
+from tests.manager.orchestrator.model import CONFIGS, EVENTS, NODES, Model, happen
 from tests.manager.orchestrator.objects import (
     SECOND,
     S,
@@ -93,13 +93,7 @@ def test_a_slot_whose_outdated_task_moves_anyway_keeps_the_update_going() -> Non
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(EVENTS, max_size=30),
-    st.builds(
-        UpdateConfig,
-        parallelism=st.integers(0, 3),
-        delay=st.sampled_from((0, SECOND)),
-        order=st.sampled_from(UpdateOrder),
-        failure_action=st.just(FailureAction.CONTINUE),
-    ),
+    CONFIGS,
 )
 def test_whatever_happens_the_wanted_tasks_run_in_the_end_and_the_plan_rests(
     events: list[tuple[str, object, object]], config: UpdateConfig

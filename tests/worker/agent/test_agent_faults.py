@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from swarmcore.model.task import TaskState
 from swarmcore.rpc.messages.session import DescriptionUpdate
 from tests.worker.agent.conftest import A, Host, Leader
 from tests.worker.sample import task, until
+from tests.worker.small_disk import small_disk
 from worker.tasks.state_db import StateDb
 
 S = TaskState
@@ -29,13 +29,8 @@ async def troubled(tmp_path: Path) -> AsyncIterator[Host]:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)], check=True)
-    try:
+    with small_disk(tmp_path / "small", "128k") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def faults_told(leader: Leader) -> list[str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.worker.containers.conftest import Node
+from tests.worker.small_disk import small_disk
 from worker.tasks.controller import ContainerFailed
 
 pytestmark = pytest.mark.root
@@ -21,10 +20,8 @@ async def small(tmp_path: Path) -> AsyncIterator[Node]:
     """A node whose containers have 512 KiB."""
     made = Node(tmp_path, f"pyswarm-test-{secrets.token_hex(4)}")
     folder = made.state_dir / "containers"
-    folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
-    await asyncio.to_thread(subprocess.run, mount, check=True)
-    try:
+    folder.parent.mkdir(parents=True)
+    with small_disk(folder, "512k"):
         await made.open()
         try:
             yield made
@@ -32,8 +29,6 @@ async def small(tmp_path: Path) -> AsyncIterator[Node]:
             await made.executor.sweep(())
             await made.close()
         assert list(folder.iterdir()) == []
-    finally:
-        await asyncio.to_thread(subprocess.run, ["umount", str(folder)], check=True)
     assert made.leftovers() == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from swarmcore.errors import Internal
 from swarmcore.model.task import TaskState, TaskStatus
 from swarmcore.process.faults import Faults, passes
 from tests.worker.sample import task, until
+from tests.worker.small_disk import small_disk
 from worker.tasks.state_db import PART, StateDb
 
 pytestmark = pytest.mark.root
@@ -20,13 +20,8 @@ RUNNING = TaskStatus(state=TaskState.RUNNING)
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], check=True)
-    try:
+    with small_disk(tmp_path / "small", "256k") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def fill(folder: Path) -> Path:
