@@ -20,6 +20,8 @@ _DNAT = 1 << 5  # IPS_DST_NAT
 _SAME_FLOW = (_ORIGINAL, _ZONE, _ID)
 # Open on at least one side, or about to be: SYN_RECV, ESTABLISHED, FIN_WAIT and CLOSE_WAIT of TCP_CONNTRACK_*.
 _LIVE = (2, 3, 4, 5)
+# The last FIN is not acknowledged: FIN_WAIT and LAST_ACK.
+_ENDING = (4, 6)
 
 
 class Flow(NamedTuple):
@@ -90,6 +92,14 @@ def live_connections(namespace: Tracking, addresses: Collection[str]) -> int:
     """How many TCP connections to or answered by one of the addresses are open, or answered and about to be."""
     return sum(
         each.protocol == IPPROTO_TCP and each.tcp_state in _LIVE
+        for each in namespace.conntrack.flows(addresses)
+    )
+
+
+def ending_connections(namespace: Tracking, addresses: Collection[str]) -> int:
+    """How many TCP connections to or from one of the addresses have an end that the other side has not heard of."""
+    return sum(
+        each.protocol == IPPROTO_TCP and each.tcp_state in _ENDING
         for each in namespace.conntrack.flows(addresses)
     )
 

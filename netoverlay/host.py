@@ -32,6 +32,9 @@ SWEEP = 2.0  # seconds between two looks at the kernel; what differs is gone wit
 _LOOK_AGAIN = 0.05  # while draining: seconds between two looks at the live connections
 # A client that has just resolved the name, or whose first packet is under way, comes within this time.
 _LATE_COMERS = 0.1
+# A container's last FIN that got lost is sent again after 0.2 s (Linux: TCP_RTO_MIN), then after twice that.
+_LAST_WORDS = 2.0
+_HEARD_AGAIN = 0.01  # seconds between two looks whether they were heard
 _AT_ONCE = 2  # containers that are being attached
 
 
@@ -154,8 +157,26 @@ class HostNetwork:
         return found if found is not None else await self.attach(spec)
 
     async def release(self, spec: SandboxSpec) -> None:
+        """Take the sandbox down, once its peers know that their connections with it have ended."""
         self._dns.remove(spec.id)
+        await self._last_words(spec)
         await self._do(self._wiring.release, spec)
+
+    async def _last_words(self, spec: SandboxSpec) -> None:
+        """Whoever waits for an answer of a container that was killed must get its FIN, or waits until it gives up."""
+        end = self._clock.monotonic() + _LAST_WORDS
+        while self._clock.monotonic() < end and await self._do(self._is_ending, spec):
+            await self._clock.sleep(_HEARD_AGAIN)
+
+    def _is_ending(self, spec: SandboxSpec) -> bool:
+        try:
+            return self._wiring.ending_connections(spec) > 0
+        except OSError as error:
+            # Nothing can be known of it: it is taken down nevertheless.
+            log.warning(
+                "cannot read a container's connections", extra={"sandbox": spec.id, "err": str(error)}
+            )
+            return False
 
     async def join(self, sandbox_id: str, join: Join) -> SandboxSpec:
         """One more network of the swarm for a sandbox that lives; its spec from now on. Repeatable."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
-from netoverlay.conntrack import live_connections
+from netoverlay.conntrack import ending_connections, live_connections
 from netoverlay.containers.sandboxes import SandboxSpec
 from netoverlay.containers.vip import balancing
 from netoverlay.containers.vip_rules import ContainerRules
@@ -40,8 +40,17 @@ class LivingSandbox:
 
     def live_connections(self) -> int:
         """How many TCP connections others hold with the container."""
-        own = [address for join in self.spec.joins for address in join.addresses] + list(self.spec.ingress)
-        return live_connections(self.namespace, [bare(address) for address in own])
+        return live_connections(self.namespace, self._own_addresses())
+
+    def ending_connections(self) -> int:
+        """How many TCP connections of the container have ended without that the other side knows it yet."""
+        return ending_connections(self.namespace, self._own_addresses())
+
+    def _own_addresses(self) -> list[str]:
+        spec = self.spec
+        swarm = [address for join in spec.joins for address in join.addresses]
+        local = [address for join in spec.host_joins for address in join.addresses]
+        return [bare(address) for address in (*swarm, *local, *spec.ingress)]
 
     # -- flows to endpoints that have gone ---------------------------------------------------------
     @property

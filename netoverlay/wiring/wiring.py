@@ -181,6 +181,11 @@ class Wiring:
         sandbox = self._sandboxes.get(spec.id)
         return sandbox.live_connections() if sandbox is not None else 0
 
+    def ending_connections(self, spec: SandboxSpec) -> int:
+        """How many of its TCP connections have ended without that the other side knows it; 0 where it is gone."""
+        sandbox = self._sandboxes.get(spec.id)
+        return sandbox.ending_connections() if sandbox is not None else 0
+
     def join(self, sandbox_id: str, join: Join, tables: Tables) -> SandboxSpec:
         """One more network of the swarm for a sandbox that lives; its spec from now on."""
         sandbox = self._living(sandbox_id)

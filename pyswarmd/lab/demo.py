@@ -10,6 +10,7 @@ from pyswarmd.lab.demo_image import DEMO_PORT, DEMO_REFERENCE, build_demo_image
 from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.lab import Lab
 from swarmcore.errors import Conflict, Internal
+from swarmcore.process.children import communicate
 
 _NEXT = """
 Try next:
@@ -89,7 +90,7 @@ async def _answer(host: LabHost, address: str) -> str:
             process = await asyncio.create_subprocess_exec(
                 *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
             )
-            out, _ = await process.communicate()
+            out, _ = await communicate(process)
             if process.returncode == 0:
                 return out.decode().strip()
             await asyncio.sleep(0.1)
@@ -99,5 +100,6 @@ async def _show(host: LabHost, words: list[str]) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pyswarmd", "-H", host.endpoint, *words[1:], env=host.environment()
     )
-    if await process.wait():
+    await communicate(process)
+    if process.returncode:
         raise Internal(f"{' '.join(words)} failed")

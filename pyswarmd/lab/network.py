@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pyswarmd.lab.wires import DEFAULT, ROUTER, Wires, wires_of
 from swarmcore.errors import FailedPrecondition, Internal
+from swarmcore.process.children import communicate
 from swarmcore.text.patterns import Pattern
 
 NETNS_DIR = Path("/run/netns")
@@ -31,7 +32,7 @@ async def ip(*words: str, stdin: str = "", check: bool = True) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await process.communicate(stdin.encode())
+    out, err = await communicate(process, stdin.encode())
     if check and process.returncode:
         raise Internal(f"ip {' '.join(words)} failed: {err.decode(errors='replace').strip()}")
     return out.decode()

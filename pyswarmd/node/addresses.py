@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pyswarmd.config import PORT
 from swarmcore.addresses import joined, split, split_or
 from swarmcore.errors import FailedPrecondition, Invalid, clipped
+from swarmcore.process.children import communicate
 
 FIRST_PORT, LAST_PORT = 1024, 49151  # of overlay traffic
 _MOST_REMOTES = 100
@@ -96,7 +97,7 @@ async def _own_addresses(interface: str = "") -> list[str]:
         raise FailedPrecondition(
             "cannot look up this host's addresses: the command 'ip' is missing", "install iproute2"
         ) from None
-    out, _ = await process.communicate()
+    out, _ = await communicate(process)
     links = json.loads(out or b"[]")
     return [
         entry["local"]

@@ -13,6 +13,7 @@ from typing import Any
 from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.lab import Lab
 from pyswarmd.lab.processes import pids_in
+from swarmcore.process.children import communicate
 
 Census = Mapping[str, int]
 
@@ -119,7 +120,7 @@ async def _namespace(path: Path, kind: str) -> Counter[str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,  # a namespace may end while it is looked at
     )
-    out, _ = await process.communicate()
+    out, _ = await communicate(process)
     found: Counter[str] = Counter()
     for part in out.decode().split(_MARK)[1:]:
         name, _, text = part.partition("\n")

@@ -71,7 +71,7 @@ async def quiet(swarm: Swarm) -> Mapping[str, int]:
         nonlocal last, since
         if (found := await census(swarm.lab)) != last:
             last, since = found, time.monotonic()
-        return time.monotonic() - since > 1.5 * SWEEP
+        return time.monotonic() - since > 2.5 * SWEEP  # what is left over is gone within twice that
 
     await swarm.until(same, "a quiet swarm")
     return last

@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from pyswarmd.lab.host import LabHost
+from swarmcore.process.children import communicate
 
 FOLDER = Path(__file__).resolve().parents[1] / "clients"
 
@@ -38,5 +39,5 @@ async def run(host: LabHost, name: str, *words: str, stdin: bytes | None = None)
         env=host.environment(),
         cwd=FOLDER,
     )
-    out, err = await process.communicate(stdin)
+    out, err = await communicate(process, stdin)
     return Result(process.returncode or 0, out.decode(), err.decode())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmcore.errors import Unavailable
+from swarmcore.process.children import communicate
 from tests.e2e.places import at
 from tests.e2e.swarm import Swarm
 
@@ -31,7 +32,7 @@ async def run(namespace: Path | str, *words: str, check: bool = True) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await process.communicate()
+    out, err = await communicate(process)
     assert not check or process.returncode == 0, f"{' '.join(words)}: {err.decode(errors='replace')}"
     return out.decode(errors="replace")
 

@@ -17,6 +17,7 @@ from pyswarmd.lab.demo_image import DEMO_REFERENCE
 from pyswarmd.lab.host import LabHost
 from pyswarmd.lab.lab import Lab
 from swarmcore.errors import SwarmError, Unavailable
+from swarmcore.process.children import communicate
 
 PATIENCE = 60.0  # generous: tests wait for conditions and never assert times
 
@@ -81,7 +82,7 @@ class Swarm:
             stderr=asyncio.subprocess.PIPE,
             env=self.host(host).environment(),
         )
-        out, err = await process.communicate()
+        out, err = await communicate(process)
         return process.returncode or 0, out.decode(), err.decode()
 
     # -- traffic -----------------------------------------------------------------------------------
@@ -96,12 +97,7 @@ class Swarm:
         """`count` requests, each a connection of its own, from inside `namespace`."""
         words = [*urls, "--count", str(count), "--parallel", str(parallel)]
         process = await _traffic(namespace, words)
-        try:
-            out, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+        out, _ = await communicate(process)
         return msgspec.json.decode(out, type=Outcome)
 
     @asynccontextmanager
@@ -116,7 +112,7 @@ class Swarm:
         async def end() -> Outcome:
             assert process.stdin is not None
             process.stdin.close()
-            out, _ = await process.communicate()
+            out, _ = await communicate(process)
             return msgspec.json.decode(out, type=Outcome)
 
         try:
@@ -136,7 +132,7 @@ class Swarm:
             stderr=asyncio.subprocess.STDOUT,
             env={"PATH": "/usr/local/bin:/bin"},
         )
-        out, _ = await process.communicate()
+        out, _ = await communicate(process)
         return process.returncode or 0, out.decode(errors="replace")
 
     @staticmethod

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pyswarmd.lab.lab import temporary_lab
+from swarmcore.process.children import communicate
 from tests.e2e.swarm import Swarm
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -47,7 +48,7 @@ async def attack(swarm: Swarm) -> dict[str, Any]:
         env={**worker.environment(), "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
     )
-    out, err = await process.communicate()
+    out, err = await communicate(process)
     assert process.returncode == 0, err.decode()
     return dict(json.loads(out))
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from swarmcore.errors import OutcomeUnknown, SwarmError, Unavailable
+from swarmcore.process.children import communicate
 from tests.e2e.registers import Writer
 from tests.e2e.swarm import Swarm
 
@@ -19,7 +20,8 @@ MANAGERS = ("m1", "m2", "m3")
 async def nft(swarm: Swarm, host: str, rules: str) -> None:
     inside = f"--net={swarm.lab.network.path(host)}"
     process = await asyncio.create_subprocess_exec("nsenter", inside, "nft", rules)
-    assert await process.wait() == 0
+    await communicate(process)
+    assert process.returncode == 0
 
 
 def containers(tasks: list[dict[str, Any]]) -> dict[str, int]:

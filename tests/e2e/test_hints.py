@@ -13,6 +13,7 @@ import pytest
 
 from pyswarmd.lab.demo_image import DEMO_PORT, DEMO_REFERENCE, base_layer, build_demo_image, find_busybox
 from pyswarmd.lab.lab import temporary_lab
+from swarmcore.process.children import communicate
 from tests.e2e.conftest import crashes
 from tests.e2e.swarm import ROOT, Swarm
 from tests.hints import hinted
@@ -46,7 +47,7 @@ class Follower(Swarm):
             },
             cwd=ROOT,
         )
-        out, err = await process.communicate()
+        out, err = await communicate(process)
         assert process.returncode == 0, f"{hint}: exit {process.returncode}: {err.decode()}"
         return out.decode()
 

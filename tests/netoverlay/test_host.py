@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
 import threading
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -13,105 +12,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from netoverlay.containers.sandboxes import Join, SandboxSpec
-from netoverlay.host import HostNetwork
-from netoverlay.netns import Namespace, Namespaces
+from netoverlay.containers.sandboxes import SandboxSpec
+from netoverlay.netns import Namespace
 from swarmcore.aio import owned
-from swarmcore.clock import RealClock
-from swarmcore.model.endpoint import EndpointMode
-from swarmcore.model.overlay import (
-    NetworkTable,
-    OverlayEndpoint,
-    OverlayNetwork,
-    OverlayNode,
-    OverlayService,
-    OverlaySubnet,
-)
 from tests.netoverlay import frames
 from tests.netoverlay.hosts import open_files
+from tests.netoverlay.world import VIP, VTEP, World, network, spec, table
 
 pytestmark = pytest.mark.root
-VTEP, VIP = "192.0.2.1", "10.5.0.2"
-
-
-def network() -> OverlayNetwork:
-    subnet = OverlaySubnet(subnet="10.5.0.0/24", gateway="10.5.0.1", vni=4100)
-    return OverlayNetwork(id="n" * 25, name="shop", subnets=(subnet,))
-
-
-def spec(number: int) -> SandboxSpec:
-    join = Join(
-        network_id="n" * 25,
-        interface="eth0",
-        mac=f"02:00:00:00:00:{number:02x}",
-        addresses=(f"10.5.0.{number}/24",),
-    )
-    return SandboxSpec(id=f"{number:064x}"[::-1], task_id=f"t{number}", hostname=f"c{number}", joins=(join,))
-
-
-def table(*active: int) -> NetworkTable:
-    endpoints = {
-        f"t{number}": OverlayEndpoint(
-            id=f"t{number}",
-            node_id="w1",
-            name=f"web.{number}.t{number}",
-            service_id="s1",
-            addresses=(f"10.5.0.{number}",),
-            mac=f"02:00:00:00:00:{number:02x}",
-            active=True,
-        )
-        for number in active
-    }
-    service = OverlayService(id="s1", name="web", mode=EndpointMode.VIP, vips=(VIP,))
-    return NetworkTable(
-        network=network(),
-        nodes={"w1": OverlayNode(id="w1", vtep=VTEP)},
-        services={"s1": service},
-        endpoints=endpoints,
-    )
-
-
-class World:
-    """A host in a namespace of its own; its daemon can be replaced."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._outer = Namespaces(folder / "outer")
-        self.kernel = self._outer.create("host")
-        self._ip("link", "add", "eth0", "type", "bridge")
-        self._ip("address", "add", f"{VTEP}/24", "dev", "eth0")
-        self._ip("link", "set", "eth0", "up")
-        self.host = self._new()
-
-    def _new(self) -> HostNetwork:
-        return HostNetwork(self._folder / "netns", RealClock(), home=self._folder / "outer" / "host")
-
-    def _ip(self, *words: str) -> None:
-        self.kernel.run(lambda: subprocess.run(["ip", *words], check=True))
-
-    def shown(self, where: Namespace, *words: str) -> str:
-        return where.run(lambda: subprocess.run(words, check=True, capture_output=True, text=True)).stdout
-
-    async def apply(self, *active: int) -> None:
-        await self.host.follow({"n" * 25: table(*active)}, "w1", VTEP)
-
-    async def restart(self, *sandboxes: SandboxSpec) -> None:
-        """Another daemon; the kernel stays as it is."""
-        await self.host.close()
-        self.host = self._new()
-        await self.host.open()
-        await self.host.adopt({each.id: (each, 0) for each in sandboxes})
-
-    def inside(self, sandbox: SandboxSpec) -> Namespace:
-        found = self.host.namespace(sandbox.id)
-        assert found is not None
-        return found
-
-    async def close(self) -> None:
-        await self.host.forget()
-        await self.host.close()
-        self._outer.remove("host")
-        self._outer.close()
 
 
 @pytest.fixture
@@ -262,6 +170,39 @@ async def test_a_drain_ends_with_the_last_connection(world: World) -> None:
         client.close()
         accepted.close()
         await asyncio.wait_for(draining, 30)
+
+
+_DEAF = "table inet deaf { chain in { type filter hook input priority -300; tcp flags & fin == fin drop; }; }"
+
+
+async def test_who_waits_for_a_container_that_ended_is_told_even_if_the_first_fin_is_lost(
+    world: World,
+) -> None:
+    await world.apply(3)
+    one, two = spec(3), spec(4)
+    await world.host.attach(one)
+    await world.host.attach(two)
+    with (
+        world.inside(one).socket(socket.AF_INET, socket.SOCK_STREAM) as listener,
+        world.inside(two).socket(socket.AF_INET, socket.SOCK_STREAM) as client,
+    ):
+        listener.bind(("0.0.0.0", 8000))
+        listener.listen()
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, (VIP, 8000))
+        world.shown(world.inside(two), "nft", _DEAF)
+        listener.accept()[0].close()  # as when it is killed
+        listener.close()
+
+        async def end() -> None:
+            await world.host.release(one)
+            await world.apply(4)  # whoever reads the table forgets the flows to it
+
+        async with owned(world.host.run(), "host network"), owned(end(), "end") as ending:
+            await asyncio.wait({ending}, timeout=0.2)
+            world.shown(world.inside(two), "nft", "delete table inet deaf")
+            async with asyncio.timeout(5):
+                assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
 
 
 def asks(client: Namespace) -> socket.socket:
