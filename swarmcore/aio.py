@@ -238,10 +238,17 @@ class Backoff:
 
 
 def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """The loop's exception handler: what passes (no descriptor left to accept a connection) is a warning."""
+    """The loop's exception handler. What passes (no descriptor left to accept a connection) is a warning; so is, with
+    its traceback, what broke a single connection: whoever has it hears that it is lost, as when its peer dies."""
     error = context.get("exception")
     if isinstance(error, BaseException) and passes(error):
         log.warning(context.get("message", "a callback failed"), extra={"reason": one_line(error)})
+    elif isinstance(error, BaseException) and "protocol" in context:
+        log.warning(
+            "a connection broke",
+            exc_info=error,
+            extra={"what": context.get("message", ""), "reason": one_line(error)},
+        )
     else:
         loop.default_exception_handler(context)
 

@@ -18,6 +18,7 @@ from tests.e2e.swarm import Swarm
 
 NAMES = ("m1", "m2", "m3", "w1", "w2")
 LINES = 100  # of every host's log in the report of a failed test
+_TRACEBACK = 60  # lines of the log that are shown of a crash
 _CRASH = re.compile(r" (ERROR|CRITICAL) ")
 
 
@@ -45,7 +46,9 @@ def lab_name(request: pytest.FixtureRequest) -> Iterator[str]:
 def crashes(host: LabHost) -> list[str]:
     if not host.log_file.exists():
         return []
-    return [line for line in host.log_file.read_text(errors="replace").splitlines() if _CRASH.search(line)]
+    lines = host.log_file.read_text(errors="replace").splitlines()
+    found = [number for number, line in enumerate(lines) if _CRASH.search(line)]
+    return ["\n".join(lines[number : number + _TRACEBACK]) for number in found]
 
 
 def show_logs(lab: Lab) -> None:
