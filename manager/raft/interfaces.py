@@ -51,7 +51,9 @@ class Disk(Protocol):
     def listdir(self) -> list[str]: ...
 
     def create(self, name: str) -> DiskFile:
-        """Create (or empty) the file, mode 0600, for appending. Its name is durable after `fsync_dir`."""
+        """Create (or empty) the file, mode 0600, for appending. Its name is durable after `fsync_dir`.
+
+        Who wrote to a file of this name must have closed it."""
         ...
 
     def open(self, name: str) -> DiskReader: ...

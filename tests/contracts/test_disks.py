@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from manager.raft.disk import RealDisk
@@ -118,11 +118,10 @@ STEPS = st.one_of(
 
 
 def _take(disk: Disk, files: dict[str, DiskFile], step: tuple[str, *tuple[object, ...]]) -> str:
-    """Name of the error, if one was raised. A file goes on under the name that it was created with."""
+    """Name of the error, if one was raised. A file that is written to goes with its name, as the interface says."""
     match step:
         case ("create", str(name)):
-            if name in files:
-                files[name].close()
+            _end(files, name)
             files[name] = disk.create(name)
         case ("write", str(name), bytes(data)):
             if name in files:
@@ -132,10 +131,22 @@ def _take(disk: Disk, files: dict[str, DiskFile], step: tuple[str, *tuple[object
                 getattr(disk, step[0])(*step[1:])
             except OSError as error:
                 return type(error).__name__
+            if step[0] == "rename" and step[1] != step[2]:
+                old, new = str(step[1]), str(step[2])
+                _end(files, new)
+                if old in files:
+                    files[new] = files.pop(old)
     return ""
 
 
+def _end(files: dict[str, DiskFile], name: str) -> None:
+    """Nobody writes any more to what has this name."""
+    if (file := files.pop(name, None)) is not None:
+        file.close()
+
+
 @settings(max_examples=60, deadline=None)
+@example([("create", "a"), ("rename", "a", "b"), ("create", "b"), ("write", "a", b"x")])
 @given(st.lists(STEPS, max_size=15))
 def test_whatever_is_done_both_hold_the_same(steps: list[tuple[str, *tuple[object, ...]]]) -> None:
     with TemporaryDirectory() as folder:
