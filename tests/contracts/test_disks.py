@@ -131,12 +131,15 @@ def _take(disk: Disk, files: dict[str, DiskFile], step: tuple[str, *tuple[object
                 getattr(disk, step[0])(*step[1:])
             except OSError as error:
                 return type(error).__name__
-            if step[0] == "rename" and step[1] != step[2]:
-                old, new = str(step[1]), str(step[2])
-                _end(files, new)
-                if old in files:
-                    files[new] = files.pop(old)
+            _renamed(files, *map(str, step))
     return ""
+
+
+def _renamed(files: dict[str, DiskFile], act: str, old: str = "", new: str = "") -> None:
+    if act == "rename" and old != new:
+        _end(files, new)
+        if old in files:
+            files[new] = files.pop(old)
 
 
 def _end(files: dict[str, DiskFile], name: str) -> None:
